@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A virtual CPU: what the core knows of it, and how the rest of the core reads and changes it. Everything here is
+// touched only by the thread that holds the vCPU's mutex, with the vCPU loaded (its VMCS current on this CPU), unless
+// a declaration says otherwise. May sleep, unless a declaration says otherwise.
+#pragma once
+
+#include <linux/kvm.h>
+
+#include <minivmx/arch.hpp>
+#include <minivmx/cpuid.hpp>
+#include <minivmx/exit.hpp>
+#include <minivmx/host.h>
+#include <minivmx/types.hpp>
+#include <minivmx/vm.hpp>
+#include <minivmx/vmcs.hpp>
+#include <minivmx/x86.hpp>
+
+namespace minivmx {
+
+// Indices of vcpu_area.regs, in the order of the instruction encoding.
+enum Gpr : u8 { kRax, kRcx, kRdx, kRbx, kRsp, kRbp, kRsi, kRdi, kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15 };
+
+// Indices of the segment fields of the VMCS, which lie in this order.
+enum Segment : u8 { kEs, kCs, kSs, kDs, kFs, kGs, kLdtr, kTr };
+
+// State that lives in the VMCS while the guest runs and is read from there at most once an exit.
+enum CachedState : u32 {
+    kStateRip = 1u << 0,
+    kStateRsp = 1u << 1,
+    kStateRflags = 1u << 2,
+    kStateCr0 = 1u << 3,
+    kStateCr3 = 1u << 4,
+    kStateCr4 = 1u << 5,
+    kStateQualification = 1u << 6,
+    kStateIntrInfo = 1u << 7,
+};
+
+// An exception on its way into the guest.
+struct ExceptionQueue {
+    bool pending;  // to be injected at the next entry
+    u8 vector;
+    bool has_error_code;
+    bool reinject;  // its delivery was interrupted by an exit: no side effects (CR2, DR6) again
+    bool soft;      // INT3, INTO: needs the instruction's length
+    u32 error_code;
+};
+
+// A maskable interrupt on its way into the guest: from KVM_INTERRUPT, or one whose delivery an exit interrupted.
+struct InterruptQueue {
+    bool pending;
+    bool soft;  // INT n
+    u8 vector;
+};
+
+// What KVM_RUN has to finish before the guest goes on: user space answered an exit that asked for data.
+enum class PendingIo : u8 { kNone, kPioIn, kPioOut, kMmioRead, kMmioWrite };
+
+struct MmioFragment {
+    u64 gpa;
+    u32 size;
+    u8 data[8];
+};
+
+// An instruction that needs user space for part of its work; set up by the emulator, finished by it at the next RUN.
+struct PendingInstruction {
+    PendingIo kind;
+    u8 io_size;        // bytes of one port access
+    u8 register_size;  // operand size in bytes of an MMIO read's destination
+    bool sign_extend, zero_extend;
+    bool string;       // INS/OUTS: the emulator goes on with the next iteration
+    u8 destination;    // Gpr of an MMIO read; bit 4: AH..BH
+    u16 port;
+    u32 count;         // elements of this exit
+    u8 fragment_count, fragment_next;
+    MmioFragment fragments[2];
+    u64 next_rip;
+};
+
+struct vcpu_vmx : core_vcpu {
+    kvm_vm* kvm;
+    host_vcpu* host;
+    vcpu_area* area;
+    u32 vcpu_id;
+    u16 vpid;  // 0: none
+
+    loaded_vmcs vmcs01;
+    void* msr_bitmap;  // one page, or null where the CPU has no MSR bitmaps
+
+    // The last exit.
+    u32 exit_reason;
+    u32 idt_vectoring_info;
+    u32 state_available;  // CachedState: cached values that are current
+    u32 state_dirty;      // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)
+    u64 exit_qualification;
+    u32 exit_intr_info;
+
+    u64 rip, rflags;
+    u64 cr0, cr3, cr4;  // as the guest sees them; see guest_cr0() and its siblings
+    u64 cr8;
+    u64 efer;
+    u64 apic_base;
+    u64 pdptrs[4];
+    u64 cr0_guest_owned_bits;
+    u64 cr4_guest_owned_bits;
+    u64 cr4_reserved_bits;  // of this guest's CPUID
+    bool apicv_active;      // needs the in-kernel APIC: see kvm_vcpu_apicv_active()
+    bool xsaves_enabled;
+
+    ExceptionQueue exception;
+    InterruptQueue interrupt;
+    u8 nmi_pending;  // latched, not yet injected: 0..2
+    bool nmi_injected;
+    u32 event_instruction_length;  // of a soft event being reinjected
+    bool nmi_blocked_soft;         // without virtual NMIs: a guest's NMI handler is (thought to be) running
+    bool triple_fault;
+
+    PendingInstruction pending;
+    bool cannot_run;  // the reason was already told in dmesg
+
+    Cpuid cpuid;
+    GuestMsrs msrs;
+};
+
+inline vcpu_vmx& to_vmx(core_vcpu* vcpu) { return *static_cast<vcpu_vmx*>(vcpu); }
+
+// ---- Registers ---------------------------------------------------------------------------------------------
+
+u64 read_rip(vcpu_vmx& vmx);
+void write_rip(vcpu_vmx& vmx, u64 value);
+u64 read_rsp(vcpu_vmx& vmx);
+void write_rsp(vcpu_vmx& vmx, u64 value);
+u64 read_rflags(vcpu_vmx& vmx);
+void write_rflags(vcpu_vmx& vmx, u64 value);
+// RSP comes from its cache; the others from vcpu_area.
+u64 read_gpr(vcpu_vmx& vmx, u8 index);
+void write_gpr(vcpu_vmx& vmx, u8 index, u64 value);
+
+u64 guest_cr0(vcpu_vmx& vmx);
+u64 guest_cr3(vcpu_vmx& vmx);
+u64 guest_cr4(vcpu_vmx& vmx);
+
+inline bool is_paging(vcpu_vmx& vmx) { return guest_cr0(vmx) & X86_CR0_PG; }
+inline bool is_protmode(vcpu_vmx& vmx) { return guest_cr0(vmx) & X86_CR0_PE; }
+inline bool is_long_mode(vcpu_vmx& vmx) { return vmx.efer & EFER_LMA; }
+bool is_64_bit_code(vcpu_vmx& vmx);  // long mode and CS.L
+u8 guest_cpl(vcpu_vmx& vmx);
+
+// RIP behind the instruction that exited, as wide as the mode makes it; also ends an STI or MOV SS shadow.
+void skip_emulated_instruction(vcpu_vmx& vmx);
+void set_interrupt_shadow_off(vcpu_vmx& vmx);
+
+// ---- The last exit -------------------------------------------------------------------------------------------
+
+u64 exit_qualification(vcpu_vmx& vmx);
+u32 exit_intr_info(vcpu_vmx& vmx);
+
+// ---- Events --------------------------------------------------------------------------------------------------
+
+// Queues an exception; a second one while the first is being delivered becomes #DF or a triple fault as in SDM Vol. 3A,
+// 6.15 (table 6-5).
+void queue_exception(vcpu_vmx& vmx, u8 vector);
+void queue_exception(vcpu_vmx& vmx, u8 vector, u32 error_code);
+void inject_gp(vcpu_vmx& vmx);
+void inject_ud(vcpu_vmx& vmx);
+void inject_page_fault(vcpu_vmx& vmx, u64 address, u32 error_code);
+
+// ---- Control registers and MSRs (src/core/state) ---------------------------------------------------------------
+
+// Each answers false for a value the architecture refuses: the caller injects #GP or answers -EINVAL.
+[[nodiscard]] bool set_cr0(vcpu_vmx& vmx, u64 value);
+[[nodiscard]] bool set_cr3(vcpu_vmx& vmx, u64 value);
+[[nodiscard]] bool set_cr4(vcpu_vmx& vmx, u64 value);
+[[nodiscard]] bool set_cr8(vcpu_vmx& vmx, u64 value);
+[[nodiscard]] bool set_efer(vcpu_vmx& vmx, u64 value);
+// From the guest's RDMSR and WRMSR; false: #GP.
+[[nodiscard]] bool get_msr(vcpu_vmx& vmx, u32 index, u64& value);
+[[nodiscard]] bool set_msr(vcpu_vmx& vmx, u32 index, u64 value);
+
+}  // namespace minivmx
