@@ -237,6 +237,9 @@ void host_branch_predictor_barrier(void);
 /* Keeps this thread on its CPU, without sleep, until the matching enable; they nest. [any but NMI] */
 void host_preempt_disable(void);
 void host_preempt_enable(void);
+/* Interrupts off on this CPU; restore with what save returned. [any] */
+host_u64 host_irq_save(void);
+void host_irq_restore(host_u64 flags);
 
 /* ---- Host -> core: module ------------------------------------------------------------------------------- */
 
