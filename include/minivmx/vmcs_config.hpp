@@ -74,10 +74,11 @@ struct SetupLog {
 /// Everything the module knows after hardware_setup().
 struct Hardware {
     HostDesc host;
+    core_host_info info{}; ///< what else the host kernel told, as it is
     vmcs_config config;
     vmx_capability capability;
-    Parameters asked;  ///< as given
-    Parameters params; ///< as they came out
+    Parameters asked{};  ///< as given
+    Parameters params{}; ///< as they came out
     /// For each Parameter that was asked for but came out off: why. Else nullptr.
     const char* why_off[kParameterCount] = {};
     u32 preemption_timer_shift = 0; ///< the timer ticks every 2^n TSC ticks

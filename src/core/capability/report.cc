@@ -244,7 +244,7 @@ const char* freedom_name(const AllowedSettings& allowed, u64 mask) {
 
 void put_reason(TextBuilder& line, const Hardware& hw, const ControlBit& row, const BitFate& fate) {
     if (fate.on != fate.negotiated) {
-        line.put(fate.on ? "on because " : "off because ");
+        line.put("because ");
         put_parameter(line, hw, row.parameter);
         if (hw.why_off[static_cast<unsigned>(row.parameter)] != nullptr)
             line.put(": ", hw.why_off[static_cast<unsigned>(row.parameter)]);
@@ -254,8 +254,12 @@ void put_reason(TextBuilder& line, const Hardware& hw, const ControlBit& row, co
         line.put(fate.allowed ? "available, but minivmx has no use for it" : "not on this CPU");
     else if (!applies_to_host(row, hw.host))
         line.put("not asked for on a 32-bit host");
+    else if (fate.rule == Rule::kRequired || fate.rule == Rule::kOptional)
+        line.put(row.summary);
+    else if (fate.rule == Rule::kNotAllowed)
+        line.put(rule_info(fate.rule).brief);
     else if (fate.rule != Rule::kCount)
-        line.put(fate.on ? "" : "off: ", rule_info(fate.rule).text);
+        line.put("because ", rule_info(fate.rule).text);
 }
 
 void report_bit(const Hardware& hw, const RuleHistory& history, const ControlBit& row,
