@@ -144,6 +144,9 @@ void *host_phys_page(host_u64 phys);
 /* Copies guest memory by hva, faulting pages in; -EFAULT unless all of it was copied. current->mm is the VM's. [sleep] */
 int host_copy_from_user(void *to, host_u64 hva, size_t size);
 int host_copy_to_user(host_u64 hva, const void *from, size_t size);
+/* If the size (4 or 8) bytes at hva, aligned to their size, equal *expected, replaces them with desired, atomically; else
+ * sets *expected to what is there. Faults the page in. 0: replaced; -EAGAIN: it differed; -EFAULT: not writable. [sleep] */
+int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u32 size);
 /* Whether [hva, hva + size) can be user memory at all (access_ok). [any] */
 bool host_user_range_ok(host_u64 hva, host_u64 size);
 
@@ -225,10 +228,6 @@ void host_finish_exit(struct host_vcpu *vcpu);
 bool host_signal_pending(void);
 /* Does the work that kept host_prepare_entry() from going on (reschedule, task work); -EINTR for a signal. [sleep] */
 int host_handle_pending_work(struct host_vcpu *vcpu);
-/* Consumes vcpu_area.requests atomically and returns what was in it. [any] */
-host_u32 host_take_requests(struct host_vcpu *vcpu);
-/* Whether the guest's pending NMIs can be taken: atomically moves vcpu_area.nmi_pending to the caller. [any] */
-host_u32 host_take_nmis(struct host_vcpu *vcpu);
 /* The guest's IA32_KERNEL_GS_BASE wherever it is at the moment. [sleep], the vCPU loaded */
 host_u64 host_read_kernel_gs_base(struct host_vcpu *vcpu);
 void host_write_kernel_gs_base(struct host_vcpu *vcpu, host_u64 value);

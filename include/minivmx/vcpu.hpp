@@ -4,12 +4,16 @@
 // a declaration says otherwise. May sleep, unless a declaration says otherwise.
 #pragma once
 
+#include <linux/errno.h>
 #include <linux/kvm.h>
 
 #include <minivmx/arch.hpp>
 #include <minivmx/cpuid.hpp>
+#include <minivmx/emulate.hpp>
+#include <minivmx/ept.hpp>
 #include <minivmx/exit.hpp>
 #include <minivmx/host.h>
+#include <minivmx/memslot.hpp>
 #include <minivmx/types.hpp>
 #include <minivmx/vm.hpp>
 #include <minivmx/vmcs.hpp>
@@ -52,30 +56,6 @@ struct InterruptQueue {
     u8 vector;
 };
 
-// What KVM_RUN has to finish before the guest goes on: user space answered an exit that asked for data.
-enum class PendingIo : u8 { kNone, kPioIn, kPioOut, kMmioRead, kMmioWrite };
-
-struct MmioFragment {
-    u64 gpa;
-    u32 size;
-    u8 data[8];
-};
-
-// An instruction that needs user space for part of its work; set up by the emulator, finished by it at the next RUN.
-struct PendingInstruction {
-    PendingIo kind;
-    u8 io_size;        // bytes of one port access
-    u8 register_size;  // operand size in bytes of an MMIO read's destination
-    bool sign_extend, zero_extend;
-    bool string;       // INS/OUTS: the emulator goes on with the next iteration
-    u8 destination;    // Gpr of an MMIO read; bit 4: AH..BH
-    u16 port;
-    u32 count;         // elements of this exit
-    u8 fragment_count, fragment_next;
-    MmioFragment fragments[2];
-    u64 next_rip;
-};
-
 struct vcpu_vmx : core_vcpu {
     kvm_vm* kvm;
     host_vcpu* host;
@@ -88,6 +68,8 @@ struct vcpu_vmx : core_vcpu {
 
     // The last exit.
     u32 exit_reason;
+    u32 last_vmentry_cpu;
+    bool entry_failed;  // VMLAUNCH or VMRESUME itself failed
     u32 idt_vectoring_info;
     u32 state_available;  // CachedState: cached values that are current
     u32 state_dirty;      // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)
@@ -103,7 +85,8 @@ struct vcpu_vmx : core_vcpu {
     u64 cr0_guest_owned_bits;
     u64 cr4_guest_owned_bits;
     u64 cr4_reserved_bits;  // of this guest's CPUID
-    bool apicv_active;      // needs the in-kernel APIC: see kvm_vcpu_apicv_active()
+    bool has_apic;          // the local APIC is in the kernel; only then a TPR shadow makes sense
+    bool apicv_active;      // see kvm_vcpu_apicv_active()
     bool xsaves_enabled;
 
     ExceptionQueue exception;
@@ -113,7 +96,10 @@ struct vcpu_vmx : core_vcpu {
     u32 event_instruction_length;  // of a soft event being reinjected
     bool nmi_blocked_soft;         // without virtual NMIs: a guest's NMI handler is (thought to be) running
     bool triple_fault;
+    bool tlb_flush_needed;  // before the next entry: this CPU may hold stale translations of this vCPU
 
+    SlotsHazard slots_hazard;  // the memory slots being read
+    EptPageStock ept_pages;
     PendingInstruction pending;
     bool cannot_run;  // the reason was already told in dmesg
 

@@ -2,6 +2,8 @@
 // A virtual machine: guest memory, its EPT tables, and the choices made for it as a whole.
 #pragma once
 
+#include <linux/errno.h>
+
 #include <minivmx/ept.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
@@ -21,6 +23,9 @@ struct kvm_vm : core_vm {
     bool pause_in_guest;
     bool cstate_in_guest;
     u32 created_vcpus;
+    // All vCPUs of a VM count time from the moment its first one was created.
+    bool tsc_started;
+    u64 tsc_offset;
 };
 
 inline kvm_vm& to_kvm(core_vm* vm) { return *static_cast<kvm_vm*>(vm); }

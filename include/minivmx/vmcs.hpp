@@ -57,6 +57,14 @@ inline void vmcs_write(VmcsField<width, Value> field, typename VmcsField<width, 
         report_vmcs_access_failure(field.encoding, outcome, true);
 }
 
+// One entry a possible CPU; before any other function here. 0 or -ENOMEM. [sleep]
+int cpu_table_alloc();
+void cpu_table_free();
+
+// Makes the vCPU's VMCS current on this CPU, which is `cpu`; VMCLEARs it elsewhere first. [atomic, interrupts on]
+void vmx_vcpu_load(vcpu_vmx& vmx, u32 cpu);
+// Every cached translation of every guest on this CPU. [atomic], in VMX operation
+void flush_all_contexts();
 // VMCLEARs v wherever it is loaded, so that it may be loaded on another CPU or freed. [sleep]
 void loaded_vmcs_clear(loaded_vmcs& v);
 // Every VMCS loaded on this CPU, before it leaves VMX operation. [irqoff]
@@ -70,8 +78,6 @@ class LoadedVmcsGuard {
     LoadedVmcsGuard(const LoadedVmcsGuard&) = delete;
     LoadedVmcsGuard& operator=(const LoadedVmcsGuard&) = delete;
 
-  private:
-    vcpu_vmx& vmx_;
 };
 
 }  // namespace minivmx

@@ -3,7 +3,10 @@
 // 2.2.1 "Extended Feature Enable Register", Vol. 1, 3.4.3 "EFLAGS Register", Vol. 4 "Model-Specific Registers".
 #pragma once
 
+#include <linux/kvm.h>
+
 #include <minivmx/types.hpp>
+#include <minivmx/vmx_msr.hpp>
 
 namespace minivmx {
 
@@ -25,19 +28,14 @@ inline constexpr u64 X86_EFLAGS_CF = 1ull << 0, X86_EFLAGS_FIXED = 1ull << 1, X8
                      X86_EFLAGS_IF = 1ull << 9, X86_EFLAGS_DF = 1ull << 10, X86_EFLAGS_RF = 1ull << 16,
                      X86_EFLAGS_VM = 1ull << 17;
 
-// Exception vectors: SDM Vol. 3A, 6.3.1, table 6-1.
-enum : u8 {
-    DE_VECTOR = 0, DB_VECTOR = 1, NMI_VECTOR = 2, BP_VECTOR = 3, OF_VECTOR = 4, BR_VECTOR = 5, UD_VECTOR = 6,
-    NM_VECTOR = 7, DF_VECTOR = 8, TS_VECTOR = 10, NP_VECTOR = 11, SS_VECTOR = 12, GP_VECTOR = 13, PF_VECTOR = 14,
-    MF_VECTOR = 16, AC_VECTOR = 17, MC_VECTOR = 18, XM_VECTOR = 19, VE_VECTOR = 20, CP_VECTOR = 21,
-};
+// Exception vectors: SDM Vol. 3A, 6.3.1, table 6-1. KVM's ABI header names the others (DE_VECTOR, PF_VECTOR...).
+inline constexpr u8 NMI_VECTOR = 2, CP_VECTOR = 21;
 
 // Page-fault error code: SDM Vol. 3A, 4.7.
 inline constexpr u32 PFERR_PRESENT = 1u << 0, PFERR_WRITE = 1u << 1, PFERR_USER = 1u << 2, PFERR_RSVD = 1u << 3,
                      PFERR_FETCH = 1u << 4;
 
-inline constexpr u32 MSR_IA32_TSC = 0x10, MSR_IA32_APICBASE = 0x1b, MSR_IA32_FEATURE_CONTROL = 0x3a,
-                     MSR_IA32_TSC_ADJUST = 0x3b, MSR_IA32_SPEC_CTRL = 0x48, MSR_IA32_PRED_CMD = 0x49,
+inline constexpr u32 MSR_IA32_TSC = 0x10, MSR_IA32_APICBASE = 0x1b, MSR_IA32_TSC_ADJUST = 0x3b, MSR_IA32_SPEC_CTRL = 0x48, MSR_IA32_PRED_CMD = 0x49,
                      MSR_IA32_UCODE_REV = 0x8b, MSR_IA32_ARCH_CAPABILITIES = 0x10a, MSR_IA32_FLUSH_CMD = 0x10b,
                      MSR_IA32_SYSENTER_CS = 0x174, MSR_IA32_SYSENTER_ESP = 0x175, MSR_IA32_SYSENTER_EIP = 0x176,
                      MSR_IA32_MISC_ENABLE = 0x1a0, MSR_IA32_DEBUGCTL = 0x1d9, MSR_IA32_PAT = 0x277,

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// KVM_RUN: the loop around the guest, events on their way in, and the handlers of its exits. One thread, which holds the
+// vCPU's mutex and has it loaded; everything may sleep unless it says otherwise.
+#pragma once
+
+#include <minivmx/outcome.hpp>
+#include <minivmx/vcpu.hpp>
+
+namespace minivmx {
+
+// ---- Events (src/core/run/events.cc) ---------------------------------------------------------------------------
+
+// Puts what waits for the guest into the VMCS's entry fields, or opens the window that tells when it can go in.
+void inject_pending_events(vcpu_vmx &vmx);
+// What the last exit interrupted in the middle of its delivery goes back into the queues. Reads the VMCS only if something
+// was. [irqs on or off]
+void complete_interrupted_events(vcpu_vmx &vmx);
+// The entry that inject_pending_events() prepared doesn't take place.
+void cancel_injection();
+// Whether an external interrupt could be delivered at the next instruction boundary.
+bool interrupt_allowed(vcpu_vmx &vmx);
+bool nmi_allowed(vcpu_vmx &vmx);
+// KVM's ready_for_interrupt_injection.
+bool ready_for_interrupt_injection(vcpu_vmx &vmx);
+// Whether user space wants KVM_EXIT_IRQ_WINDOW_OPEN as soon as that is so.
+bool irq_window_requested(const vcpu_vmx &vmx);
+
+// ---- Exits -----------------------------------------------------------------------------------------------------
+
+// Dispatches the last exit to its handler (src/core/run/exit_dispatch.cc).
+Outcome vmx_handle_exit(vcpu_vmx &vmx);
+
+// The rest of src/core/run; each handles one exit reason or family.
+Outcome handle_exception_nmi(vcpu_vmx &vmx);
+// #DB with what DR6 shall tell; without the VMCS, which has no place for that.
+void inject_debug_exception(vcpu_vmx &vmx, u64 payload);
+Outcome handle_dr(vcpu_vmx &vmx);
+// After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR exits again.
+void sync_dirty_debug_regs(vcpu_vmx &vmx);
+// dr7 changed: whether its breakpoints must be loaded at each entry.
+void update_dr7(vcpu_vmx &vmx);
+
+// KVM_EXIT_INTERNAL_ERROR with KVM's layout of the data words.
+Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data);
+
+// Why this vCPU's guest can't be entered on this CPU with these parameters in the state it is in, or null if it can.
+const char *why_it_cannot_run(vcpu_vmx &vmx);
+
+} // namespace minivmx

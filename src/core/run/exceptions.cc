@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Exceptions of the guest that exit: EXIT_REASON_EXCEPTION_NMI. See vmx_exception_bitmap() for which, and why.
+#include <minivmx/run.hpp>
+#include <minivmx/vmcs_setup.hpp>
+
+namespace minivmx {
+
+namespace {
+
+// SDM Vol. 3B, 18.2.3: the debug status register's trap bits, and the bits that read 0 when set (RTM, bus lock).
+constexpr u64 kDr6TrapBits = 0xf, kDr6ActiveLow = 0xffff0ff0;
+constexpr u64 kDr7GeneralDetect = 1u << 13;
+// SDM Vol. 3C, 25.9.2: INT1 (ICEBP) exits as a privileged software exception, before it has executed.
+bool is_icebp(u32 information)
+{
+    return (information & INTR_INFO_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION;
+}
+
+bool host_took_it(u32 information)
+{
+    const u32 type = information & INTR_INFO_TYPE_MASK;
+    return type == INTR_TYPE_NMI ||
+           (type == INTR_TYPE_HARD_EXCEPTION && (information & INTR_INFO_VECTOR_MASK) == MC_VECTOR);
+}
+
+Outcome simultaneous_exception(vcpu_vmx &vmx, u32 information, u32 error_code)
+{
+    const u64 data[] = {vmx.idt_vectoring_info, information, error_code, vmx.last_vmentry_cpu};
+    return internal_error(vmx, KVM_INTERNAL_ERROR_SIMUL_EX, data);
+}
+
+Outcome handle_debug_exception(vcpu_vmx &vmx, u32 information)
+{
+    if (is_icebp(information))
+        skip_emulated_instruction(vmx);
+    inject_debug_exception(vmx, exit_qualification(vmx));
+    return Outcome::resume();
+}
+
+} // namespace
+
+void inject_debug_exception(vcpu_vmx &vmx, u64 payload)
+{
+    // A #DB that exits has not touched DR6 and DR7 (SDM Vol. 3C, 28.1); injecting one does not either.
+    u64 dr6 = (vmx.area->dr6 & ~kDr6TrapBits) | kDr6ActiveLow;
+    dr6 |= payload;
+    dr6 ^= payload & kDr6ActiveLow;
+    vmx.area->dr6 = dr6;
+    if (vmx.area->dr7 & kDr7GeneralDetect) {
+        vmx.area->dr7 &= ~kDr7GeneralDetect;
+        vmcs_write(GUEST_DR7, vmx.area->dr7);
+    }
+    queue_exception(vmx, DB_VECTOR);
+}
+
+Outcome handle_exception_nmi(vcpu_vmx &vmx)
+{
+    const u32 information = exit_intr_info(vmx);
+    if (host_took_it(information))
+        return Outcome::resume();
+
+    const u8 vector = static_cast<u8>(information & INTR_INFO_VECTOR_MASK);
+    if (vector == UD_VECTOR) {
+        inject_ud(vmx);
+        return Outcome::resume();
+    }
+    const u32 error_code = information & INTR_INFO_HAS_ERROR_CODE ? vmcs_read(VM_EXIT_INTR_ERROR_CODE) : 0;
+    if (vmx.idt_vectoring_info & INTR_INFO_VALID)
+        return simultaneous_exception(vmx, information, error_code);
+
+    switch (vector) {
+    case DB_VECTOR:
+        return handle_debug_exception(vmx, information);
+    case AC_VECTOR:
+        queue_exception(vmx, AC_VECTOR, error_code);
+        return Outcome::resume();
+    default:
+        vmx.area->run->exit_reason = KVM_EXIT_EXCEPTION;
+        vmx.area->run->ex.exception = vector;
+        vmx.area->run->ex.error_code = error_code;
+        return Outcome::to_user();
+    }
+}
+
+} // namespace minivmx

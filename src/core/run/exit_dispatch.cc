@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Which handler an exit goes to. The switch reads like a table and, built with retpolines, costs a few compares instead of
+// an indirect call.
+#include <minivmx/control_shadow.hpp>
+#include <minivmx/emulate.hpp>
+#include <minivmx/hardware.hpp>
+#include <minivmx/run.hpp>
+#include <minivmx/state.hpp>
+
+namespace minivmx {
+
+namespace {
+
+Outcome handle_external_interrupt(vcpu_vmx &)
+{
+    return Outcome::resume(); // the host took it right after the exit
+}
+
+Outcome handle_interrupt_window(vcpu_vmx &vmx)
+{
+    exec_controls_clearbit<CPU_BASED_INTR_WINDOW_EXITING>(vmx.vmcs01);
+    return Outcome::resume();
+}
+
+Outcome handle_nmi_window(vcpu_vmx &vmx)
+{
+    exec_controls_clearbit<CPU_BASED_NMI_WINDOW_EXITING>(vmx.vmcs01);
+    return Outcome::resume();
+}
+
+Outcome handle_triple_fault(vcpu_vmx &vmx)
+{
+    vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;
+    return Outcome::to_user();
+}
+
+Outcome handle_halt(vcpu_vmx &vmx)
+{
+    skip_emulated_instruction(vmx);
+    vmx.area->run->exit_reason = KVM_EXIT_HLT;
+    return Outcome::to_user();
+}
+
+Outcome handle_io(vcpu_vmx &vmx)
+{
+    return handle_port_io(vmx, IoInfo::decode(exit_qualification(vmx)));
+}
+
+Outcome handle_memory(vcpu_vmx &vmx)
+{
+    const u64 gpa = vmcs_read(GUEST_PHYSICAL_ADDRESS);
+    const EptViolationInfo access = EptViolationInfo::decode(exit_qualification(vmx));
+    // The access was the IRET's own, which had unblocked NMIs already: SDM Vol. 3C, 28.2.3.
+    if (hardware.params.vnmi && access.nmi_unblocking && !(vmx.idt_vectoring_info & INTR_INFO_VALID))
+        vmcs_write(GUEST_INTERRUPTIBILITY_INFO, vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
+    return handle_ept_violation(vmx, gpa, access);
+}
+
+// Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and hints is none.
+Outcome handle_as_nop(vcpu_vmx &vmx)
+{
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
+
+Outcome handle_invalid_instruction(vcpu_vmx &vmx)
+{
+    inject_ud(vmx);
+    return Outcome::resume();
+}
+
+// A guest without a performance-monitoring unit: every counter is absent. SDM Vol. 2B, RDPMC.
+Outcome handle_rdpmc(vcpu_vmx &vmx)
+{
+    inject_gp(vmx);
+    return Outcome::resume();
+}
+
+// No hypercall is offered. KVM's answer to an unknown one is -KVM_ENOSYS in RAX, and #UD is its answer outside CPL 0 only
+// by way of -KVM_EPERM.
+Outcome handle_vmcall(vcpu_vmx &vmx)
+{
+    constexpr s64 kNoSuchCall = -1000, kNotPermitted = -1;
+    const s64 answer = guest_cpl(vmx) == 0 ? kNoSuchCall : kNotPermitted;
+    write_gpr(vmx, kRax, is_64_bit_code(vmx) ? static_cast<u64>(answer) : static_cast<u32>(answer));
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
+
+// Not emulated: a task switch through a gate or TSS. KVM's answer when its emulator gives up.
+Outcome handle_task_switch(vcpu_vmx &vmx)
+{
+    return emulation_failure(vmx, nullptr, 0);
+}
+
+Outcome unexpected_exit(vcpu_vmx &vmx)
+{
+    const u64 data[] = {vmx.exit_reason, vmx.last_vmentry_cpu};
+    if (host_log_allowed()) {
+        Line line;
+        line.put("vCPU ", vmx.vcpu_id, ": unexpected exit reason ", hex(vmx.exit_reason));
+        host_log(HOST_LOG_WARNING, line.c_str());
+    }
+    return internal_error(vmx, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, data);
+}
+
+// An exit in the middle of delivering an event can be answered only where the handler makes the cause go away; elsewhere
+// the same exit would come back for ever.
+bool may_interrupt_delivery(u32 basic)
+{
+    return basic == EXIT_REASON_EXCEPTION_NMI || basic == EXIT_REASON_EPT_VIOLATION ||
+           basic == EXIT_REASON_PML_FULL || basic == EXIT_REASON_APIC_ACCESS || basic == EXIT_REASON_TASK_SWITCH ||
+           basic == EXIT_REASON_NOTIFY;
+}
+
+Outcome delivery_error(vcpu_vmx &vmx)
+{
+    const u64 data[] = {vmx.idt_vectoring_info, vmx.exit_reason, exit_qualification(vmx), vmx.last_vmentry_cpu};
+    return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
+}
+
+} // namespace
+
+Outcome vmx_handle_exit(vcpu_vmx &vmx)
+{
+    const u32 basic = vmx.exit_reason & kExitReasonBasicMask;
+    if (vmx.idt_vectoring_info & INTR_INFO_VALID && !may_interrupt_delivery(basic)) [[unlikely]]
+        return delivery_error(vmx);
+
+    switch (basic) {
+    // clang-format off
+    case EXIT_REASON_EXCEPTION_NMI:       return handle_exception_nmi(vmx);
+    case EXIT_REASON_EXTERNAL_INTERRUPT:  return handle_external_interrupt(vmx);
+    case EXIT_REASON_TRIPLE_FAULT:        return handle_triple_fault(vmx);
+    case EXIT_REASON_INTERRUPT_WINDOW:    return handle_interrupt_window(vmx);
+    case EXIT_REASON_NMI_WINDOW:          return handle_nmi_window(vmx);
+    case EXIT_REASON_TASK_SWITCH:         return handle_task_switch(vmx);
+    case EXIT_REASON_CPUID:               return handle_cpuid(vmx);
+    case EXIT_REASON_HLT:                 return handle_halt(vmx);
+    case EXIT_REASON_INVD:                return handle_as_nop(vmx);
+    case EXIT_REASON_RDPMC:               return handle_rdpmc(vmx);
+    case EXIT_REASON_VMCALL:              return handle_vmcall(vmx);
+    case EXIT_REASON_CR_ACCESS:           return handle_cr_access(vmx);
+    case EXIT_REASON_DR_ACCESS:           return handle_dr(vmx);
+    case EXIT_REASON_IO_INSTRUCTION:      return handle_io(vmx);
+    case EXIT_REASON_MSR_READ:            return handle_rdmsr(vmx);
+    case EXIT_REASON_MSR_WRITE:           return handle_wrmsr(vmx);
+    case EXIT_REASON_MWAIT_INSTRUCTION:   return handle_as_nop(vmx);
+    case EXIT_REASON_MONITOR_INSTRUCTION: return handle_as_nop(vmx);
+    case EXIT_REASON_PAUSE_INSTRUCTION:   return handle_as_nop(vmx);
+    case EXIT_REASON_EPT_VIOLATION:       return handle_memory(vmx);
+    case EXIT_REASON_WBINVD:              return handle_as_nop(vmx);
+    case EXIT_REASON_XSETBV:              return handle_xsetbv(vmx);
+    case EXIT_REASON_VMCLEAR:
+    case EXIT_REASON_VMLAUNCH:
+    case EXIT_REASON_VMPTRLD:
+    case EXIT_REASON_VMPTRST:
+    case EXIT_REASON_VMREAD:
+    case EXIT_REASON_VMRESUME:
+    case EXIT_REASON_VMWRITE:
+    case EXIT_REASON_VMOFF:
+    case EXIT_REASON_VMON:
+    case EXIT_REASON_INVEPT:
+    case EXIT_REASON_INVVPID:
+    case EXIT_REASON_VMFUNC:
+    case EXIT_REASON_ENCLS:
+    case EXIT_REASON_RDRAND:
+    case EXIT_REASON_RDSEED:              return handle_invalid_instruction(vmx);
+    // clang-format on
+    default:
+        return unexpected_exit(vmx);
+    }
+}
+
+} // namespace minivmx

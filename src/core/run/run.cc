@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// KVM_RUN: in and out of the guest until user space has to do something.
+#include <minivmx/control_shadow.hpp>
+#include <minivmx/emulate.hpp>
+#include <minivmx/run.hpp>
+#include <minivmx/state.hpp>
+#include <minivmx/vmcs_setup.hpp>
+
+namespace minivmx {
+
+namespace {
+
+// The host state that a task switch or the kernel may have changed since the last entry.
+void refresh_host_state(vcpu_vmx &vmx)
+{
+    const vcpu_area &area = *vmx.area;
+    vmcs_host_state &known = vmx.vmcs01.host_state;
+
+    auto refresh = [](auto field, auto &shadow, auto value) {
+        if (shadow != value) [[unlikely]] {
+            vmcs_write(field, value);
+            shadow = value;
+        }
+    };
+    refresh(HOST_CR3, known.cr3, area.host_cr3);
+    refresh(HOST_CR4, known.cr4, area.host_cr4);
+    refresh(HOST_FS_SELECTOR, known.fs_sel, area.host_fs_sel);
+    refresh(HOST_GS_SELECTOR, known.gs_sel, area.host_gs_sel);
+    refresh(HOST_FS_BASE, known.fs_base, area.host_fs_base);
+    refresh(HOST_GS_BASE, known.gs_base, area.host_gs_base);
+}
+
+void write_dirty_registers(vcpu_vmx &vmx)
+{
+    if (vmx.state_dirty & kStateRip)
+        vmcs_write(GUEST_RIP, vmx.rip);
+    if (vmx.state_dirty & kStateRsp)
+        vmcs_write(GUEST_RSP, vmx.area->regs[kRsp]);
+    vmx.state_dirty = 0;
+}
+
+// An NMI, a machine check or an external interrupt that the exit took belongs to the host, at once.
+void hand_host_events_over(vcpu_vmx &vmx)
+{
+    const u32 basic = vmx.exit_reason & kExitReasonBasicMask;
+    if (basic == EXIT_REASON_EXTERNAL_INTERRUPT) {
+        host_handle_interrupt(exit_intr_info(vmx) & INTR_INFO_VECTOR_MASK);
+        return;
+    }
+    if (basic == EXIT_REASON_MCE_DURING_VMENTRY) [[unlikely]] {
+        host_handle_machine_check();
+        return;
+    }
+    if (basic != EXIT_REASON_EXCEPTION_NMI)
+        return;
+    const u32 information = exit_intr_info(vmx);
+    if ((information & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI)
+        host_handle_nmi();
+    else if ((information & INTR_INFO_TYPE_MASK) == INTR_TYPE_HARD_EXCEPTION &&
+             (information & INTR_INFO_VECTOR_MASK) == MC_VECTOR)
+        host_handle_machine_check();
+}
+
+// From interrupts off before the entry to interrupts off after the exit: no instruction here may fault or sleep.
+void vmx_vcpu_run(vcpu_vmx &vmx)
+{
+    write_dirty_registers(vmx);
+    refresh_host_state(vmx);
+    load_guest_xcr0(vmx);
+
+    vmx.last_vmentry_cpu = host_cpu();
+    vmx.entry_failed = host_vmenter(vmx.host) != 0;
+
+    load_host_xcr0(vmx);
+    vmx.state_available = 0;
+    vmx.idt_vectoring_info = 0;
+    if (vmx.entry_failed) [[unlikely]]
+        return;
+    vmx.exit_reason = vmcs_read(VM_EXIT_REASON);
+    if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
+        return;
+    vmx.area->launched = 1;
+    vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
+}
+
+Outcome handle_requests(vcpu_vmx &vmx)
+{
+    u32 requests = __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED);
+    if (requests) [[unlikely]]
+        requests = __atomic_exchange_n(&vmx.area->requests, 0, __ATOMIC_ACQUIRE);
+    if (requests & VCPU_REQUEST_VM_DEAD)
+        return Outcome::error(-EIO);
+    if (requests & VCPU_REQUEST_TLB_FLUSH)
+        vmx.tlb_flush_needed = true;
+    if (vmx.triple_fault) {
+        vmx.triple_fault = false;
+        vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;
+        return Outcome::to_user();
+    }
+    return Outcome::resume();
+}
+
+Outcome failed_entry(vcpu_vmx &vmx)
+{
+    kvm_run &run = *vmx.area->run;
+    dump_vmcs(vmx);
+    run.exit_reason = KVM_EXIT_FAIL_ENTRY;
+    // SDM Vol. 3C, 27.8: a VM-entry failure is an exit with bit 31 of its reason set. SDM Vol. 3C, 31.4: a failing
+    // VMLAUNCH or VMRESUME leaves its number in the VM-instruction error field.
+    run.fail_entry.hardware_entry_failure_reason =
+        vmx.entry_failed ? vmcs_read(VM_INSTRUCTION_ERROR) : vmx.exit_reason;
+    run.fail_entry.cpu = vmx.last_vmentry_cpu;
+    return Outcome::to_user();
+}
+
+Outcome cannot_run(vcpu_vmx &vmx, const char *reason)
+{
+    if (!vmx.cannot_run) {
+        vmx.cannot_run = true;
+        Sentence line;
+        line.put("vCPU ", vmx.vcpu_id, " can't run: ", reason);
+        host_log(HOST_LOG_WARNING, line.c_str());
+        if (hardware.params.dump_invalid_vmcs)
+            dump_vmcs(vmx);
+    }
+    return emulation_failure(vmx, nullptr, 0);
+}
+
+Outcome vcpu_enter_guest(vcpu_vmx &vmx)
+{
+    const Outcome requested = handle_requests(vmx);
+    if (!requested.resumes())
+        return requested;
+    if (const char *reason = why_it_cannot_run(vmx)) [[unlikely]]
+        return cannot_run(vmx, reason);
+
+    inject_pending_events(vmx);
+    if (!host_prepare_entry(vmx.host)) {
+        cancel_injection();
+        return Outcome::resume();
+    }
+    // Here, not earlier: only from now on no other thread can move this vCPU to a CPU with other stale translations.
+    if (vmx.tlb_flush_needed) {
+        flush_guest_tlb(vmx);
+        vmx.tlb_flush_needed = false;
+    }
+    vmx_vcpu_run(vmx);
+    host_after_exit(vmx.host);
+    if (vmx.area->switch_db_regs & KVM_DEBUGREG_WONT_EXIT)
+        sync_dirty_debug_regs(vmx);
+    if (!vmx.entry_failed)
+        hand_host_events_over(vmx);
+    host_finish_exit(vmx.host);
+
+    if (vmx.entry_failed || vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
+        return failed_entry(vmx);
+    complete_interrupted_events(vmx);
+    return vmx_handle_exit(vmx);
+}
+
+Outcome vcpu_run(vcpu_vmx &vmx)
+{
+    kvm_run &run = *vmx.area->run;
+    run.exit_reason = KVM_EXIT_UNKNOWN;
+    for (;;) {
+        const Outcome outcome = vcpu_enter_guest(vmx);
+        if (!outcome.resumes())
+            return outcome;
+        if (irq_window_requested(vmx) && ready_for_interrupt_injection(vmx)) {
+            run.exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+            return Outcome::to_user();
+        }
+        const int interrupted = host_handle_pending_work(vmx.host);
+        if (interrupted) {
+            run.exit_reason = KVM_EXIT_INTR;
+            return Outcome::error(interrupted);
+        }
+    }
+}
+
+// What KVM_RUN tells of the vCPU whichever way it ends: Documentation of KVM_RUN, fields of struct kvm_run.
+void post_kvm_run_save(vcpu_vmx &vmx)
+{
+    kvm_run &run = *vmx.area->run;
+    run.if_flag = (read_rflags(vmx) & X86_EFLAGS_IF) != 0;
+    run.cr8 = vmx.cr8;
+    run.apic_base = vmx.apic_base;
+    run.ready_for_interrupt_injection = ready_for_interrupt_injection(vmx);
+}
+
+Outcome run_once(vcpu_vmx &vmx)
+{
+    const kvm_run &run = *vmx.area->run;
+    // KVM_CAP_SYNC_REGS is not offered: a client that uses it all the same must not believe that it worked.
+    if (run.kvm_valid_regs || run.kvm_dirty_regs)
+        return Outcome::error(-EINVAL);
+    if (!vmx.has_apic && !set_cr8(vmx, run.cr8))
+        return Outcome::error(-EINVAL);
+    if (vmx.pending.kind != PendingIo::kNone) {
+        const Outcome completed = complete_pending(vmx);
+        if (!completed.resumes())
+            return completed;
+    }
+    if (run.immediate_exit)
+        return Outcome::error(-EINTR);
+    return vcpu_run(vmx);
+}
+
+} // namespace
+
+const char *why_it_cannot_run(vcpu_vmx &vmx)
+{
+    if (!hardware.params.ept)
+        return "without EPT its page tables have to be shadowed, which this version can't do; use a CPU with EPT and ept=1";
+    if (!hardware.params.unrestricted_guest && !(is_protmode(vmx) && is_paging(vmx)))
+        return "without \"unrestricted guest\" only paged protected mode runs, and this version can't emulate the rest; use "
+               "a CPU that has it and unrestricted_guest=1, or start the guest with paging on";
+    return nullptr;
+}
+
+Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data)
+{
+    kvm_run &run = *vmx.area->run;
+    run.exit_reason = KVM_EXIT_INTERNAL_ERROR;
+    run.internal.suberror = suberror;
+    run.internal.ndata = static_cast<u32>(data.size());
+    for (usize i = 0; i < data.size(); i++)
+        run.internal.data[i] = data[i];
+    return Outcome::to_user();
+}
+
+} // namespace minivmx
+
+using namespace minivmx;
+
+extern "C" {
+
+int core_vcpu_run(core_vcpu *vcpu)
+{
+    vcpu_vmx &vmx = to_vmx(vcpu);
+    vmx.area->run->flags = 0;
+    const Outcome outcome = run_once(vmx);
+    post_kvm_run_save(vmx);
+    return outcome.ioctl_result();
+}
+
+int core_interrupt(core_vcpu *vcpu, host_u32 vector)
+{
+    vcpu_vmx &vmx = to_vmx(vcpu);
+    if (vector > 255)
+        return -EINVAL;
+    if (vmx.has_apic)
+        return -ENXIO; // interrupts come from the controllers in the kernel then
+    vmx.interrupt = {.pending = true, .soft = false, .vector = static_cast<u8>(vector)};
+    return 0;
+}
+
+int core_nmi(core_vcpu *vcpu)
+{
+    __atomic_fetch_add(&to_vmx(vcpu).area->nmi_pending, 1, __ATOMIC_RELEASE);
+    return 0;
+}
+
+} // extern "C"

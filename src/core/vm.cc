@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// A virtual machine's beginning and end, and what is set for it as a whole.
+#include <minivmx/hardware.hpp>
+#include <minivmx/vm.hpp>
+#include <minivmx/x86.hpp>
+
+using namespace minivmx;
+
+extern "C" {
+
+int core_vm_create(host_vm *host, core_vm **vm)
+{
+    kvm_vm *kvm = static_cast<kvm_vm *>(host_zalloc(sizeof(kvm_vm)));
+    if (!kvm)
+        return -ENOMEM;
+    kvm->host = host;
+    const int error = ept_create(*kvm, ept_features());
+    if (error) {
+        host_free(kvm);
+        return error;
+    }
+    *vm = kvm;
+    return 0;
+}
+
+void core_vm_destroy(core_vm *vm)
+{
+    kvm_vm &kvm = to_kvm(vm);
+    ept_destroy(kvm);
+    destroy_memory_slots(kvm);
+    host_free(&kvm);
+}
+
+int core_set_tss_addr(core_vm *vm, host_u64 address)
+{
+    // Three pages below 4 GiB; used only where real mode has to run in virtual-8086 mode.
+    if (address > 0xffffffffull - 3 * kPageSize)
+        return -EINVAL;
+    to_kvm(vm).tss_addr = address;
+    return 0;
+}
+
+int core_set_identity_map_addr(core_vm *vm, host_u64 address)
+{
+    kvm_vm &kvm = to_kvm(vm);
+    if (kvm.created_vcpus)
+        return -EINVAL;
+    kvm.identity_map_addr = address;
+    return 0;
+}
+
+} // extern "C"

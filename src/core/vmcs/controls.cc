@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// The control words of one vCPU, from the negotiated configuration: the document's vmx_exec_control() and its siblings.
+#include <minivmx/vmcs_setup.hpp>
+
+namespace minivmx {
+
+bool cpu_need_tpr_shadow(const vcpu_vmx &vmx)
+{
+    // A TPR shadow shows the guest the TPR of an APIC that the hypervisor holds.
+    return hardware.config.cpu_based_exec_ctrl & CPU_BASED_TPR_SHADOW && vmx.has_apic;
+}
+
+bool cpu_need_virtualize_apic_accesses(const vcpu_vmx &vmx)
+{
+    return hardware.params.flexpriority && vmx.has_apic;
+}
+
+bool kvm_vcpu_apicv_active(const vcpu_vmx &vmx)
+{
+    return vmx.has_apic && vmx.apicv_active;
+}
+
+VcpuControlInputs vcpu_control_inputs(vcpu_vmx &vmx)
+{
+    const Cpuid &cpuid = vmx.cpuid;
+    return {
+        .debugreg_wont_exit = (vmx.area->switch_db_regs & KVM_DEBUGREG_WONT_EXIT) != 0,
+        .need_tpr_shadow = cpu_need_tpr_shadow(vmx),
+        .virtualize_apic_accesses = cpu_need_virtualize_apic_accesses(vmx),
+        .apicv_active = kvm_vcpu_apicv_active(vmx),
+        .mwait_in_guest = vmx.kvm->mwait_in_guest,
+        .hlt_in_guest = vmx.kvm->hlt_in_guest,
+        .pause_in_guest = vmx.kvm->pause_in_guest,
+        .has_vpid = vmx.vpid != 0,
+        .xsaves = cpuid.has(CpuidFeature::kXsave) && cpuid.has(CpuidFeature::kXsaves),
+        .rdtscp = cpuid.has(CpuidFeature::kRdtscp),
+        .rdpid = cpuid.has(CpuidFeature::kRdpid),
+        .invpcid = cpuid.has(CpuidFeature::kInvpcid),
+        .rdrand = cpuid.has(CpuidFeature::kRdrand),
+        .rdseed = cpuid.has(CpuidFeature::kRdseed),
+        .waitpkg = cpuid.has(CpuidFeature::kWaitpkg),
+    };
+}
+
+u32 vmx_pin_based_exec_ctrl(const Hardware &hw, const VcpuControlInputs &in, const RuleSink *sink)
+{
+    ControlWord word(ControlField::kPin, sink);
+    word.set(Rule::kNegotiated, hw.config.pin_based_exec_ctrl);
+
+    if (!in.apicv_active)
+        word.clear(Rule::kApicvInactive, PIN_BASED_POSTED_INTR);
+    word.apply_parameter(Parameter::kVnmi, hw.params.vnmi);
+    word.apply_parameter(Parameter::kPreemptionTimer, hw.params.preemption_timer);
+    return word.value32();
+}
+
+u32 vmx_exec_control(const Hardware &hw, const VcpuControlInputs &in, const RuleSink *sink)
+{
+    ControlWord word(ControlField::kPrimary, sink);
+    word.set(Rule::kNegotiated, hw.config.cpu_based_exec_ctrl);
+
+    word.clear(Rule::kUnusedByVcpu, CPU_BASED_RDTSC_EXITING | CPU_BASED_USE_IO_BITMAPS | CPU_BASED_MONITOR_TRAP_FLAG |
+                                        CPU_BASED_PAUSE_EXITING);
+    word.clear(Rule::kOnlyWhilePending, CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
+    if (in.debugreg_wont_exit)
+        word.clear(Rule::kDebugRegistersLoaded, CPU_BASED_MOV_DR_EXITING);
+
+    // CR8 is the TPR: either the hardware keeps it in the shadow, or each access exits.
+    if (!in.need_tpr_shadow)
+        word.clear(Rule::kNoApicInKernel, CPU_BASED_TPR_SHADOW);
+    const u32 cr8_exiting = CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING;
+    if (hw.host.is_64bit && word.has(CPU_BASED_TPR_SHADOW))
+        word.clear(Rule::kTprShadowOn, cr8_exiting);
+    else if (hw.host.is_64bit)
+        word.set(Rule::kTprShadowOff, cr8_exiting);
+
+    // Negotiation clears CR3 and INVLPG exiting where the CPU has EPT; without it, the hypervisor must see each change.
+    word.apply_parameter(Parameter::kEpt, hw.params.ept);
+
+    if (in.mwait_in_guest)
+        word.clear(Rule::kExitDisabled, CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING);
+    if (in.hlt_in_guest)
+        word.clear(Rule::kExitDisabled, CPU_BASED_HLT_EXITING);
+    return word.value32();
+}
+
+u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in, const RuleSink *sink)
+{
+    ControlWord word(ControlField::kSecondary, sink);
+    word.set(Rule::kNegotiated, hw.config.cpu_based_2nd_exec_ctrl);
+
+    word.clear(Rule::kProcessorTraceHostOnly, SECONDARY_EXEC_PT_USE_GPA | SECONDARY_EXEC_PT_CONCEAL_VMX);
+    word.apply_parameter(Parameter::kFlexpriority, hw.params.flexpriority);
+    if (!in.virtualize_apic_accesses)
+        word.clear(Rule::kNoApicInKernel, SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
+    word.apply_parameter(Parameter::kVpid, hw.params.vpid);
+    if (!in.has_vpid)
+        word.clear(Rule::kNoVpid, SECONDARY_EXEC_ENABLE_VPID);
+    word.apply_parameter(Parameter::kEpt, hw.params.ept);
+    word.apply_parameter(Parameter::kUnrestrictedGuest, hw.params.ept && hw.params.unrestricted_guest);
+    if (in.pause_in_guest)
+        word.clear(Rule::kExitDisabled, SECONDARY_EXEC_PAUSE_LOOP_EXITING);
+    if (!in.apicv_active)
+        word.clear(Rule::kApicvInactive, SECONDARY_EXEC_APIC_REGISTER_VIRT | SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
+    word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
+    word.clear(Rule::kUmipNotEmulated, SECONDARY_EXEC_DESC);
+    word.clear(Rule::kUnusedByVcpu, SECONDARY_EXEC_SHADOW_VMCS);
+    word.clear(Rule::kDirtyLoggingOff, SECONDARY_EXEC_ENABLE_PML);
+    word.clear(Rule::kCapabilityNotEnabled, SECONDARY_EXEC_BUS_LOCK_DETECTION | SECONDARY_EXEC_NOTIFY_VM_EXITING);
+
+    // A control that lets the guest use an instruction is on only if its CPUID has it; one that makes it exit, only if not.
+    // RDPID hangs on RDTSCP's control: with either in its CPUID the guest has both.
+    struct {
+        bool clears;
+        u32 control;
+    } const by_cpuid[] = {
+        {!in.xsaves, SECONDARY_EXEC_XSAVES},
+        {!in.rdtscp && !in.rdpid, SECONDARY_EXEC_ENABLE_RDTSCP},
+        {!in.invpcid, SECONDARY_EXEC_ENABLE_INVPCID},
+        {!in.waitpkg, SECONDARY_EXEC_ENABLE_USR_WAIT_PAUSE},
+        {in.rdrand, SECONDARY_EXEC_RDRAND_EXITING},
+        {in.rdseed, SECONDARY_EXEC_RDSEED_EXITING},
+    };
+    for (const auto &row : by_cpuid)
+        if (row.clears)
+            word.clear(Rule::kGuestCpuid, row.control);
+    return word.value32();
+}
+
+u32 vmx_vmexit_ctrl(const Hardware &hw, const RuleSink *sink)
+{
+    ControlWord word(ControlField::kExit, sink);
+    word.set(Rule::kNegotiated, hw.config.vmexit_ctrl);
+    word.clear(Rule::kUnusedByVcpu,
+               VM_EXIT_SAVE_IA32_PAT | VM_EXIT_SAVE_IA32_EFER | VM_EXIT_SAVE_VMX_PREEMPTION_TIMER);
+    word.clear(Rule::kProcessorTraceHostOnly, VM_EXIT_PT_CONCEAL_PIP | VM_EXIT_CLEAR_IA32_RTIT_CTL);
+    word.clear(Rule::kToggledAtRunTime, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL | VM_EXIT_LOAD_IA32_EFER);
+    return word.value32();
+}
+
+u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink)
+{
+    ControlWord word(ControlField::kEntry, sink);
+    word.set(Rule::kNegotiated, hw.config.vmentry_ctrl);
+    word.clear(Rule::kProcessorTraceHostOnly, VM_ENTRY_PT_CONCEAL_PIP | VM_ENTRY_LOAD_IA32_RTIT_CTL);
+    word.clear(Rule::kToggledAtRunTime,
+               VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL | VM_ENTRY_LOAD_IA32_EFER | VM_ENTRY_IA32E_MODE);
+    return word.value32();
+}
+
+u32 vmx_exception_bitmap(const Hardware &hw)
+{
+    // #UD: the guest may lack an instruction that the CPU has. #MC: is the host's. #DB and #AC: a guest that makes their
+    // delivery raise them again would hold the CPU forever (CVE-2015-5307, CVE-2015-8104). #PF: only to shadow the page tables.
+    u32 bitmap = bit32(UD_VECTOR) | bit32(MC_VECTOR) | bit32(DB_VECTOR) | bit32(AC_VECTOR);
+    if (!hw.params.ept)
+        bitmap |= bit32(PF_VECTOR);
+    return bitmap;
+}
+
+} // namespace minivmx
