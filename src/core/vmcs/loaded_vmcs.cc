@@ -3,6 +3,7 @@
 //
 // A CPU may hold a VMCS's data in its own caches from VMPTRLD until VMCLEAR (SDM Vol. 3C, 25.11.1), so a VMCS is cleared
 // on the CPU that loaded it before another CPU loads it, its page is freed, or that CPU leaves VMX operation.
+#include <minivmx/hardware.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vmcs.hpp>
 
@@ -58,7 +59,7 @@ void write_host_cpu_state()
 int cpu_table_alloc()
 {
     cpu_table = static_cast<CpuState *>(host_zalloc(sizeof(CpuState) * host_cpu_limit()));
-    return cpu_table ? 0 : -12; // ENOMEM
+    return cpu_table ? 0 : -ENOMEM;
 }
 
 void cpu_table_free()
@@ -78,6 +79,18 @@ void report_vmcs_access_failure(u32 encoding, arch::Vmx outcome, bool write)
              : outcome == arch::Vmx::kFailInvalid ? " failed: no VMCS is loaded on this CPU"
                                                   : " failed: this CPU does not have the field");
     host_log(HOST_LOG_ERROR, line.c_str());
+}
+
+void flush_all_contexts()
+{
+    // SDM Vol. 3C, 31.3, INVEPT and INVVPID: type 2 invalidates all contexts in both.
+    constexpr u64 kAllContexts = 2;
+    const EptCapability ept = hardware.capability.ept_cap();
+    const VpidCapability vpid = hardware.capability.vpid_cap();
+    if (ept.invept() && ept.invept_all())
+        (void)arch::invept(kAllContexts, {0, 0});
+    if (vpid.invvpid() && vpid.invvpid_all())
+        (void)arch::invvpid(kAllContexts, {0, 0});
 }
 
 void loaded_vmcs_clear(loaded_vmcs &v)
@@ -142,7 +155,7 @@ int core_cpu_vmxon(void *region)
     CpuState &here = cpu_table[host_cpu()];
     core_init_vmx_region(region);
     if (arch::vmxon(host_page_phys(region)) != arch::Vmx::kOk)
-        return -5; // EIO: VMX is locked off on this CPU, or something else is in VMX operation
+        return -EIO; // VMX is locked off on this CPU, or something else is in VMX operation
     here = {};
     here.in_vmx_operation = true;
     // Another hypervisor may have used the same VPIDs and EPT pointers here: SDM Vol. 3C, 29.4.3.3.
