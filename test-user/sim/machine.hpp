@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// A simulated machine: CPUs with CPUID, MSRs and VMX as the architecture describes them, pages, the
+// memory of a user process, and the host's half of host.h. The core runs on it unchanged.
+//
+//     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
+//     Parameters params = default_parameters();
+//     ASSERT_EQ(core_hardware_setup(&params, &machine.host_info), 0);
+//
+// One machine exists at a time, in one thread. What the core must never do (use of a VMCS that is
+// active elsewhere, sleeping with preemption off, unbalanced locks) is noted in `violations`.
+#pragma once
+
+#include <minivmx/arch.hpp>
+#include <minivmx/host.h>
+#include <minivmx/host_desc.hpp>
+
+#include "profiles.hpp"
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+struct host_vcpu {
+    vcpu_area area{};
+    core_vcpu* core = nullptr;
+    host_vm* vm = nullptr;
+    minivmx::u64 kernel_gs_base = 0;
+};
+
+struct host_vm {
+    core_vm* core = nullptr;
+    std::vector<host_vcpu*> vcpus;
+    minivmx::u64 mmu_seq = 0;
+    bool mmu_locked = false;
+};
+
+namespace minivmx::sim {
+
+/// The profile's host description; throws when there is no such profile.
+HostDesc cpu(const std::string& profile);
+
+/// A VMCS: what the CPU keeps of it.
+struct Vmcs {
+    std::map<u32, u64> fields; ///< by encoding of the full field; absent ones read as 0
+    int active_on = -1;        ///< the CPU it was loaded on and not cleared since
+};
+
+struct FieldWrite {
+    u32 field;
+    u64 value;
+    bool operator==(const FieldWrite&) const = default;
+};
+
+struct Cpu {
+    bool online = true;
+    bool in_vmx = false;
+    u64 vmxon_region = 0;
+    u64 current = ~u64{0}; ///< physical address of the current VMCS
+};
+
+struct LogLine {
+    host_log_level level;
+    std::string text;
+};
+
+/// Memory of the simulated user process; the guest's memory is made of it.
+struct UserRange {
+    u64 start;
+    u64 size;
+    bool writable;
+};
+
+class Machine {
+public:
+    explicit Machine(const HostDesc& host, unsigned cpus = 1);
+    ~Machine();
+    Machine(const Machine&) = delete;
+    Machine& operator=(const Machine&) = delete;
+
+    /// The machine that exists now; aborts when there is none.
+    static Machine& current();
+
+    // CPU
+    std::map<std::pair<u32, u32>, arch::CpuidResult> cpuid; ///< absent leaves are 0
+    std::map<u32, u64> msr;                                 ///< absent ones raise #GP
+    std::vector<std::pair<u32, u64>> wrmsr_log;
+    u64 tsc = 0;
+    std::vector<Cpu> cpus;
+    u32 this_cpu = 0;
+    VmxMsrs vmx_msrs() const; ///< of `msr`, read anew
+
+    // VMX
+    std::map<u64, Vmcs> vmcs; ///< by physical address
+    std::vector<FieldWrite> vmwrites;
+    u64 vmreads = 0;
+    u64 invalidations = 0; ///< INVEPT and INVVPID
+    /// The current VMCS of this CPU; aborts when there is none.
+    Vmcs& current_vmcs();
+    u64 field(u32 encoding) { return current_vmcs().fields[encoding]; }
+    u64 count_writes(u32 encoding) const;
+    /// VMX instructions that fail although nothing is wrong, for tests of error paths.
+    std::map<std::string, arch::Vmx> fail;
+
+    // Entering a guest
+    /// Plays the guest: called for each VM entry with the VMCS current; sets the exit fields and
+    /// returns 0 for a VM exit, 1 for a failed VMLAUNCH or VMRESUME.
+    std::function<u32(host_vcpu&)> on_vmenter;
+    /// Called before an entry; may raise requests or a signal.
+    std::function<void(host_vcpu&)> before_entry;
+    bool signal_pending = false;
+    u64 entries = 0;
+    std::vector<std::string> host_events; ///< "nmi", "interrupt 32", "machine check"
+
+    // Host
+    core_host_info host_info{};
+    std::vector<LogLine> log;
+    std::vector<std::string> violations;
+    std::string log_text() const;
+
+    // Pages of the kernel
+    std::map<void*, u64> pages;
+    std::map<u64, void*> pages_by_phys;
+    std::set<void*> allocations;
+    /// When not negative: how many more allocations succeed.
+    int allocations_left = -1;
+
+    // User memory
+    /// New memory, zeroed and page-aligned; lives as long as the machine. Returns its address.
+    u64 add_user_memory(u64 size, bool writable = true);
+    const UserRange* find_user(u64 address, u64 size) const;
+    u64 pfn_of(u64 hva);
+    std::vector<UserRange> user_ranges;
+    std::map<u64, u64> pfns; ///< by hva >> 12
+    /// Tells the VM that its owner's mapping of this range is gone, as an mmu notifier does.
+    bool unmap_user(host_vm& vm, u64 start, u64 end);
+
+    int preempt_count = 0;
+    bool irqs_off = false;
+    void may_sleep(const char* function);
+    void violation(const std::string& what) { violations.push_back(what); }
+
+private:
+    std::vector<std::pair<void*, u64>> mappings_;
+    u64 next_pfn_ = 0x100000;
+};
+
+} // namespace minivmx::sim
