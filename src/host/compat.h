@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Where the supported kernels, 6.1 and 6.12, differ. */
+#ifndef MINIVMX_HOST_COMPAT_H
+#define MINIVMX_HOST_COMPAT_H
+
+#include <linux/version.h>
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0) || LINUX_VERSION_CODE >= KERNEL_VERSION(6, 18, 0)
+#error "minivmx supports Linux 6.1 and 6.12"
+#endif
+
+#if !IS_ENABLED(CONFIG_KVM)
+/* It selects the notifiers and the exports for hypervisor modules that this one uses, too. */
+#error "minivmx needs a kernel configured with CONFIG_KVM"
+#endif
+
+#include <linux/kvm.h>
+#include <linux/syscore_ops.h>
+#include <asm/desc.h>
+
+/*
+ * Syscore callbacks: later updates of 6.12 pass them data. The build looks into the header, since no version number tells.
+ */
+#ifdef COMPAT_SYSCORE_WITH_DATA
+#define COMPAT_SYSCORE_PARAMETER void *unused
+#define COMPAT_DEFINE_SYSCORE(name, suspend_fn, resume_fn)                            \
+	static const struct syscore_ops name##_ops = { .suspend = suspend_fn, .resume = resume_fn }; \
+	static struct syscore name = { .ops = &name##_ops }
+#define compat_register_syscore(name) register_syscore(name)
+#define compat_unregister_syscore(name) unregister_syscore(name)
+#else
+#define COMPAT_SYSCORE_PARAMETER void
+#define COMPAT_DEFINE_SYSCORE(name, suspend_fn, resume_fn) \
+	static struct syscore_ops name = { .suspend = suspend_fn, .resume = resume_fn }
+#define compat_register_syscore(name) register_syscore_ops(name)
+#define compat_unregister_syscore(name) unregister_syscore_ops(name)
+#endif
+
+/* Ioctls of kvm's long gone tracing, which 6.1 still knows by name and refuses with an errno of their own. */
+static inline bool compat_is_trace_ioctl(unsigned int ioctl)
+{
+#ifdef KVM_TRACE_ENABLE
+	return ioctl == KVM_TRACE_ENABLE || ioctl == KVM_TRACE_PAUSE || ioctl == KVM_TRACE_DISABLE;
+#else
+	return false;
+#endif
+}
+
+/*
+ * The NMI entry for a hypervisor whose VM exit took the NMI: it runs on the present stack, unlike the gate's. Each kernel
+ * exports its own name.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
+asmlinkage void asm_exc_nmi_kvm_vmx(void);
+#define compat_nmi_entry asm_exc_nmi_kvm_vmx
+#else
+asmlinkage void asm_exc_nmi_noist(void);
+#define compat_nmi_entry asm_exc_nmi_noist
+#endif
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch()
+#else
+#define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch(smp_processor_id())
+#endif
+
+#if defined(CONFIG_X86_FRED)
+#include <asm/fred.h>
+#define compat_uses_fred() cpu_feature_enabled(X86_FEATURE_FRED)
+#define compat_fred_entry(type, vector) fred_entry_from_kvm(type, vector)
+#else
+/* Without FRED every event is delivered through the IDT. */
+#define compat_uses_fred() false
+#define compat_fred_entry(type, vector) do { } while (0)
+#endif
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* /dev/minivmx and the ioctls that need no VM yet. */
+#include <linux/compat.h>
+#include <linux/fs.h>
+#include <linux/kvm.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "device.h"
+#include "objects.h"
+
+/* kvm_run and the page for port I/O data; there is no ring for coalesced MMIO, the third page of kvm's. */
+#define VCPU_MMAP_SIZE (2 * PAGE_SIZE)
+
+static int get_supported_cpuid(struct kvm_cpuid2 __user *user)
+{
+	struct kvm_cpuid_entry2 *entries;
+	struct kvm_cpuid2 header;
+	u32 count;
+	int r;
+
+	if (copy_from_user(&header, user, sizeof(header)))
+		return -EFAULT;
+	if (header.nent < 1)
+		return -E2BIG;
+	count = min_t(u32, header.nent, HOST_MAX_CPUID_ENTRIES);
+
+	entries = kvcalloc(count, sizeof(*entries), GFP_KERNEL);
+	if (!entries)
+		return -ENOMEM;
+	r = core_get_supported_cpuid(entries, &count);
+	if (r)
+		goto out;
+	r = -EFAULT;
+	if (copy_to_user(user->entries, entries, array_size(count, sizeof(*entries))))
+		goto out;
+	header.nent = count;
+	if (copy_to_user(user, &header, sizeof(header)))
+		goto out;
+	r = 0;
+out:
+	kvfree(entries);
+	return r;
+}
+
+static long device_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
+{
+	switch (ioctl) {
+	case KVM_GET_API_VERSION:
+		return arg ? -EINVAL : KVM_API_VERSION;
+	case KVM_CREATE_VM:
+		return vm_create_fd(arg);
+	case KVM_CHECK_EXTENSION:
+		return core_check_extension(NULL, arg);
+	case KVM_GET_VCPU_MMAP_SIZE:
+		return arg ? -EINVAL : VCPU_MMAP_SIZE;
+	case KVM_GET_SUPPORTED_CPUID:
+		return get_supported_cpuid((struct kvm_cpuid2 __user *)arg);
+	default:
+		return compat_is_trace_ioctl(ioctl) ? -EOPNOTSUPP : -EINVAL;
+	}
+}
+
+static const struct file_operations device_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = device_ioctl,
+	.compat_ioctl = device_ioctl, /* no structure differs in 32-bit clients */
+	.llseek = noop_llseek,
+};
+
+static struct miscdevice device = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "minivmx",
+	.fops = &device_fops,
+	.mode = 0600,
+};
+
+int device_init(void)
+{
+	return misc_register(&device);
+}
+
+void device_exit(void)
+{
+	misc_deregister(&device);
+}

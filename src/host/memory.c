@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Memory of the core's own, and access to the guest's by its address in user space. */
+#include <linux/delay.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include <minivmx/host.h>
+
+/* More than any table of the core needs: an allocation beyond it is a bug, not a wish. */
+#define MAX_ALLOCATION (1ul << 30)
+
+void *host_zalloc(size_t size)
+{
+	if (size > MAX_ALLOCATION)
+		return NULL;
+	return kvzalloc(size, GFP_KERNEL_ACCOUNT);
+}
+
+void host_free(void *memory)
+{
+	kvfree(memory);
+}
+
+void *host_page_alloc(void)
+{
+	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+}
+
+void host_page_free(void *page)
+{
+	free_page((unsigned long)page);
+}
+
+host_u64 host_page_phys(const void *page)
+{
+	return __pa(page);
+}
+
+void *host_phys_page(host_u64 phys)
+{
+	return __va(phys);
+}
+
+int host_copy_from_user(void *to, host_u64 hva, size_t size)
+{
+	return copy_from_user(to, (const void __user *)hva, size) ? -EFAULT : 0;
+}
+
+int host_copy_to_user(host_u64 hva, const void *from, size_t size)
+{
+	return copy_to_user((void __user *)hva, from, size) ? -EFAULT : 0;
+}
+
+bool host_user_range_ok(host_u64 hva, host_u64 size)
+{
+	return access_ok((const void __user *)hva, size);
+}
+
+static int cmpxchg_user_u64(u64 __user *at, host_u64 *expected, u64 desired)
+{
+	u64 old = *expected;
+	int differed = __try_cmpxchg_user(at, &old, desired, fault);
+
+	*expected = old;
+	return differed < 0 ? differed : differed ? -EAGAIN : 0;
+}
+
+static int cmpxchg_user_u32(u32 __user *at, host_u64 *expected, u32 desired)
+{
+	u32 old = *expected;
+	int differed = __try_cmpxchg_user(at, &old, desired, fault);
+
+	*expected = old;
+	return differed < 0 ? differed : differed ? -EAGAIN : 0;
+}
+
+int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u32 size)
+{
+	void __user *at = (void __user *)hva;
+
+	if ((size != 4 && size != 8) || !IS_ALIGNED(hva, size) || !access_ok(at, size))
+		return -EFAULT;
+	return size == 8 ? cmpxchg_user_u64(at, expected, desired)
+			 : cmpxchg_user_u32(at, expected, desired);
+}
+
+void host_relax(void)
+{
+	/* A sleep, not a spin: who is waited for may have lower priority on this very CPU. */
+	usleep_range(10, 50);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The host's side of a VM and of a vCPU, and who keeps them alive.
+ *
+ * A VM lives as long as its file, any of its vCPUs' files, or an ioctl of one of them is in use. vCPUs are destroyed with
+ * their VM, never before, so whoever holds a VM may follow its vCPUs.
+ */
+#ifndef MINIVMX_HOST_OBJECTS_H
+#define MINIVMX_HOST_OBJECTS_H
+
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/preempt.h>
+#include <linux/refcount.h>
+#include <linux/signal_types.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/xarray.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/types.h>
+
+#include <minivmx/host.h>
+
+/* KVM's limits on x86: what core_check_extension() reports for KVM_CAP_MAX_VCPUS and KVM_CAP_MAX_VCPU_ID. */
+#define HOST_MAX_VCPUS 1024
+#define HOST_MAX_VCPU_IDS 4096
+/* How many entries KVM_SET_CPUID2 and its siblings may carry. */
+#define HOST_MAX_CPUID_ENTRIES 256
+
+struct host_vm {
+	struct core_vm *core;
+	struct mm_struct *mm; /* of the creator; its guest's memory lives there */
+	refcount_t users;
+	bool dead; /* set once; every ioctl answers -EIO from then on */
+
+	struct mutex lock;	 /* vCPU creation and settings of the VM as a whole; outside of slots_lock */
+	struct mutex slots_lock; /* KVM_SET_USER_MEMORY_REGION */
+	struct xarray vcpus;	 /* by order of creation; grows under lock, read without */
+	unsigned int vcpu_count;
+
+	struct mmu_notifier notifier;
+	spinlock_t mmu_lock;
+	/* Under mmu_lock: changes of user space's mappings that are under way, and how many have ended. */
+	u64 mmu_seq;
+	unsigned int invalidations;
+	unsigned long invalid_start, invalid_end;
+};
+
+/* What the host must get back after its selectors and MSRs made way for the guest's. */
+struct host_segments {
+	u64 kernel_gs_base;
+	u16 fs_sel, gs_sel, ds_sel, es_sel, ldt_sel;
+};
+
+struct host_vcpu {
+	struct vcpu_area area;
+	struct host_vm *vm;
+	struct core_vcpu *core;
+	u32 id;
+	struct mutex mutex; /* held by each ioctl of the vCPU, KVM_RUN for as long as it runs */
+
+	struct preempt_notifier preempt_notifier;
+	int cpu;     /* where it is loaded, or was last */
+	bool loaded; /* its VMCS is the current one of cpu; only its thread looks */
+
+	struct fpu_guest fpu;
+	bool sigset_active; /* KVM_SET_SIGNAL_MASK gave sigset */
+	sigset_t sigset;
+
+	bool guest_state_loaded; /* segments holds the host's values, the CPU the guest's */
+	bool uret_loaded;
+	struct host_segments segments;
+	u64 host_debugctl;
+};
+
+/* vm.c */
+struct host_vm *vm_create(void);	/* or ERR_PTR; one user [sleep] */
+int vm_create_fd(unsigned long type);	/* KVM_CREATE_VM [sleep] */
+void vm_get(struct host_vm *vm);
+void vm_put(struct host_vm *vm);	/* the last user's destroys the VM [sleep] */
+/* Whether the calling process may use the VM: 0, or -EIO as KVM answers. */
+int vm_check_caller(const struct host_vm *vm);
+
+/* vcpu.c: creates vCPU id under vm->lock and returns its file descriptor, or a negative errno [sleep] */
+int vcpu_create_fd(struct host_vm *vm, u32 id);
+/* Frees a vCPU that nobody can reach any more [sleep] */
+void vcpu_destroy(struct host_vcpu *vcpu);
+
+/* vcpu_ioctl.c */
+long vcpu_ioctl(struct file *file, unsigned int ioctl, unsigned long arg);
+long vcpu_compat_ioctl(struct file *file, unsigned int ioctl, unsigned long arg);
+
+/*
+ * load.c: between the two the vCPU follows its thread from CPU to CPU. The vCPU's mutex is held.
+ * vcpu_load(): 0, or -EIO when the machine is going down and VMX is off for good. [sleep]
+ */
+int vcpu_load(struct host_vcpu *vcpu);
+void vcpu_put(struct host_vcpu *vcpu);
+void vcpu_init_preempt_notifier(struct host_vcpu *vcpu);
+
+/* mmu_notifier.c */
+int vm_watch_mm(struct host_vm *vm); /* -ENOMEM or -EINTR [sleep] */
+void vm_unwatch_mm(struct host_vm *vm);
+
+#endif

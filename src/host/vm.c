@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A VM's life, its file and the file's ioctls. */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/kvm.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "cpus.h"
+#include "objects.h"
+
+/* ---- Life ---------------------------------------------------------------------------------------------------- */
+
+static void init_vm(struct host_vm *vm)
+{
+	refcount_set(&vm->users, 1);
+	mutex_init(&vm->lock);
+	mutex_init(&vm->slots_lock);
+	spin_lock_init(&vm->mmu_lock);
+	xa_init(&vm->vcpus);
+	mmgrab(current->mm);
+	vm->mm = current->mm;
+}
+
+static void free_vm(struct host_vm *vm)
+{
+	mmdrop(vm->mm);
+	xa_destroy(&vm->vcpus);
+	kfree(vm);
+}
+
+struct host_vm *vm_create(void)
+{
+	struct host_vm *vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	int r;
+
+	if (!vm)
+		return ERR_PTR(-ENOMEM);
+	init_vm(vm);
+
+	r = cpus_get();
+	if (r)
+		goto out_free;
+	r = core_vm_create(vm, &vm->core);
+	if (r)
+		goto out_cpus;
+	/* Last: its callbacks come from here on. */
+	r = vm_watch_mm(vm);
+	if (r)
+		goto out_core;
+	return vm;
+
+out_core:
+	core_vm_destroy(vm->core);
+out_cpus:
+	cpus_put();
+out_free:
+	free_vm(vm);
+	return ERR_PTR(r);
+}
+
+static void destroy_vm(struct host_vm *vm)
+{
+	struct host_vcpu *vcpu;
+	unsigned long index;
+
+	vm_unwatch_mm(vm);
+	xa_for_each(&vm->vcpus, index, vcpu)
+		vcpu_destroy(vcpu);
+	core_vm_destroy(vm->core);
+	cpus_put();
+	free_vm(vm);
+}
+
+void vm_get(struct host_vm *vm)
+{
+	refcount_inc(&vm->users);
+}
+
+void vm_put(struct host_vm *vm)
+{
+	if (refcount_dec_and_test(&vm->users))
+		destroy_vm(vm);
+}
+
+int vm_check_caller(const struct host_vm *vm)
+{
+	return vm->mm != current->mm || READ_ONCE(vm->dead) ? -EIO : 0;
+}
+
+/* ---- Ioctls ---------------------------------------------------------------------------------------------------- */
+
+static int set_user_memory_region(struct host_vm *vm, const void __user *user)
+{
+	struct kvm_userspace_memory_region region;
+	int r;
+
+	if (copy_from_user(&region, user, sizeof(region)))
+		return -EFAULT;
+	mutex_lock(&vm->slots_lock);
+	r = core_set_memory_region(vm->core, &region);
+	mutex_unlock(&vm->slots_lock);
+	return r;
+}
+
+static int set_tss_addr(struct host_vm *vm, u64 address)
+{
+	int r;
+
+	mutex_lock(&vm->lock);
+	r = core_set_tss_addr(vm->core, address);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static int set_identity_map_addr(struct host_vm *vm, const void __user *user)
+{
+	u64 address;
+	int r = -EINVAL;
+
+	if (copy_from_user(&address, user, sizeof(address)))
+		return -EFAULT;
+	mutex_lock(&vm->lock);
+	if (!vm->vcpu_count)
+		r = core_set_identity_map_addr(vm->core, address);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static int enable_cap(struct host_vm *vm, const void __user *user)
+{
+	struct kvm_enable_cap cap;
+	int r;
+
+	if (copy_from_user(&cap, user, sizeof(cap)))
+		return -EFAULT;
+	mutex_lock(&vm->lock);
+	r = core_vm_enable_cap(vm->core, &cap);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
+{
+	struct host_vm *vm = file->private_data;
+	void __user *user = (void __user *)arg;
+	int r = vm_check_caller(vm);
+
+	if (r)
+		return r;
+	switch (ioctl) {
+	case KVM_CREATE_VCPU:
+		return vcpu_create_fd(vm, arg);
+	case KVM_CHECK_EXTENSION:
+		return core_check_extension(vm->core, arg);
+	case KVM_SET_USER_MEMORY_REGION:
+		return set_user_memory_region(vm, user);
+	case KVM_SET_TSS_ADDR:
+		return set_tss_addr(vm, arg);
+	case KVM_SET_IDENTITY_MAP_ADDR:
+		return set_identity_map_addr(vm, user);
+	case KVM_ENABLE_CAP:
+		return enable_cap(vm, user);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int vm_release(struct inode *inode, struct file *file)
+{
+	vm_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE,
+	.release = vm_release,
+	.unlocked_ioctl = vm_ioctl,
+	.compat_ioctl = vm_ioctl, /* no structure differs in 32-bit clients */
+	.llseek = noop_llseek,
+};
+
+int vm_create_fd(unsigned long type)
+{
+	struct host_vm *vm;
+	struct file *file;
+	int fd, r;
+
+	if (type)
+		return -EINVAL;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	vm = vm_create();
+	if (IS_ERR(vm)) {
+		r = PTR_ERR(vm);
+		goto out_fd;
+	}
+	file = anon_inode_getfile("kvm-vm", &vm_fops, vm, O_RDWR);
+	if (IS_ERR(file)) {
+		r = PTR_ERR(file);
+		vm_put(vm);
+		goto out_fd;
+	}
+	/* From here on the file owns the VM. */
+	fd_install(fd, file);
+	return fd;
+
+out_fd:
+	put_unused_fd(fd);
+	return r;
+}
