@@ -8,6 +8,7 @@ a pseudo-terminal of its own and an -rc file that says "c" (continue). It ignore
 import ctypes
 import fcntl
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -28,6 +29,8 @@ CPU_MODELS = (
 # These announce fast short REP MOV but the kernel's use of it goes wrong in the emulator.
 MODELS_WITHOUT_FSRM = ("corei7_icelake_u", "tigerlake")
 
+# Lines of the emulator's log begin with a time, a letter for how bad it is, and the device.
+PANIC = re.compile(r"^\d+p\[")
 PR_SET_PDEATHSIG = 1
 
 
@@ -74,12 +77,14 @@ class Bochs:
         for descriptor in (self.console, self.second, self.screen, *self._slaves):
             os.close(descriptor)
 
-    def log_lines(self, count):
-        """The last lines of the emulator's own log."""
+    def reason(self):
+        """Why the emulator ended by itself, in its own words."""
         try:
-            return self.log.read_text(errors="replace").splitlines()[-count:]
+            lines = self.log.read_text(errors="replace").splitlines()
         except OSError:
-            return []
+            return "it left no log"
+        panics = [line.split("] ", 1)[-1].strip() for line in lines if PANIC.match(line)]
+        return panics[-1] if panics else (lines[-1] if lines else "its log is empty")
 
     def _open_pty(self):
         master, slave = os.openpty()

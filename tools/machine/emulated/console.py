@@ -66,5 +66,5 @@ class Watch:
         if any(pattern.search(text) for pattern in self._allow):
             return
         self.faults.append(STAMP.sub("", text))
-        if fatal and self.starts >= self._boots:
+        if fatal and not self.fatal and self.starts >= self._boots:
             self.fatal = STAMP.sub("", text)

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import image, initramfs, kernel
 from .bochs import MODELS_WITHOUT_FSRM, Bochs, Hardware
 from .console import Lines, Watch
-from .errors import MachineError
+from .errors import MachineError, run_tool
 
 HERE = Path(__file__).resolve().parent.parent
 STARTED = "@machine started"
@@ -83,9 +83,17 @@ def _build_image(job, chosen, directory):
         crash = initramfs.build(chosen, init, [(job.crash_script, "/script")], job.modules)
         files += [(chosen.image, "/boot/bzImage"), (crash, "/boot/crash-initrd"),
                   (crash_command_line(job, chosen).encode(), "/boot/crash-cmdline")]
+        files.append((_compile(HERE / "kexec-load.c", directory), "/bin/kexec-load"))
         cmdline += f" crashkernel={max(128, job.hardware.megabytes // 4)}M"
     archive = initramfs.build(chosen, init, files, job.modules)
     return image.build(directory, chosen.image, archive, cmdline)
+
+
+def _compile(source, directory):
+    """A static program from one C file."""
+    program = Path(directory) / source.stem
+    run_tool("gcc", "-O2", "-static", "-o", program, source)
+    return program
 
 
 def command_line(job, chosen):
@@ -157,13 +165,12 @@ class _Session:
             return self._failure(self.watch.fatal)
         if self.status is None:
             where = "in the script" if self._started else "while booting"
-            return self._failure(f"the machine stopped {where}", self._bochs.log_lines(12))
+            return self._failure(f"the machine stopped {where}: {self._bochs.reason()}")
         return ""
 
-    def _failure(self, text, lines=()):
-        for line in (*lines, self._console.unfinished):
-            if line:
-                self._on_console(line)
+    def _failure(self, text):
+        if self._console.unfinished:
+            self._on_console(self._console.unfinished)
         return text
 
     def _read(self, timeout):
