@@ -260,6 +260,34 @@ struct core_params {
 	host_u32 report; /* 0 none, 1 a screen, 2 every bit */
 };
 
+/* CPUID's registers of feature bits; in core_host_info they lack what the kernel turned off. */
+enum host_feature_word {
+	HOST_FEATURES_1_ECX,
+	HOST_FEATURES_1_EDX,
+	HOST_FEATURES_7_EBX,
+	HOST_FEATURES_7_ECX,
+	HOST_FEATURES_7_EDX,
+	HOST_FEATURES_7_1_EAX,
+	HOST_FEATURES_D_1_EAX,
+	HOST_FEATURES_80000001_ECX,
+	HOST_FEATURES_80000001_EDX,
+	HOST_FEATURES_80000008_EBX,
+	HOST_FEATURE_WORDS,
+};
+
+/* What guests learn from IA32_ARCH_CAPABILITIES, and the CPU's own MSR may not say: bits of core_host_info.bugs. */
+enum host_bug {
+	HOST_BUG_MELTDOWN = 1u << 0,
+	HOST_BUG_SPEC_STORE_BYPASS = 1u << 1,
+	HOST_BUG_MDS = 1u << 2,
+	HOST_BUG_TAA = 1u << 3,
+	HOST_BUG_RFDS = 1u << 4,
+	HOST_BUG_ITS = 1u << 5,
+	HOST_BUG_GDS = 1u << 6,		/* and the microcode doesn't mitigate it */
+	HOST_BUG_MONITOR = 1u << 7,	/* MONITOR may miss writes: MWAIT isn't for guests */
+	HOST_BUG_L1D_NOT_FLUSHED = 1u << 8, /* VM entries don't flush the L1 data cache: a nested hypervisor has to */
+};
+
 /* What the core must know of the host's CPU and kernel, beyond MSRs and CPUID. */
 struct core_host_info {
 	host_u32 family, model, stepping;
@@ -272,6 +300,8 @@ struct core_host_info {
 	host_u64 xcr0;	    /* what the host enabled */
 	host_u64 xss;
 	host_u64 efer;
+	host_u32 features[HOST_FEATURE_WORDS];
+	host_u32 bugs;
 	char cpu_name[64];
 };
 

@@ -12,6 +12,7 @@
 #include <minivmx/emulate.hpp>
 #include <minivmx/ept.hpp>
 #include <minivmx/exit.hpp>
+#include <minivmx/guest_msrs.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
 #include <minivmx/types.hpp>
@@ -88,6 +89,8 @@ struct vcpu_vmx : core_vcpu {
     bool has_apic;          // the local APIC is in the kernel; only then a TPR shadow makes sense
     bool apicv_active;      // see kvm_vcpu_apicv_active()
     bool xsaves_enabled;
+    // Real mode without "unrestricted guest": the guest's CR0.PE is 0, the CPU's can't be.
+    bool vm86_active;
 
     ExceptionQueue exception;
     InterruptQueue interrupt;
