@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// The `minivmx` command: parses the command line and hands over to a subcommand.
+#include "error.hpp"
+#include "run_command.hpp"
+
+#include <csignal>
+#include <vector>
+
+namespace {
+
+using minivmx::tool::Command;
+using minivmx::tool::ExitStatus;
+
+constexpr const char *kDescription = "minivmx: run guests on Intel VT-x, and see what it offers";
+
+int parse_and_execute(int argc, char **argv)
+{
+    CLI::App app(kDescription, "minivmx");
+    app.set_version_flag("--version", "minivmx " MINIVMX_VERSION);
+    app.require_subcommand(0, 1); // none is refused below, with the help text
+    std::vector<std::unique_ptr<Command>> commands;
+    commands.push_back(minivmx::tool::make_run_command(app));
+
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError &error) {
+        // Asking for help or the version comes as an exception, too.
+        if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
+            return app.exit(error);
+        fmt::print(stderr, "minivmx: {}\nTry minivmx --help.\n", error.what());
+        return static_cast<int>(ExitStatus::kUsage);
+    }
+    for (const auto &command : commands)
+        if (command->parser().parsed())
+            return static_cast<int>(command->execute());
+    fmt::print(stderr, "{}", app.help());
+    return static_cast<int>(ExitStatus::kUsage);
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+    // A closed pipe behind us is an error to report, not a death.
+    std::signal(SIGPIPE, SIG_IGN);
+    try {
+        return parse_and_execute(argc, argv);
+    } catch (const minivmx::tool::Error &error) {
+        fmt::print(stderr, "minivmx: {}\n", error.what());
+        return static_cast<int>(error.status());
+    } catch (const std::exception &error) {
+        fmt::print(stderr, "minivmx: {}\n", error.what());
+        return static_cast<int>(ExitStatus::kFailed);
+    }
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// Numbers as a person types them on a command line.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace minivmx::tool {
+
+/// A decimal or 0x-hexadecimal number, the whole of `text`. `option` is named when it is wrong:
+/// throws a usage Error for anything else and for a value outside [least, most].
+std::uint64_t parse_number(std::string_view option, std::string_view text, std::uint64_t least,
+                           std::uint64_t most);
+
+/// The same with an optional unit behind it: K, M, G or KiB, MiB, GiB in either case, always powers
+/// of 1024. The value and the bounds are in bytes.
+std::uint64_t parse_size(std::string_view option, std::string_view text, std::uint64_t least,
+                         std::uint64_t most);
+
+/// Seconds with an optional fraction ("2", "0.5"), in milliseconds, rounded up.
+std::uint64_t parse_seconds(std::string_view option, std::string_view text);
+
+} // namespace minivmx::tool
