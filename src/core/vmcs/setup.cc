@@ -138,9 +138,9 @@ void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &)
     set_cr_guest_host_masks(vmx);
 }
 
-void vmx_update_exception_bitmap(vcpu_vmx &)
+void vmx_update_exception_bitmap(vcpu_vmx &vmx)
 {
-    vmcs_write(EXCEPTION_BITMAP, vmx_exception_bitmap(hardware));
+    vmcs_write(EXCEPTION_BITMAP, vmx_exception_bitmap(hardware, vmx.vm86_active));
 }
 
 void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx)
