@@ -60,7 +60,7 @@ void host_request_all(struct host_vm *vm, host_u32 requests)
 		WRITE_ONCE(vm->dead, true);
 
 	preempt_disable();
-	mask = this_cpu_read(kick_mask);
+	mask = this_cpu_cpumask_var_ptr(kick_mask);
 	cpumask_clear(mask);
 	xa_for_each(&vm->vcpus, index, vcpu) {
 		if (request_one(vcpu, requests))
