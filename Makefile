@@ -30,6 +30,8 @@ module:
 
 tools: $(BUILD)/CMakeCache.txt
 	cmake --build $(BUILD) --parallel $(JOBS)
+	$(MAKE) -C tools/guests
+	$(MAKE) -C test-user/client
 
 $(BUILD)/CMakeCache.txt: CMakeLists.txt
 	@tools/packages --check build test

@@ -4,9 +4,11 @@
 import os
 import re
 import selectors
+import shlex
 import sys
 import tempfile
 import termios
+import threading
 import time
 import tty
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ EXIT = re.compile(r"^@machine exit (\d+)$")
 # After a panic the rest of its trace is still on its way; after the script, the power has to go off.
 SECONDS_AFTER_PANIC = 3
 SECONDS_TO_POWER_OFF = 60
+# Set by whoever wants every running machine to end: a signal handler, in a program with several threads.
+stop_all = threading.Event()
 
 
 @dataclass
@@ -38,6 +42,8 @@ class Job:
     timeout: float = 300
     allow: list = field(default_factory=list)
     crash_script: bytes = None
+    environment: dict = field(default_factory=dict)  # variables the script sees
+    console_level: int = 6
     interactive: bool = False
 
 
@@ -74,15 +80,18 @@ def run(job, on_console=None, on_output=None, on_stage=None):
 def _build_image(job, chosen, directory):
     init = (HERE / "init").read_text()
     files = [*job.files]
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in job.environment.items())
+    files.append((exports.encode(), "/etc/environment"))
     if job.interactive:
         files.append((b"", "/interactive"))
     if job.script or not job.interactive:
         files.append((job.script, "/script"))
     cmdline = command_line(job, chosen)
     if job.crash_script is not None:
-        crash = initramfs.build(chosen, init, [(job.crash_script, "/script")], job.modules)
+        crash_files = [(job.crash_script, "/script"), (exports.encode(), "/etc/environment")]
+        crash = initramfs.build(chosen, init, crash_files, job.modules)
         files += [(chosen.image, "/boot/bzImage"), (crash, "/boot/crash-initrd"),
-                  (crash_command_line(job, chosen).encode(), "/boot/crash-cmdline")]
+                  (crash_command_line(job, chosen).encode() + b"\n", "/boot/crash-cmdline")]
         files.append((_compile(HERE / "kexec-load.c", directory), "/bin/kexec-load"))
         cmdline += f" crashkernel={max(128, job.hardware.megabytes // 4)}M"
     archive = initramfs.build(chosen, init, files, job.modules)
@@ -100,7 +109,7 @@ def command_line(job, chosen):
     """The kernel's command line for `job`."""
     # Level 6 shows the line a kernel begins with, by which a reset is noticed. The TSC counts instructions; some
     # models announce another frequency by CPUID, and a kernel that believes them has a clock far too slow.
-    words = ["console=ttyS0,115200", "loglevel=6", "panic=0", "random.trust_cpu=on",
+    words = ["console=ttyS0,115200", f"loglevel={job.console_level}", "panic=0", "random.trust_cpu=on",
              f"tsc_early_khz={job.hardware.ips // 1000}", chosen.cmdline]
     if job.hardware.cpu in MODELS_WITHOUT_FSRM:
         words.append("clearcpuid=fsrm")
@@ -151,6 +160,8 @@ class _Session:
                 return self._failure(self.watch.fatal)
             if idle and not self._bochs.running:
                 return self._at_power_off()
+            if stop_all.is_set():
+                return "interrupted"
             if now > self._deadline:
                 return self._failure(self._late())
 

@@ -24,6 +24,7 @@ class Results:
     passed: int = 0
     failed: list = field(default_factory=list)   # "name: why"
     skipped: list = field(default_factory=list)
+    lines: list = field(default_factory=list)    # what else a reader of the failures needs
 
     def fail(self, text):
         self.failed.append(text)

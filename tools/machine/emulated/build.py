@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What goes into the machine: packages, the modules for a kernel, the tools, and where each ends up."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from .errors import MachineError
+
+TOP = Path(__file__).resolve().parent.parent.parent.parent
+JOBS = os.environ.get("JOBS") or str(os.cpu_count())
+LINES_OF_A_FAILED_BUILD = 40
+
+
+def packages(*groups):
+    """Installs what is missing from Debian; says what it installs, asks for root if it has to."""
+    if subprocess.run([TOP / "tools/packages", *groups]).returncode != 0:
+        raise MachineError("packages are missing")
+
+
+def modules(kernel):
+    """Builds the modules for `kernel` and returns the directory that holds minivmx.ko."""
+    directory = TOP / "build/module" / kernel.release
+    _build(f"the module for {kernel.release}", TOP / "tools/machine/build-module", kernel.build, directory)
+    return directory
+
+
+def programs():
+    """Builds the tools, the guest programs and the test programs."""
+    _build("the tools", "make", "-s", "tools")
+
+
+def contents(module_directory):
+    """The files every machine gets, as (host path, path in the machine); what was not built is left out."""
+    files = [(module_directory / "minivmx.ko", "/minivmx.ko"),
+             (module_directory / "kunit/minivmx_kunit.ko", "/minivmx_kunit.ko"),
+             (TOP / "build/user/minivmx", "/bin/minivmx")]
+    files += [(path, f"/guests/{path.name}") for path in sorted((TOP / "build/guests").glob("*.bin"))]
+    files += [(path, f"/tests/{path.name}") for path in sorted((TOP / "build/user/client").glob("*_test"))]
+    return [(source, target) for source, target in files if source.exists()]
+
+
+def _build(what, *command):
+    run = subprocess.run(command, cwd=TOP, env={**os.environ, "JOBS": JOBS}, stdout=subprocess.PIPE,
+                         stderr=subprocess.STDOUT, text=True)
+    if run.returncode != 0:
+        raise MachineError(f"{what} could not be built", run.stdout.splitlines()[-LINES_OF_A_FAILED_BUILD:])
+    for line in run.stdout.splitlines():
+        if "warning" in line.lower():
+            print(f"    {line}")
