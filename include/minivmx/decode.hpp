@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Instruction bytes to a description of the instruction: SDM Vol. 2A, chapter 2 "Instruction Format". Pure: no guest
-// state but the mode goes in. Which opcodes exist is one table (src/core/emulate/opcodes.cc).
+// Instruction bytes to a description of the instruction: SDM Vol. 2A, chapter 2 "Instruction
+// Format". Pure: no guest state but the mode goes in. Which opcodes exist is one table
+// (src/core/emulate/opcodes.cc).
 #pragma once
 
 #include <minivmx/types.hpp>
 
 namespace minivmx {
 
-// SDM Vol. 1, 3.6: what the code segment and EFER.LMA make the default. Real and virtual-8086 mode are k16.
+// SDM Vol. 1, 3.6: what the code segment and EFER.LMA make the default. Real and virtual-8086 mode
+// are k16.
 enum class CodeMode : u8 { k16, k32, k64 };
 
 inline constexpr u32 kMaxInstructionLength = 15; // SDM Vol. 2A, 2.3.11
@@ -30,12 +32,13 @@ enum class OperandKind : u8 { kNone, kRegister, kMemory, kImmediate };
 
 struct Operand {
     OperandKind kind;
-    u8 size; // bytes
-    u8 reg;  // kRegister: a Gpr
+    u8 size;        // bytes
+    u8 reg;         // kRegister: a Gpr
     bool high_byte; // kRegister: AH, CH, DH, BH, which are bits 15:8 of Gpr `reg`
 };
 
-// A memory operand's address: segment:(base + index * scale + displacement), as wide as the address size.
+// A memory operand's address: segment:(base + index * scale + displacement), as wide as the address
+// size.
 struct MemoryOperand {
     u8 segment; // Segment
     u8 base;    // Gpr or kNoRegister
@@ -58,7 +61,8 @@ struct Instruction {
     u8 rex;          // 0 or 40..4F
     u8 modrm;
     Operand destination, source;
-    MemoryOperand memory; // the explicit memory operand, or DS:rSI of a string operation with its segment override
+    MemoryOperand memory; // the explicit memory operand, or DS:rSI of a string operation with its
+                          // segment override
     u64 immediate;        // sign-extended to 64 bits
 };
 
@@ -70,8 +74,9 @@ enum class DecodeStatus : u8 {
     kUnknown,   // not in the table
 };
 
-// Decodes the instruction at the start of bytes; available bytes may be read. length counts the bytes looked at when the
-// instruction is not decoded.
-DecodeStatus decode_instruction(CodeMode mode, const u8 *bytes, u32 available, Instruction &instruction);
+// Decodes the instruction at the start of bytes; available bytes may be read. length counts the
+// bytes looked at when the instruction is not decoded.
+DecodeStatus decode_instruction(CodeMode mode, const u8 *bytes, u32 available,
+                                Instruction &instruction);
 
 } // namespace minivmx

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Instructions that the CPU leaves to software: port I/O and accesses to guest-physical addresses without memory.
+// Instructions that the CPU leaves to software: port I/O and accesses to guest-physical addresses
+// without memory.
 //
-// An instruction that user space must do a part of is not kept half done: it is decoded once and kept with what user
-// space has answered so far (PendingInstruction); at the next KVM_RUN it runs again from its start, and reads take their
-// values from there. Registers, RIP and memory change only when all of its reads are there.
+// An instruction that user space must do a part of is not kept half done: it is decoded once and
+// kept with what user space has answered so far (PendingInstruction); at the next KVM_RUN it runs
+// again from its start, and reads take their values from there. Registers, RIP and memory change
+// only when all of its reads are there.
 #pragma once
 
 #include <minivmx/decode.hpp>
@@ -18,15 +20,15 @@ struct vcpu_vmx;
 // What KVM_RUN has to finish before the guest goes on.
 enum class PendingIo : u8 {
     kNone,
-    kPortIn,     // IN: kvm_run's data goes to the accumulator
-    kPortOut,    // OUT: only RIP has to move
-    kPortDone,   // nothing but to note that user space is done
-    kStringIn,   // INS: the data goes to guest memory
+    kPortIn,   // IN: kvm_run's data goes to the accumulator
+    kPortOut,  // OUT: only RIP has to move
+    kStringIn, // INS: the data goes to guest memory
     kMmioRead,
     kMmioWrite,
 };
 
-// The part of an MMIO access that lies in one guest page: bytes [offset, offset + size) of PendingInstruction.data.
+// The part of an MMIO access that lies in one guest page: bytes [offset, offset + size) of
+// PendingInstruction.data.
 struct MmioFragment {
     u64 gpa;
     u8 offset;
@@ -35,38 +37,40 @@ struct MmioFragment {
 
 inline constexpr u32 kMaxOperandSize = 64;
 
-// An instruction on its way through user space. Untouched by user space; all of it is the kernel's copy.
+// An instruction on its way through user space. Of user space's memory it holds only copies.
 struct PendingInstruction {
     PendingIo kind;
-    bool operand_read; // data holds the instruction's memory source
-    u8 fragment_count; // of the access under way
-    u8 fragment_next;  // the one user space is asked for
+    bool source_read;  // data holds the instruction's memory source
+    u8 fragment_count; // of the MMIO access under way
+    u8 fragment_next;  // the one that user space is asked for
     u8 io_size;        // bytes of one port access
-    u16 port;
-    u32 count;         // elements of this port exit
-    u64 linear_rip;    // CS base + RIP of the instruction: when it differs, user space moved the vCPU elsewhere
+    u32 count;         // elements of a string port access
+    u32 done;          // of these, the ones in guest memory
+    u64 linear_rip;    // where the instruction is: if this changes, user space has moved the vCPU
+                       // elsewhere
     Instruction instruction;
     MmioFragment fragments[2];
     u8 data[kMaxOperandSize];
 };
 
-// The instruction at CS:RIP touched gpa, where there is no memory. KVM_EXIT_MMIO, or KVM_EXIT_INTERNAL_ERROR with
-// suberror EMULATION when it is none we know. [sleep]
+// The instruction at CS:RIP touched gpa, where there is no memory. KVM_EXIT_MMIO, or
+// KVM_EXIT_INTERNAL_ERROR with suberror EMULATION when it is none we know. [sleep]
 Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa);
 
 // EXIT_REASON_IO_INSTRUCTION. String forms go to memory and may fault. [sleep]
 Outcome handle_port_io(vcpu_vmx &vmx, const IoInfo &info);
 
-// At the start of KVM_RUN, whenever vmx.pending.kind != PendingIo::kNone, also with immediate_exit: takes user space's
-// answer from kvm_run and finishes the instruction. [sleep]
+// At the start of KVM_RUN, whenever vmx.pending.kind != PendingIo::kNone, also with immediate_exit:
+// takes user space's answer from kvm_run and finishes the instruction. [sleep]
 Outcome complete_pending(vcpu_vmx &vmx);
 
-// Fills kvm_run with KVM_EXIT_INTERNAL_ERROR, suberror EMULATION, as KVM does: exit information, and the instruction's
-// bytes if size is not 0.
+// Fills kvm_run with KVM_EXIT_INTERNAL_ERROR, suberror EMULATION, as KVM does: exit information,
+// and the instruction's bytes if size is not 0.
 Outcome emulation_failure(vcpu_vmx &vmx, const u8 *bytes, u32 size);
 
-// RIP goes behind an instruction of this length that software did: wraps by mode, ends an STI or MOV SS shadow, clears
-// RFLAGS.RF, and makes a single-step trap pending if RFLAGS.TF is set (SDM Vol. 3B, 18.3.1.4).
+// RIP goes behind an instruction of this length that software did: wraps by mode, ends an STI or
+// MOV SS shadow, clears RFLAGS.RF, and makes a single-step trap pending if RFLAGS.TF is set (SDM
+// Vol. 3B, 18.3.1.4).
 void finish_instruction(vcpu_vmx &vmx, u32 length);
 
 } // namespace minivmx

@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Extended page tables: guest-physical to host-physical, SDM Vol. 3C, 29.3 "The Extended Page Table Mechanism (EPT)".
+// Extended page tables: guest-physical to host-physical, SDM Vol. 3C, 29.3 "The Extended Page Table
+// Mechanism (EPT)".
 //
-// One set of tables a VM, of four levels: 48 bits of guest-physical address, which is why no slot may lie above (a fifth
-// level would start here: kEptLevels, ept_pointer() and the width that memslot.cc checks).
+// One set of tables a VM, of four levels: 48 bits of guest-physical address, which is why no slot
+// may lie above (a fifth level would start here: kEptLevels, ept_pointer() and the width that
+// memslot.cc checks).
 //
-// Locking: entries change only under the VM's mmu lock. Tables are allocated before it is taken, unlinked under it, and
-// freed after every vCPU has flushed, since a CPU may still walk them until then. Each vCPU fills its own small stock of
-// pages for that (EptPageStock).
+// Locking: entries change only under the VM's mmu lock (the CPU sets accessed and dirty flags at
+// any time). Tables are allocated before it is taken, each vCPU keeping a small stock of pages for
+// that (EptPageStock); they are unlinked under it, and freed after every vCPU has flushed, since a
+// CPU may walk them until then.
 //
-// A leaf never holds a reference on its page: the host's mmu notifiers call core_mmu_unmap_hva_range() before a page goes
-// elsewhere. The page was marked dirty when a writable leaf was made; the host can't clean it without a notifier call.
+// A leaf never holds a reference on its page: the host's mmu notifiers call
+// core_mmu_unmap_hva_range() before a page goes elsewhere. The page was marked dirty when a
+// writable leaf was made; the host can't clean it without a notifier call.
 #pragma once
 
 #include <minivmx/exit.hpp>
@@ -28,14 +32,15 @@ inline constexpr unsigned kEptAddressBits = 12 + 9 * kEptLevels;
 
 // What the CPU and the host allow; the same for all VMs of a module.
 struct EptFeatures {
+    bool enabled;        // EPT is used at all
     bool accessed_dirty; // accessed and dirty flags in entries (EPTP bit 6)
     bool pages_2m, pages_1g;
     bool nx_huge_pages; // no executable large page: iTLB multihit
     bool write_back;    // the tables themselves may be cached as write-back; else uncacheable
     bool invept_single_context;
-    bool vpid;          // guests have VPIDs
+    bool vpid; // guests have VPIDs
     bool invvpid_single_context;
-    bool enabled;       // EPT is used at all
+    u64 max_gfn; // the last guest frame that a slot may hold
 };
 
 // Pages for tables, taken before the mmu lock. Of one vCPU.
@@ -46,13 +51,13 @@ struct EptPageStock {
 
 // A VM's tables. All zero is a VM without any (ept=0).
 struct Ept {
-    u64 *root;      // the level-4 table
-    u64 pointer;    // EPTP, for the VMCS
+    u64 *root;     // the level-4 table
+    u64 *unlinked; // tables out of use that no vCPU can walk any more, freed with the VM
     EptFeatures features;
-    u64 mapped_2m, mapped_1g; // large leaves, for tests and statistics
 };
 
-// EPT's part of core_vm_create()/core_vm_destroy(). -ENOMEM. Creates nothing when features.enabled is false. [sleep]
+// EPT's part of core_vm_create()/core_vm_destroy(). -ENOMEM. Creates nothing when features.enabled
+// is false. [sleep]
 int ept_create(kvm_vm &kvm, const EptFeatures &features);
 void ept_destroy(kvm_vm &kvm);
 // The features of this module, from hardware_setup()'s result.
@@ -70,22 +75,32 @@ enum class EptFault : u8 {
     kMmio,        // no slot there, or a write to a read-only slot: emulate
     kInterrupted, // a fatal signal
     kNoMemory,
-    kFault,       // user space has nothing, or nothing suitable, mapped at the slot's hva
+    kFault, // user space has nothing, or nothing suitable, mapped at the slot's hva
 };
 // Maps the page behind gpa for the access. [sleep]
 EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access);
 
-// EXIT_REASON_EPT_VIOLATION: maps memory or emulates MMIO. KVM_RUN's answers are KVM's: -EFAULT when the slot's memory
-// isn't there, -ENOMEM, -EINTR. [sleep]
+// EXIT_REASON_EPT_VIOLATION: maps memory or emulates MMIO. KVM_RUN's answers are KVM's: -EFAULT
+// when the slot's memory isn't there, -ENOMEM, -EINTR. [sleep]
 Outcome handle_ept_violation(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access);
 
-// Drops every translation of this vCPU on this CPU: INVEPT with EPT, else INVVPID (SDM Vol. 3C, 29.4.3). For
-// VCPU_REQUEST_TLB_FLUSH and a vCPU's first entry on a CPU. In VMX operation, [atomic].
+// Drops every translation of this vCPU on this CPU: INVEPT with EPT, else INVVPID (SDM Vol.
+// 3C, 29.4.3). For VCPU_REQUEST_TLB_FLUSH and a vCPU's first entry on a CPU. In VMX operation,
+// [atomic].
 void flush_guest_tlb(vcpu_vmx &vmx);
 
-// Drops the translations of [base_gfn, end_gfn), without flushing. Tables that are empty now go to *unlinked, to be freed
-// by ept_free_unlinked() after the flush. The mmu lock is held. Returns whether anything was there. [atomic]
+// Drops the translations of [base_gfn, end_gfn), without flushing. Tables that are empty now are
+// added to the list unlinked, to be freed by ept_free_unlinked() after the flush. The mmu lock is
+// held. Returns whether anything was there. [atomic]
 bool ept_zap_gfn_range(Ept &ept, u64 base_gfn, u64 end_gfn, u64 *&unlinked);
 void ept_free_unlinked(u64 *unlinked);
+// As before, but leaves the tables in place: for the mmu notifiers, which may not free. [atomic]
+bool ept_zap_leaves(Ept &ept, u64 base_gfn, u64 end_gfn);
+// The entry that ends the walk for gfn, and its level: a leaf, or 0 for nothing. The mmu lock is
+// held. [atomic]
+u64 ept_lookup(const Ept &ept, u64 gfn, unsigned &level);
+// Whether one of the frames was accessed since `forget` was last set. The mmu lock is held.
+// [atomic]
+bool ept_age(Ept &ept, u64 base_gfn, u64 end_gfn, bool forget);
 
 } // namespace minivmx

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Memory slots: which ranges of guest-physical memory are backed by which ranges of the owner's address space.
+// Memory slots: which ranges of guest-physical memory are backed by which ranges of the owner's
+// address space.
 //
-// Readers (vCPU threads) take no lock. The slots live in one array that is never changed once it is published; an update
-// publishes another. A reader first stores the array it is about to read in a place of its own (its hazard), then looks
-// whether that array is still the current one; the updater, after it has published the new array, waits until no vCPU's
-// hazard names the old one, and only then frees it. So when an update returns, nobody uses a slot that it removed.
+// Readers (vCPU threads) take no lock. The slots live in one array that is never changed once it is
+// published; an update publishes another. A reader first stores the array it is about to read in a
+// place of its own (its hazard), then looks whether that array is still the current one; the
+// updater, after it has published the new array, waits until no vCPU's hazard names the old one,
+// and only then frees it. So when an update returns, nobody uses a slot that it removed.
 #pragma once
 
 #include <minivmx/host.h>
@@ -34,34 +36,34 @@ struct MemSlot {
     bool read_only() const { return (flags & 2) != 0; } // KVM_MEM_READONLY
 };
 
-// Every slot of a VM, ordered by guest frame, and an index of them ordered by hva.
+// Every slot of a VM, ordered by guest frame, and an index of them ordered by hva. Immutable once
+// made.
 class MemSlotArray {
   public:
-    // Zeroed space for count slots, or null. [sleep]
-    static MemSlotArray *allocate(u32 count);
+    // `old` (null: none) without the slot `removed` (null: none) and with `added` (null: none),
+    // which fits between the others. Null when there is no memory. [sleep]
+    static MemSlotArray *derive(const MemSlotArray *old, const MemSlot *removed,
+                                const MemSlot *added);
     static void release(MemSlotArray *array);
 
-    u32 count() const { return count_; }
-    MemSlot *begin() { return slots(); }
-    MemSlot *end() { return slots() + count_; }
+    u32 count() const { return static_cast<u32>(count_); }
     const MemSlot *begin() const { return slots(); }
     const MemSlot *end() const { return slots() + count_; }
 
-    // The slot that holds gfn, or null. hint: where to look first; becomes the slot's index when there is one.
+    // The slot that holds gfn, or null. hint: index of where to look first; becomes the slot's
+    // index when there is one.
     const MemSlot *find(u64 gfn, u32 &hint) const;
     const MemSlot *find_id(u32 id) const;
     // Whether a slot other than id shares a frame with [base_gfn, end_gfn).
     bool overlaps(u64 base_gfn, u64 end_gfn, u32 id) const;
 
-    // Builds the index by hva, once the slots are in place.
-    void build_hva_index();
-    // Calls visit(slot) for every slot that shares a byte with [start, end) of the owner's address space. Slots may
-    // share host memory, so there can be several.
+    // Calls visit(slot) for every slot that shares a byte with [start, end) of the owner's address
+    // space. Slots may share host memory, so there can be several.
     template <class Visit>
     void for_each_in_hva_range(u64 start, u64 end, Visit visit) const
     {
         const HvaEntry *index = hva_index();
-        for (u32 i = first_hva_entry_after(start); i < count_; i++) {
+        for (u32 i = first_hva_entry_above(start); i < count_; i++) {
             const MemSlot &slot = slots()[index[i].slot];
             if (slot.hva >= end)
                 return;
@@ -71,8 +73,8 @@ class MemSlotArray {
     }
 
   private:
-    // In the order of the slots' hva; max_end is the largest hva_end() of this and all entries before, so entries whose
-    // max_end is not above an address need no look.
+    // In the order of the slots' hva; max_end is the largest hva_end() of this entry and all before
+    // it, so that a search for an address can leave out a whole prefix.
     struct HvaEntry {
         u64 max_end;
         u32 slot;
@@ -81,8 +83,19 @@ class MemSlotArray {
     MemSlot *slots() { return reinterpret_cast<MemSlot *>(this + 1); }
     const MemSlot *slots() const { return reinterpret_cast<const MemSlot *>(this + 1); }
     HvaEntry *hva_index() { return reinterpret_cast<HvaEntry *>(slots() + count_); }
-    const HvaEntry *hva_index() const { return reinterpret_cast<const HvaEntry *>(slots() + count_); }
-    u32 first_hva_entry_after(u64 address) const;
+    const HvaEntry *hva_index() const
+    {
+        return reinterpret_cast<const HvaEntry *>(slots() + count_);
+    }
+    // The first index entry whose max_end lies above the address.
+    u32 first_hva_entry_above(u64 address) const;
+    // The first slot whose base_gfn lies above gfn.
+    u32 first_slot_above(u64 gfn) const;
+
+    void copy_slots(const MemSlotArray &old, const MemSlot *removed, const MemSlot *added,
+                    u32 &added_at);
+    void build_hva_index(const MemSlotArray *old, const MemSlot *removed, const MemSlot *added,
+                         u32 added_at);
 
     u64 count_;
 };
@@ -101,8 +114,9 @@ struct MemSlots {
     SlotsHazard *hazards;        // of every vCPU; changed under the mmu lock
 };
 
-// KVM_SET_USER_MEMORY_REGION's rules and errno values. The caller (core_set_memory_region) holds the slots mutex of the
-// host; a removed or moved slot is out of every vCPU's sight when it returns. [sleep]
+// KVM_SET_USER_MEMORY_REGION's rules and errno values. The caller (core_set_memory_region) holds
+// the slots mutex of the host; a removed or moved slot is out of every vCPU's sight when it
+// returns. [sleep]
 int set_memory_region(kvm_vm &kvm, const kvm_userspace_memory_region &region);
 // Frees what is left when the VM goes; no vCPU exists any more. [sleep]
 void destroy_memory_slots(kvm_vm &kvm);
@@ -111,8 +125,8 @@ void destroy_memory_slots(kvm_vm &kvm);
 void register_slots_reader(kvm_vm &kvm, SlotsHazard &hazard);
 void unregister_slots_reader(kvm_vm &kvm, SlotsHazard &hazard);
 
-// While it lives, the slots it finds stay valid. Nests; may sleep while it lives, and an updater waits that long. Only
-// the thread that holds the vCPU's mutex.
+// While it lives, the slots it finds stay valid. Nests; may sleep while it lives, and an updater
+// waits that long. Only the thread that holds the vCPU's mutex.
 class SlotsReader {
   public:
     explicit SlotsReader(vcpu_vmx &vmx);

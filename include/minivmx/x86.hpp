@@ -26,7 +26,7 @@ inline constexpr u64 EFER_SCE = 1ull << 0, EFER_LME = 1ull << 8, EFER_LMA = 1ull
 
 inline constexpr u64 X86_EFLAGS_CF = 1ull << 0, X86_EFLAGS_FIXED = 1ull << 1, X86_EFLAGS_TF = 1ull << 8,
                      X86_EFLAGS_IF = 1ull << 9, X86_EFLAGS_DF = 1ull << 10, X86_EFLAGS_RF = 1ull << 16,
-                     X86_EFLAGS_VM = 1ull << 17;
+                     X86_EFLAGS_VM = 1ull << 17, X86_EFLAGS_AC = 1ull << 18;
 
 // Exception vectors: SDM Vol. 3A, 6.3.1, table 6-1. KVM's ABI header names the others (DE_VECTOR, PF_VECTOR...).
 inline constexpr u8 NMI_VECTOR = 2, CP_VECTOR = 21;

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// From CS:RIP to a decoded instruction.
+#include "emulator.hpp"
+
+namespace minivmx {
+
+namespace {
+
+constexpr Access kFetch{.fetch = true};
+constexpr u32 kCsBig = bit32(14); // D/B of the access rights
+
+CodeMode code_mode(vcpu_vmx &vmx)
+{
+    if (is_64_bit_code(vmx))
+        return CodeMode::k64;
+    return (vmcs_read(GUEST_CS_AR_BYTES) & kCsBig) != 0 ? CodeMode::k32 : CodeMode::k16;
+}
+
+// How many bytes, up to `wanted`, the code segment holds from this offset on.
+u32 code_bytes_left(vcpu_vmx &vmx, u64 offset, u32 wanted)
+{
+    if (is_64_bit_code(vmx))
+        return wanted;
+    const u64 limit = vmcs_read(GUEST_CS_LIMIT);
+    if (offset > limit)
+        return 0;
+    return limit - offset + 1 < wanted ? static_cast<u32>(limit - offset + 1) : wanted;
+}
+
+// Up to 15 bytes of code, in at most two reads, the second only if the first page ends inside the
+// instruction.
+struct CodeBytes {
+    u8 bytes[kMaxInstructionLength];
+    u32 count = 0;
+};
+
+bool read_code(Emulation &e, CodeBytes &code, u32 n)
+{
+    const u64 offset = read_rip(e.vmx) + code.count;
+    n = code_bytes_left(e.vmx, offset, n);
+    u64 linear;
+    GuestFault fault;
+    MemoryResult result =
+        segment_to_linear(e.vmx, kCs, is_64_bit_code(e.vmx) ? offset : static_cast<u32>(offset),
+                          n ? n : 1, kFetch, linear, fault);
+    if (result == MemoryResult::kOk)
+        result =
+            read_guest_virt(e.vmx, e.paging, linear, code.bytes + code.count, n, kFetch, fault);
+    if (result == MemoryResult::kFault) {
+        inject_fault(e.vmx, fault);
+        return false;
+    }
+    if (result == MemoryResult::kMmio) {
+        e.outcome = fail_emulation(e.vmx, code.bytes, code.count);
+        return false;
+    }
+    code.count += n;
+    return true;
+}
+
+} // namespace
+
+u64 linear_rip(vcpu_vmx &vmx)
+{
+    const u64 rip = read_rip(vmx);
+    return is_64_bit_code(vmx) ? rip : static_cast<u32>(vmcs_read(GUEST_CS_BASE) + rip);
+}
+
+bool fetch_and_decode(Emulation &e)
+{
+    CodeBytes code;
+    Instruction &insn = e.pending.instruction;
+    e.pending.linear_rip = linear_rip(e.vmx);
+    const u32 page_room = static_cast<u32>(kPageSize - (e.pending.linear_rip & (kPageSize - 1)));
+    if (!read_code(e, code, page_room < kMaxInstructionLength ? page_room : kMaxInstructionLength))
+        return false;
+
+    const CodeMode mode = code_mode(e.vmx);
+    DecodeStatus status = decode_instruction(mode, code.bytes, code.count, insn);
+    if (status == DecodeStatus::kTruncated) {
+        if (!read_code(e, code, kMaxInstructionLength - code.count))
+            return false;
+        status = decode_instruction(mode, code.bytes, code.count, insn);
+    }
+    switch (status) {
+    case DecodeStatus::kDecoded:
+        return true;
+    case DecodeStatus::kInvalid:
+        inject_ud(e.vmx);
+        return false;
+    case DecodeStatus::kTooLong:
+    case DecodeStatus::kTruncated: // by the segment's limit
+        inject_gp(e.vmx);
+        return false;
+    case DecodeStatus::kUnknown:
+        break;
+    }
+    e.outcome = fail_emulation(e.vmx, code.bytes, code.count);
+    return false;
+}
+
+} // namespace minivmx

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Port I/O. User space has every port; data goes through a page it shares with us
+// (KVM_PIO_PAGE_OFFSET).
+#include <minivmx/hardware.hpp>
+
+#include "emulator.hpp"
+
+namespace minivmx {
+
+namespace {
+
+// Older user space expects RIP behind an OUT to this port already at the exit:
+// KVM_X86_QUIRK_OUT_7E_INC_RIP.
+constexpr u16 kQuirkPort = 0x7e;
+
+void ask_for_port(vcpu_vmx &vmx, u16 port, bool in, u32 size, u32 count)
+{
+    kvm_run *run = vmx.area->run;
+    run->exit_reason = KVM_EXIT_IO;
+    run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+    run->io.size = static_cast<u8>(size);
+    run->io.port = port;
+    run->io.count = count;
+    run->io.data_offset = KVM_PIO_PAGE_OFFSET * kPageSize;
+}
+
+Outcome port_out(vcpu_vmx &vmx, const IoInfo &info)
+{
+    store_little_endian(static_cast<u8 *>(vmx.area->pio_data), read_gpr(vmx, kRax), info.size);
+    ask_for_port(vmx, info.port, false, info.size, 1);
+    if (info.port == kQuirkPort) {
+        skip_emulated_instruction(vmx);
+    } else {
+        vmx.pending.kind = PendingIo::kPortOut;
+        vmx.pending.linear_rip = linear_rip(vmx);
+    }
+    return Outcome::to_user();
+}
+
+Outcome port_in(vcpu_vmx &vmx, const IoInfo &info)
+{
+    store_little_endian(static_cast<u8 *>(vmx.area->pio_data), 0, info.size);
+    ask_for_port(vmx, info.port, true, info.size, 1);
+    vmx.pending.kind = PendingIo::kPortIn;
+    vmx.pending.io_size = info.size;
+    vmx.pending.linear_rip = linear_rip(vmx);
+    return Outcome::to_user();
+}
+
+// ---- INS and OUTS -----------------------------------------------------------
+
+// What the exit says of a string instruction: SDM Vol. 3C, 28.2.5, table 28-8. Address size in bits
+// 9:7, the segment (of OUTS) in bits 17:15.
+void describe_string_io(Emulation &e, const IoInfo &info)
+{
+    Instruction &insn = e.pending.instruction;
+    const u32 details = vmcs_read(VMX_INSTRUCTION_INFO);
+    insn = Instruction{};
+    insn.operation = info.in ? Operation::kIns : Operation::kOuts;
+    insn.length = static_cast<u8>(vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    insn.address_size = static_cast<u8>(2 << (details >> 7 & 3));
+    insn.rep = info.rep;
+    insn.memory.segment = static_cast<u8>(details >> 15 & 7);
+    insn.destination.size = insn.source.size = info.size;
+    e.pending.linear_rip = linear_rip(e.vmx);
+}
+
+bool is_string_io(const Instruction &insn, const IoInfo &info)
+{
+    return insn.operation == (info.in ? Operation::kIns : Operation::kOuts);
+}
+
+Outcome string_io(vcpu_vmx &vmx, const IoInfo &info)
+{
+    // IA32_VMX_BASIC[54]: exits of INS and OUTS describe the instruction.
+    constexpr u32 kReportsInsOuts = bit32(54 - 32);
+    Emulation e{vmx};
+    e.pending.source_read = false;
+    e.pending.io_size = info.size;
+    if ((hardware.config.basic_cap & kReportsInsOuts) != 0) {
+        describe_string_io(e, info);
+    } else {
+        if (!fetch_and_decode(e))
+            return e.outcome;
+        if (!is_string_io(e.insn(), info))
+            return Outcome::resume(); // another vCPU changed the code meanwhile: the new code runs
+    }
+    return execute(e);
+}
+
+// Elements that lie in the page of the first one, at offset in their segment. At least 1: an
+// element may cross pages.
+u64 elements_in_page(Emulation &e, u64 linear, u64 offset, u32 size)
+{
+    const u64 in_page = linear & (kPageSize - 1);
+    const u64 before_wrap =
+        address_mask(e.insn()) - offset; // bytes behind this one until the offset wraps
+    u64 n;
+    if (in_page + size > kPageSize) {
+        n = 1;
+    } else if (direction_down(e)) {
+        n = (in_page < offset ? in_page : offset) / size + 1;
+    } else {
+        n = (kPageSize - in_page) / size;
+        if (before_wrap < kPageSize && (before_wrap + 1) / size < n)
+            n = (before_wrap + 1) / size;
+    }
+    return n ? n : 1;
+}
+
+// How many elements of INS to ask for at once: those that will go where the first one goes, as far
+// as can be told now, so that the device isn't read for elements that fault. 0: the first faults;
+// the exception is queued.
+u64 ins_batch(Emulation &e, u32 size)
+{
+    const u64 offset = read_address_register(e, kRdi);
+    u64 linear;
+    if (!to_linear(e, kEs, offset, size, true, linear))
+        return 0;
+    if (!probe_write(e, linear, size))
+        return 0;
+    u64 n = elements_in_page(e, linear, offset, size);
+    const u64 left = iterations_left(e);
+    n = n < left ? n : left;
+    const u64 lowest = direction_down(e) ? offset - (n - 1) * size : offset;
+    GuestFault fault;
+    if (n > 1 && segment_to_linear(e.vmx, kEs, lowest, static_cast<u32>(n * size),
+                                   Access{.write = true}, linear, fault) != MemoryResult::kOk)
+        n = 1;
+    return n;
+}
+
+} // namespace
+
+Outcome handle_port_io(vcpu_vmx &vmx, const IoInfo &info)
+{
+    if (info.string)
+        return string_io(vmx, info);
+    return info.in ? port_in(vmx, info) : port_out(vmx, info);
+}
+
+// One element an exit, as kvm_intel does it: user space that has never met another count for OUT
+// goes on working.
+Outcome execute_outs(Emulation &e)
+{
+    const u32 size = e.pending.io_size;
+    u64 linear;
+    if (iterations_left(e) == 0) {
+        finish_instruction(e.vmx, e.insn().length);
+        return Outcome::resume();
+    }
+    if (!to_linear(e, e.insn().memory.segment, read_address_register(e, kRsi), size, false,
+                   linear) ||
+        !read_source(e, linear, size))
+        return e.outcome;
+    const u16 port = static_cast<u16>(read_gpr(e.vmx, kRdx));
+    store_little_endian(static_cast<u8 *>(e.vmx.area->pio_data),
+                        load_little_endian(e.pending.data, size), size);
+    ask_for_port(e.vmx, port, false, size, 1);
+    advance_address_register(e, kRsi, 1, size);
+    finish_iterations(e, 1);
+    return Outcome::to_user();
+}
+
+Outcome execute_ins(Emulation &e)
+{
+    const u32 size = e.pending.io_size;
+    if (iterations_left(e) == 0) {
+        finish_instruction(e.vmx, e.insn().length);
+        return Outcome::resume();
+    }
+    const u64 n = ins_batch(e, size);
+    if (n == 0)
+        return e.outcome;
+    __builtin_memset(e.vmx.area->pio_data, 0, n * size);
+    ask_for_port(e.vmx, static_cast<u16>(read_gpr(e.vmx, kRdx)), true, size, static_cast<u32>(n));
+    e.pending.kind = PendingIo::kStringIn;
+    e.pending.count = static_cast<u32>(n);
+    e.pending.done = 0;
+    return Outcome::to_user();
+}
+
+// ---- The data of INS --------------------------------------------------------
+
+namespace {
+
+// Writes as much as can be written at once; what user space has to write goes alone. False: an
+// exception is queued.
+bool store_next_elements(Emulation &e, u64 &n)
+{
+    PendingInstruction &pending = e.pending;
+    const u32 size = pending.io_size;
+    const u8 *data = static_cast<const u8 *>(e.vmx.area->pio_data) + u64{pending.done} * size;
+    const u64 offset = read_address_register(e, kRdi);
+    u64 linear;
+    GuestFault fault;
+
+    n = direction_down(e) ? 1 : pending.count - pending.done;
+    const u32 bytes = static_cast<u32>(n * size);
+    if (n > 1 &&
+        segment_to_linear(e.vmx, kEs, offset, bytes, Access{.write = true}, linear, fault) ==
+            MemoryResult::kOk &&
+        write_guest_virt(e.vmx, e.paging, linear, data, bytes, fault) == MemoryResult::kOk)
+        return true;
+
+    n = 1;
+    if (!to_linear(e, kEs, offset, size, true, linear))
+        return false;
+    for (u32 i = 0; i < size; i++)
+        pending.data[i] = data[i];
+    return write_destination(e, linear, size);
+}
+
+} // namespace
+
+Outcome store_ins_data(Emulation &e)
+{
+    PendingInstruction &pending = e.pending;
+    // User space may have changed rCX meanwhile.
+    const u64 left = iterations_left(e);
+    if (left < pending.count - pending.done)
+        pending.count = pending.done + static_cast<u32>(left);
+    while (pending.done < pending.count) {
+        u64 n;
+        if (!store_next_elements(e, n))
+            return e.outcome;
+        pending.done += static_cast<u32>(n);
+        advance_address_register(e, kRdi, n, pending.io_size);
+        finish_iterations(e, n);
+        if (pending.kind == PendingIo::kMmioWrite)
+            return e.outcome;
+    }
+    return Outcome::resume();
+}
+
+} // namespace minivmx

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Guest-physical memory through the slots, and guest-linear memory through the guest's tables.
+#include <minivmx/guest_memory.hpp>
+
+#include <minivmx/host.h>
+#include <minivmx/memslot.hpp>
+#include <minivmx/vcpu.hpp>
+
+namespace minivmx {
+
+void inject_fault(vcpu_vmx &vmx, const GuestFault &fault)
+{
+    if (fault.vector == PF_VECTOR)
+        inject_page_fault(vmx, fault.address, fault.error_code);
+    else if (fault.has_error_code)
+        queue_exception(vmx, fault.vector, fault.error_code);
+    else
+        queue_exception(vmx, fault.vector);
+}
+
+// ---- Physical addresses -----------------------------------------------------
+
+namespace {
+
+// Calls copy(hva, done, n) for each part of [gpa, gpa + size) that lies in one slot; copy returns 0
+// or an error.
+template <class Copy>
+MemoryResult for_each_part(vcpu_vmx &vmx, u64 gpa, u64 size, bool write, Copy copy)
+{
+    SlotsReader slots{vmx};
+    for (u64 done = 0; done < size;) {
+        const MemSlot *slot = slots.find((gpa + done) >> kPageShift);
+        if (!slot || (write && slot->read_only()))
+            return MemoryResult::kMmio;
+        const u64 offset = gpa + done - (slot->base_gfn << kPageShift);
+        const u64 room = (slot->npages << kPageShift) - offset;
+        const u64 n = size - done < room ? size - done : room;
+        if (copy(slot->hva + offset, done, n) != 0)
+            return MemoryResult::kMmio;
+        done += n;
+    }
+    return MemoryResult::kOk;
+}
+
+} // namespace
+
+MemoryResult read_guest_phys(vcpu_vmx &vmx, u64 gpa, void *to, u64 size)
+{
+    u8 *bytes = static_cast<u8 *>(to);
+    return for_each_part(vmx, gpa, size, false, [=](u64 hva, u64 done, u64 n) {
+        return host_copy_from_user(bytes + done, hva, n);
+    });
+}
+
+MemoryResult write_guest_phys(vcpu_vmx &vmx, u64 gpa, const void *from, u64 size)
+{
+    const u8 *bytes = static_cast<const u8 *>(from);
+    return for_each_part(vmx, gpa, size, true, [=](u64 hva, u64 done, u64 n) {
+        return host_copy_to_user(hva, bytes + done, n);
+    });
+}
+
+// ---- Linear addresses -------------------------------------------------------
+
+namespace {
+
+u32 bytes_left_in_page(u64 address)
+{
+    return static_cast<u32>(kPageSize - (address & (kPageSize - 1)));
+}
+
+} // namespace
+
+MemoryResult read_guest_virt(vcpu_vmx &vmx, const PagingState &paging, u64 linear, void *to,
+                             u32 size, Access access, GuestFault &fault)
+{
+    u8 *bytes = static_cast<u8 *>(to);
+    for (u32 done = 0; done < size;) {
+        const u64 address = advance_linear(vmx, linear, done);
+        const u32 room = bytes_left_in_page(address);
+        const u32 n = size - done < room ? size - done : room;
+        u64 gpa;
+        MemoryResult result = translate(vmx, paging, address, access, gpa, fault);
+        if (result == MemoryResult::kOk)
+            result = read_guest_phys(vmx, gpa, bytes + done, n);
+        if (result != MemoryResult::kOk)
+            return result;
+        done += n;
+    }
+    return MemoryResult::kOk;
+}
+
+MemoryResult write_guest_virt(vcpu_vmx &vmx, const PagingState &paging, u64 linear,
+                              const void *from, u32 size, GuestFault &fault)
+{
+    const Access access{.write = true};
+    const u8 *bytes = static_cast<const u8 *>(from);
+    const u32 room = bytes_left_in_page(linear);
+    const u32 first = size < room ? size : room;
+    u64 gpa;
+    u64 second_gpa = 0;
+    MemoryResult result = translate(vmx, paging, linear, access, gpa, fault);
+    if (result == MemoryResult::kOk && first < size)
+        result =
+            translate(vmx, paging, advance_linear(vmx, linear, first), access, second_gpa, fault);
+    if (result == MemoryResult::kOk)
+        result = write_guest_phys(vmx, gpa, bytes, first);
+    if (result == MemoryResult::kOk && first < size)
+        result = write_guest_phys(vmx, second_gpa, bytes + first, size - first);
+    return result;
+}
+
+} // namespace minivmx

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// The guest's paging structures, walked in software: SDM Vol. 3A, chapter 4. All modes but 5-level
+// paging, which is not offered to guests (CR4.LA57 stays reserved); it would be one more level in
+// first_step() below.
+#include <minivmx/guest_memory.hpp>
+
+#include <minivmx/cpuid.hpp>
+#include <minivmx/hardware.hpp>
+#include <minivmx/memslot.hpp>
+#include <minivmx/vcpu.hpp>
+
+namespace minivmx {
+
+namespace {
+
+constexpr u64 kPtePresent = bit64(0), kPteWritable = bit64(1), kPteUser = bit64(2),
+              kPteAccessed = bit64(5), kPteDirty = bit64(6), kPtePageSize = bit64(7),
+              kPteNoExecute = bit64(63);
+
+constexpr u64 bits(unsigned high, unsigned low)
+{
+    return ((u64{2} << high) - 1) & ~((u64{1} << low) - 1);
+}
+
+// Where a walk is: the table to look into, and what the entries so far allow.
+struct Step {
+    u64 table;
+    unsigned level; // 1: entries map 4 KiB pages
+    bool writable, user, no_execute;
+};
+
+// An entry the walk used, so that its accessed flag can be set when all is known to be right.
+struct UsedEntry {
+    u64 gpa;
+    u64 value;
+};
+
+struct Walk {
+    vcpu_vmx &vmx;
+    const PagingState &paging;
+    u64 linear;
+    Access access;
+
+    bool wide() const { return paging.pae || paging.long_mode; } // 8-byte entries
+    u32 entry_size() const { return wide() ? 8 : 4; }
+    unsigned index_bits() const { return wide() ? 9 : 10; }
+    unsigned shift(unsigned level) const { return kPageShift + (level - 1) * index_bits(); }
+    u64 index(unsigned level) const
+    {
+        return linear >> shift(level) & ((u64{1} << index_bits()) - 1);
+    }
+    bool user_access() const { return paging.user && !access.implicit_supervisor; }
+};
+
+// SDM Vol. 3A, 4.7 "Page-Fault Exceptions".
+MemoryResult page_fault(const Walk &walk, u32 cause, GuestFault &fault)
+{
+    u32 error = cause;
+    if (walk.access.write)
+        error |= PFERR_WRITE;
+    if (walk.user_access())
+        error |= PFERR_USER;
+    if (walk.access.fetch && ((walk.wide() && walk.paging.nxe) || walk.paging.smep))
+        error |= PFERR_FETCH;
+    fault = {PF_VECTOR, true, error, walk.linear};
+    return MemoryResult::kFault;
+}
+
+// Bits that must be 0 in a present entry. SDM Vol. 3A, tables 4-4 to 4-6 (32-bit), 4-8 to 4-11
+// (PAE), 4-15 to 4-20.
+u64 reserved_bits(const Walk &walk, unsigned level, bool large)
+{
+    const PagingState &p = walk.paging;
+    if (!walk.wide()) {
+        // A 4 MiB page has its physical address bits 39:32, as far as there are any, in bits 20:13.
+        const unsigned width = p.physical_bits < 40 ? p.physical_bits : 40;
+        return large ? bits(21, width - 19) : 0;
+    }
+    u64 reserved = p.long_mode ? bits(51, p.physical_bits) : bits(62, p.physical_bits);
+    if (!p.nxe)
+        reserved |= kPteNoExecute;
+    if (large)
+        reserved |= bits(kPageShift + 9 * (level - 1) - 1, 13);
+    return reserved;
+}
+
+// Whether an entry maps a page above level 1; entries whose bit 7 is reserved come out through
+// `bad`.
+bool is_large(const Walk &walk, unsigned level, u64 entry, bool &bad)
+{
+    if (level == 1 || (entry & kPtePageSize) == 0)
+        return false;
+    if (!walk.wide())
+        return walk.paging.pse; // else the bit is ignored
+    if (level == 2)
+        return true;
+    bad = level == 4 || !walk.paging.pages_1g;
+    return !bad;
+}
+
+u64 page_address(const Walk &walk, unsigned level, u64 entry, bool large)
+{
+    if (!walk.wide()) {
+        if (large)
+            return (entry & 0xffc00000) | (entry & bits(20, 13)) << 19;
+        return entry & 0xfffff000;
+    }
+    return entry &
+           bits(walk.paging.physical_bits - 1, large ? kPageShift + 9 * (level - 1) : kPageShift);
+}
+
+// Whether the page may be accessed like this: SDM Vol. 3A, 4.6.1.
+bool access_allowed(const Walk &walk, const Step &rights)
+{
+    const PagingState &p = walk.paging;
+    if (walk.user_access()) {
+        if (!rights.user || (walk.access.write && !rights.writable))
+            return false;
+        return !(walk.access.fetch && rights.no_execute);
+    }
+    if (walk.access.fetch)
+        return !rights.no_execute && !(p.smep && rights.user);
+    if (p.smap && rights.user && (walk.access.implicit_supervisor || !p.ac))
+        return false;
+    return !walk.access.write || rights.writable || !p.write_protect;
+}
+
+// Sets accessed, and dirty in the entry of a page that is written: SDM Vol. 3A, 4.8. False when an
+// entry is no longer what the walk saw. Entries that can't be written (in a read-only slot) stay as
+// they are.
+bool set_flags(const Walk &walk, const UsedEntry *used, unsigned count)
+{
+    SlotsReader slots{walk.vmx};
+    for (unsigned i = 0; i < count; i++) {
+        const bool last = i == count - 1;
+        u64 expected = used[i].value;
+        const u64 wanted = expected | kPteAccessed | (last && walk.access.write ? kPteDirty : 0);
+        if (wanted == expected)
+            continue;
+        const MemSlot *slot = slots.find(used[i].gpa >> kPageShift);
+        if (!slot || slot->read_only())
+            continue;
+        const u64 hva =
+            slot->hva_of_gfn(used[i].gpa >> kPageShift) + (used[i].gpa & (kPageSize - 1));
+        constexpr int kDiffered = -11; // -EAGAIN
+        if (host_cmpxchg_user(hva, &expected, wanted, walk.entry_size()) == kDiffered)
+            return false;
+    }
+    return true;
+}
+
+// Where the walk begins. False: a PAE page-directory-pointer entry is not present.
+bool first_step(const Walk &walk, Step &step)
+{
+    const PagingState &p = walk.paging;
+    step = {0, 2, true, true, false};
+    if (p.long_mode) {
+        step.level = 4;
+        step.table = p.cr3 & bits(p.physical_bits - 1, 12);
+    } else if (p.pae) {
+        // Checked for reserved bits when they were loaded; they grant and deny nothing.
+        const u64 pdpte = p.pdptes[walk.linear >> 30 & 3];
+        if ((pdpte & kPtePresent) == 0)
+            return false;
+        step.table = pdpte & bits(p.physical_bits - 1, 12);
+    } else {
+        step.table = p.cr3 & 0xfffff000;
+    }
+    return true;
+}
+
+enum class WalkEnd : u8 { kDone, kFault, kChanged };
+
+WalkEnd walk_tables(const Walk &walk, u64 &gpa, GuestFault &fault)
+{
+    UsedEntry used[4];
+    unsigned count = 0;
+    Step step;
+    auto fail = [&](u32 cause) {
+        (void)page_fault(walk, cause, fault);
+        return WalkEnd::kFault;
+    };
+    if (!first_step(walk, step))
+        return fail(0);
+
+    for (;; step.level--) {
+        UsedEntry &entry = used[count++];
+        entry = {step.table + walk.index(step.level) * walk.entry_size(), 0};
+        // A table outside of memory reads as not present, as it does for KVM's walker.
+        if (read_guest_phys(walk.vmx, entry.gpa, &entry.value, walk.entry_size()) !=
+            MemoryResult::kOk)
+            return fail(0);
+        if ((entry.value & kPtePresent) == 0)
+            return fail(0);
+        bool bad = false;
+        const bool large = is_large(walk, step.level, entry.value, bad);
+        if (bad || (entry.value & reserved_bits(walk, step.level, large)) != 0)
+            return fail(PFERR_PRESENT | PFERR_RSVD);
+
+        step.writable &= (entry.value & kPteWritable) != 0;
+        step.user &= (entry.value & kPteUser) != 0;
+        step.no_execute |= walk.wide() && (entry.value & kPteNoExecute) != 0;
+        step.table = page_address(walk, step.level, entry.value, large);
+        if (large || step.level == 1)
+            break;
+    }
+    if (!access_allowed(walk, step))
+        return fail(PFERR_PRESENT);
+    if (!set_flags(walk, used, count))
+        return WalkEnd::kChanged;
+    gpa = step.table | (walk.linear & ((u64{1} << walk.shift(step.level)) - 1));
+    return WalkEnd::kDone;
+}
+
+} // namespace
+
+MemoryResult translate(vcpu_vmx &vmx, const PagingState &paging, u64 linear, Access access,
+                       u64 &gpa, GuestFault &fault)
+{
+    if (!paging.paging) {
+        gpa = linear & 0xffffffff;
+        return MemoryResult::kOk;
+    }
+    // Another vCPU that keeps changing the tables must not keep this thread in the kernel.
+    const SlotsReader slots{vmx};
+    const Walk walk{vmx, paging, linear, access};
+    for (unsigned attempt = 0; attempt < 64; attempt++) {
+        const WalkEnd end = walk_tables(walk, gpa, fault);
+        if (end != WalkEnd::kChanged)
+            return end == WalkEnd::kDone ? MemoryResult::kOk : MemoryResult::kFault;
+    }
+    // As if the walk had come before the change that makes the page not present; the guest tries
+    // again.
+    return page_fault(walk, 0, fault);
+}
+
+PagingState paging_state(vcpu_vmx &vmx)
+{
+    const u64 cr0 = guest_cr0(vmx);
+    const u64 cr4 = guest_cr4(vmx);
+    PagingState p{};
+    p.paging = (cr0 & X86_CR0_PG) != 0;
+    p.user = guest_cpl(vmx) == 3;
+    if (!p.paging)
+        return p;
+    p.cr3 = guest_cr3(vmx);
+    p.physical_bits = guest_physical_bits(vmx);
+    p.pages_1g = guest_has_1g_pages(vmx);
+    p.long_mode = is_long_mode(vmx);
+    p.pae = (cr4 & X86_CR4_PAE) != 0;
+    p.pse = (cr4 & X86_CR4_PSE) != 0;
+    p.write_protect = (cr0 & X86_CR0_WP) != 0;
+    p.smep = (cr4 & X86_CR4_SMEP) != 0;
+    p.smap = (cr4 & X86_CR4_SMAP) != 0;
+    p.nxe = (vmx.efer & EFER_NX) != 0;
+    p.ac = p.smap && (read_rflags(vmx) & X86_EFLAGS_AC) != 0;
+    for (u32 i = 0; p.pae && !p.long_mode && i < 4; i++)
+        p.pdptes[i] = hardware.params.ept ? vmcs_read(GUEST_PDPTR0 + i) : vmx.pdptrs[i];
+    return p;
+}
+
+} // namespace minivmx

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Segment-relative addresses and what protects them.
+#include <minivmx/guest_memory.hpp>
+
+#include <minivmx/vcpu.hpp>
+
+namespace minivmx {
+
+namespace {
+
+// A segment's access rights as the VMCS has them: SDM Vol. 3C, 25.4.1, table 25-2.
+struct SegmentRights {
+    u32 raw;
+
+    bool code() const { return (raw & bit32(3)) != 0; }
+    bool writable() const { return !code() && (raw & bit32(1)) != 0; }
+    bool readable() const { return !code() || (raw & bit32(1)) != 0; }
+    bool expand_down() const { return !code() && (raw & bit32(2)) != 0; }
+    bool big() const { return (raw & bit32(14)) != 0; } // D/B
+    bool unusable() const { return (raw & bit32(16)) != 0; }
+};
+
+MemoryResult segment_fault(u8 segment, GuestFault &fault)
+{
+    fault = {segment == kSs ? u8{SS_VECTOR} : u8{GP_VECTOR}, true, 0, 0};
+    return MemoryResult::kFault;
+}
+
+bool is_canonical(u64 address)
+{
+    constexpr unsigned kUnusedBits = 64 - 48;
+    return static_cast<u64>(static_cast<s64>(address << kUnusedBits) >> kUnusedBits) == address;
+}
+
+// Type checks: SDM Vol. 3A, 5.5 "Type Checking". Real mode makes none, but a segment keeps what it
+// was loaded with in protected mode; code segments count as writable there.
+bool type_allows(SegmentRights rights, Access access, bool real_mode)
+{
+    if (rights.unusable())
+        return false;
+    if (access.fetch)
+        return true;
+    if (access.write)
+        return rights.writable() || (real_mode && (rights.raw & bit32(1)) != 0);
+    return rights.readable();
+}
+
+// Limit checks: SDM Vol. 3A, 5.3 "Limit Checking". An expand-down segment holds what lies above its
+// limit.
+bool within_limit(SegmentRights rights, u32 limit, u64 offset, u32 size)
+{
+    const u64 last = offset + size - 1;
+    if (!rights.expand_down())
+        return last <= limit;
+    const u64 top = rights.big() ? 0xffffffff : 0xffff;
+    return offset > limit && last <= top;
+}
+
+} // namespace
+
+MemoryResult segment_to_linear(vcpu_vmx &vmx, u8 segment, u64 offset, u32 size, Access access,
+                               u64 &linear, GuestFault &fault)
+{
+    if (is_64_bit_code(vmx)) {
+        // Only FS and GS have a base: SDM Vol. 1, 3.4.2.1.
+        linear = offset;
+        if (segment == kFs || segment == kGs)
+            linear += vmcs_read(GUEST_ES_BASE + segment);
+        if (!is_canonical(linear) || !is_canonical(linear + size - 1))
+            return segment_fault(segment, fault);
+        return MemoryResult::kOk;
+    }
+    const SegmentRights rights{vmcs_read(GUEST_ES_AR_BYTES + segment)};
+    if (!type_allows(rights, access, !is_protmode(vmx)) ||
+        !within_limit(rights, vmcs_read(GUEST_ES_LIMIT + segment), offset, size))
+        return segment_fault(segment, fault);
+    linear = static_cast<u32>(vmcs_read(GUEST_ES_BASE + segment) + offset);
+    return MemoryResult::kOk;
+}
+
+u64 advance_linear(vcpu_vmx &vmx, u64 linear, u64 n)
+{
+    return is_64_bit_code(vmx) ? linear + n : static_cast<u32>(linear + n);
+}
+
+} // namespace minivmx
