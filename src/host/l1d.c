@@ -42,7 +42,7 @@ static const char *const mode_name[] = {
 static DEFINE_MUTEX(mode_lock);
 static enum vmx_l1d_flush_state mode = VMENTER_L1D_FLUSH_AUTO;
 static bool initialized;
-static bool uses_ept;
+static bool ept_in_use;
 static u8 *flush_buffer;
 static DEFINE_STATIC_KEY_FALSE(flush_wanted);
 static DEFINE_STATIC_KEY_FALSE(flush_conditional);
@@ -59,7 +59,7 @@ static bool cpu_needs_no_flush(void)
 	       (capabilities & ARCH_CAP_SKIP_VMENTRY_L1DFLUSH);
 }
 
-static enum vmx_l1d_flush_state decide(enum vmx_l1d_flush_state wish)
+static enum vmx_l1d_flush_state decide(enum vmx_l1d_flush_state wish, bool uses_ept)
 {
 	if (cpu_needs_no_flush())
 		return VMENTER_L1D_FLUSH_NOT_REQUIRED;
@@ -74,6 +74,11 @@ static enum vmx_l1d_flush_state decide(enum vmx_l1d_flush_state wish)
 	if (l1tf_mitigation == L1TF_MITIGATION_FULL)
 		return VMENTER_L1D_FLUSH_ALWAYS;
 	return VMENTER_L1D_FLUSH_COND;
+}
+
+bool l1d_flushes(bool ept)
+{
+	return decide(mode, ept) != VMENTER_L1D_FLUSH_NEVER;
 }
 
 static int need_flush_buffer(void)
@@ -103,7 +108,7 @@ static void set_key(struct static_key_false *key, bool on)
 
 static int apply(enum vmx_l1d_flush_state wish)
 {
-	enum vmx_l1d_flush_state decided = decide(wish);
+	enum vmx_l1d_flush_state decided = decide(wish, ept_in_use);
 	bool flushes = decided == VMENTER_L1D_FLUSH_COND || decided == VMENTER_L1D_FLUSH_ALWAYS;
 	int r;
 
@@ -123,7 +128,7 @@ int l1d_init(bool ept)
 	int r;
 
 	mutex_lock(&mode_lock);
-	uses_ept = ept;
+	ept_in_use = ept;
 	r = apply(mode);
 	initialized = !r;
 	mutex_unlock(&mode_lock);

@@ -2,21 +2,15 @@
 /* The module: its parameters, and the order in which things come to life and go. */
 #define pr_fmt(fmt) "minivmx: " fmt
 
-#include <linux/cpu.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
-#include <linux/string.h>
-#include <asm/cpufeature.h>
-#include <asm/fpu/xcr.h>
-#include <asm/msr.h>
-#include <asm/processor.h>
-#include <asm/tsc.h>
 
 #include <minivmx/host.h>
 
 #include "compat.h"
 #include "cpus.h"
 #include "device.h"
+#include "host_info.h"
 #include "world.h"
 
 /*
@@ -60,42 +54,12 @@ PARAMETER(ple_gap, uint, 0444, "pause-loop exiting: largest gap between two PAUS
 PARAMETER(ple_window, uint, 0444, "pause-loop exiting: how long a loop may run, in TSC ticks");
 PARAMETER(report, uint, 0444, "at load, print no report (0), a screen (1), or every control bit (2)");
 
-/* kvm_intel's rule: nothing is lost where the erratum is not, or where the user turned mitigations off. */
-static bool want_nx_huge_pages(void)
-{
-	return boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off();
-}
-
-static void describe_host(struct core_host_info *info)
-{
-	u64 value;
-
-	memset(info, 0, sizeof(*info));
-	info->family = boot_cpu_data.x86;
-	info->model = boot_cpu_data.x86_model;
-	info->stepping = boot_cpu_data.x86_stepping;
-	info->has_sgx = cpuid_eax(0) >= 0x12 && (cpuid_eax(0x12) & BIT(0));
-	info->has_arat = boot_cpu_has(X86_FEATURE_ARAT);
-	info->nx_huge_pages = want_nx_huge_pages();
-	/* We use plain VMCSs wherever we run, so enlightened ones need not be thought of. */
-	info->hyperv_evmcs = false;
-	info->tsc_khz = tsc_khz;
-	info->maxphyaddr = boot_cpu_data.x86_phys_bits;
-	if (boot_cpu_has(X86_FEATURE_OSXSAVE))
-		info->xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
-	if (boot_cpu_has(X86_FEATURE_XSAVES) && !rdmsrl_safe(MSR_IA32_XSS, &value))
-		info->xss = value;
-	if (!rdmsrl_safe(MSR_EFER, &value))
-		info->efer = value;
-	strscpy(info->cpu_name, boot_cpu_data.x86_model_id, sizeof(info->cpu_name));
-}
-
 static int setup_core(void)
 {
 	struct core_host_info info;
 	int r;
 
-	describe_host(&info);
+	describe_host(&info, &params);
 	/* All of it on one CPU; cpus_init() compares the others with that one. */
 	migrate_disable();
 	r = core_hardware_setup(&params, &info);

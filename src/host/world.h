@@ -20,6 +20,7 @@ void uret_load_guest(struct host_vcpu *vcpu);  /* [atomic] */
 /* l1d.c: the L1 data cache flush before VM entry. */
 int l1d_init(bool ept);			       /* module load, with the corrected parameters: 0 or -ENOMEM */
 void l1d_exit(void);
+bool l1d_flushes(bool ept);		       /* whether no guest needs to flush it for a nested one; before l1d_init() */
 void l1d_flush_before_entry(struct host_vcpu *vcpu); /* [irqoff], part of the entry: not to be instrumented */
 
 /* work.c: what a task must do before it may stay in a guest. */
