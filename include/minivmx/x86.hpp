@@ -31,6 +31,10 @@ inline constexpr u64 X86_EFLAGS_CF = 1ull << 0, X86_EFLAGS_FIXED = 1ull << 1, X8
 // Exception vectors: SDM Vol. 3A, 6.3.1, table 6-1. KVM's ABI header names the others (DE_VECTOR, PF_VECTOR...).
 inline constexpr u8 NMI_VECTOR = 2, CP_VECTOR = 21;
 
+// Debug registers: SDM Vol. 3B, 18.2.3 and 18.2.4. The active-low bits read 1 unless what they tell has happened.
+inline constexpr u64 DR6_TRAP_BITS = 0xf, DR6_BD = 1ull << 13, DR6_ACTIVE_LOW = 0xffff0ff0;
+inline constexpr u64 DR7_BP_EN_MASK = 0xff, DR7_GD = 1ull << 13;
+
 // Page-fault error code: SDM Vol. 3A, 4.7.
 inline constexpr u32 PFERR_PRESENT = 1u << 0, PFERR_WRITE = 1u << 1, PFERR_USER = 1u << 2, PFERR_RSVD = 1u << 3,
                      PFERR_FETCH = 1u << 4;

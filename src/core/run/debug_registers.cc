@@ -7,15 +7,9 @@
 
 namespace minivmx {
 
-namespace {
-constexpr u64 kDr6DebugRegisterAccess = 1u << 13;
-constexpr u64 kDr7GeneralDetect = 1u << 13;
-constexpr u64 kDr7EnableBits = 0xff;
-} // namespace
-
 void update_dr7(vcpu_vmx &vmx)
 {
-    if (vmx.area->dr7 & kDr7EnableBits)
+    if (vmx.area->dr7 & DR7_BP_EN_MASK)
         vmx.area->switch_db_regs |= KVM_DEBUGREG_BP_ENABLED;
     else
         vmx.area->switch_db_regs &= ~static_cast<u32>(KVM_DEBUGREG_BP_ENABLED);
@@ -42,8 +36,8 @@ Outcome handle_dr(vcpu_vmx &vmx)
         return Outcome::resume();
     }
     // The exit comes before the general-detect exception that the access would have raised: SDM Vol. 3C, 26.1.3.
-    if (vmcs_read(GUEST_DR7) & kDr7GeneralDetect) {
-        inject_debug_exception(vmx, kDr6DebugRegisterAccess);
+    if (vmcs_read(GUEST_DR7) & DR7_GD) {
+        inject_debug_exception(vmx, DR6_BD);
         return Outcome::resume();
     }
     exec_controls_clearbit<CPU_BASED_MOV_DR_EXITING>(vmx.vmcs01);

@@ -7,9 +7,6 @@ namespace minivmx {
 
 namespace {
 
-// SDM Vol. 3B, 18.2.3: the debug status register's trap bits, and the bits that read 0 when set (RTM, bus lock).
-constexpr u64 kDr6TrapBits = 0xf, kDr6ActiveLow = 0xffff0ff0;
-constexpr u64 kDr7GeneralDetect = 1u << 13;
 // SDM Vol. 3C, 25.9.2: INT1 (ICEBP) exits as a privileged software exception, before it has executed.
 bool is_icebp(u32 information)
 {
@@ -42,12 +39,12 @@ Outcome handle_debug_exception(vcpu_vmx &vmx, u32 information)
 void inject_debug_exception(vcpu_vmx &vmx, u64 payload)
 {
     // A #DB that exits has not touched DR6 and DR7 (SDM Vol. 3C, 28.1); injecting one does not either.
-    u64 dr6 = (vmx.area->dr6 & ~kDr6TrapBits) | kDr6ActiveLow;
+    u64 dr6 = (vmx.area->dr6 & ~DR6_TRAP_BITS) | DR6_ACTIVE_LOW;
     dr6 |= payload;
-    dr6 ^= payload & kDr6ActiveLow;
+    dr6 ^= payload & DR6_ACTIVE_LOW;
     vmx.area->dr6 = dr6;
-    if (vmx.area->dr7 & kDr7GeneralDetect) {
-        vmx.area->dr7 &= ~kDr7GeneralDetect;
+    if (vmx.area->dr7 & DR7_GD) {
+        vmx.area->dr7 &= ~DR7_GD;
         vmcs_write(GUEST_DR7, vmx.area->dr7);
     }
     queue_exception(vmx, DB_VECTOR);
