@@ -76,7 +76,8 @@ HostDesc CpuProfile::host() const {
 std::vector<CpuProfile> parse_profiles(const std::string& text, bool emulated) {
     std::vector<CpuProfile> profiles;
     try {
-        for (const nlohmann::json& entry : nlohmann::json::parse(text).at("profiles"))
+        const nlohmann::json document = nlohmann::json::parse(text);
+        for (const nlohmann::json& entry : document.at("profiles"))
             profiles.push_back(parse_profile(entry, emulated));
     } catch (const std::exception& error) {
         throw std::runtime_error(std::string("CPU profile ") + std::to_string(profiles.size() + 1) +

@@ -207,8 +207,8 @@ void report_parameters(const Hardware& hw, const LineSink& out) {
 void report_screen(const Hardware& hw, const LineSink& out) {
     const RuleHistory history(hw);
     report_cpu(hw, out);
-    out("controls: * required  + optional, got  - optional, not on this CPU  x turned off (why)  "
-        "-> with the parameters");
+    out("controls: *required  +optional, got  -not on this CPU  xturned off (why)  -> with "
+        "parameters");
     for (const ControlField field : kReportedWords) {
         if (field == ControlField::kTertiary && !cpu_has_tertiary_exec_ctrls(hw.config))
             continue;

@@ -302,25 +302,40 @@ Status check_vmx_basic(Negotiation& n) {
     return Status::success();
 }
 
-/// The rules above clear bits; none of them may clear one that this CPU wants to be 1.
-/// Asks the TRUE MSRs, which alone know that a default1 control may be 0 (SDM Vol. 3D, A.2).
-Status check_word_is_accepted(Negotiation& n, const ControlWord& word) {
-    const AllowedSettings allowed = true_allowed_settings(n.host.msr, word.field());
-    const u64 must_be_1 = allowed.allowed0 & ~word.value();
-    if (must_be_1 == 0)
-        return Status::success();
-    const ControlWordInfo& info = control_word_info(word.field());
-    const bool has_true =
-        info.true_msr != 0 && VmxBasic{n.host.msr[MSR_IA32_VMX_BASIC]}.true_controls();
+/// The MSR that says what the hardware really accepts: default1 controls may be 0 where the TRUE
+/// MSR, if there is one, says so. SDM Vol. 3D, A.2.
+u32 deciding_msr(const HostDesc& host, const ControlWordInfo& word) {
+    const bool has_true = VmxBasic{host.msr[MSR_IA32_VMX_BASIC]}.true_controls();
+    return word.true_msr != 0 && has_true ? word.true_msr : word.msr;
+}
+
+Status word_not_accepted(Negotiation& n, const ControlWordInfo& word, u64 bits, const char* why,
+                         u32 msr) {
     n.log.error.clear();
-    n.log.error.put("this CPU wants \"");
-    put_control_names(n.log.error, word.field(), must_be_1, "\", \"");
+    n.log.error.put("this CPU contradicts itself: ", why, " \"");
+    put_control_names(n.log.error, word.field, bits, "\", \"");
     n.log.error.put("\" (");
-    put_bit_numbers(n.log.error, must_be_1);
-    n.log.error.put(" of the ", info.name, " controls) always on, but another control that it has "
-                                           "excludes that; ");
-    put_msr(n.log.error, n.host, has_true ? info.true_msr : info.msr);
+    put_bit_numbers(n.log.error, bits);
+    n.log.error.put(" of the ", word.name, " controls): ");
+    put_msr(n.log.error, n.host, msr);
     return fail_eio(n.log);
+}
+
+/// Would VM entry take the word? The rules above must not have cleared a bit that this CPU wants
+/// to be 1, and a bit that must be 1 must also be allowed to be.
+Status check_word_is_accepted(Negotiation& n, const ControlWord& word) {
+    const ControlWordInfo& info = control_word_info(word.field());
+    const u64 outside = word.value() & ~allowed_settings(n.host.msr, word.field()).allowed1;
+    if (outside != 0)
+        return word_not_accepted(n, info, outside, "it wants always on, and does not offer,",
+                                 info.msr);
+    const u64 missing = true_allowed_settings(n.host.msr, word.field()).allowed0 & ~word.value();
+    if (missing != 0)
+        return word_not_accepted(n, info, missing,
+                                 "with the other controls that it has, this one must be off, but "
+                                 "it wants always on",
+                                 deciding_msr(n.host, info));
+    return Status::success();
 }
 
 Status check_words_are_accepted(Negotiation& n) {
