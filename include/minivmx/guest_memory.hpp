@@ -43,8 +43,8 @@ struct Access {
 
 // ---- Linear addresses -------------------------------------------------------
 
-// What decides over a translation, read from the vCPU once for an instruction.
-struct PagingState {
+// What decides over addresses and translations, read from the vCPU once for an instruction.
+struct AddressState {
     u64 cr3;
     u64 pdptes[4];       // PAE: the four registers (SDM Vol. 3A, 4.4.1)
     u32 physical_bits;   // MAXPHYADDR
@@ -52,21 +52,24 @@ struct PagingState {
     bool pae, long_mode; // CR4.PAE, EFER.LMA
     bool pse, pages_1g;  // large pages
     bool write_protect, smep, smap, nxe;
-    bool user; // CPL 3
-    bool ac;   // RFLAGS.AC
+    bool user;           // CPL 3
+    bool ac;             // RFLAGS.AC
+    bool protected_mode; // CR0.PE
+    bool code_64;        // 64-bit mode: flat segments, 64-bit linear addresses
+    u32 cs_rights;       // access rights of CS
 };
-PagingState paging_state(vcpu_vmx &vmx);
+AddressState address_state(vcpu_vmx &vmx);
 
 // Guest linear to guest-physical, as the CPU would: sets accessed and dirty flags, and on kFault
 // says which page fault the CPU would raise. kOk or kFault.
-[[nodiscard]] MemoryResult translate(vcpu_vmx &vmx, const PagingState &paging, u64 linear,
+[[nodiscard]] MemoryResult translate(vcpu_vmx &vmx, const AddressState &state, u64 linear,
                                      Access access, u64 &gpa, GuestFault &fault);
 
 // size bytes at a linear address; crossing a page is fine, both pages are translated before
 // anything is written. kMmio: some of it isn't memory.
-[[nodiscard]] MemoryResult read_guest_virt(vcpu_vmx &vmx, const PagingState &paging, u64 linear,
+[[nodiscard]] MemoryResult read_guest_virt(vcpu_vmx &vmx, const AddressState &state, u64 linear,
                                            void *to, u32 size, Access access, GuestFault &fault);
-[[nodiscard]] MemoryResult write_guest_virt(vcpu_vmx &vmx, const PagingState &paging, u64 linear,
+[[nodiscard]] MemoryResult write_guest_virt(vcpu_vmx &vmx, const AddressState &state, u64 linear,
                                             const void *from, u32 size, GuestFault &fault);
 
 // ---- Segments ---------------------------------------------------------------
@@ -74,9 +77,13 @@ PagingState paging_state(vcpu_vmx &vmx);
 // The linear address of size bytes at segment:offset, after the checks that the mode asks for:
 // presence, type, limit, canonical form (SDM Vol. 3A, 5.3 to 5.5; Vol. 1, 3.3.7.1). offset is
 // already as wide as the address size. kOk or kFault (#GP, or #SS for the stack segment).
-[[nodiscard]] MemoryResult segment_to_linear(vcpu_vmx &vmx, u8 segment, u64 offset, u32 size,
-                                             Access access, u64 &linear, GuestFault &fault);
-// Linear address n bytes on, as wide as linear addresses are in this mode.
-u64 advance_linear(vcpu_vmx &vmx, u64 linear, u64 n);
+[[nodiscard]] MemoryResult segment_to_linear(const AddressState &state, u8 segment, u64 offset,
+                                             u32 size, Access access, u64 &linear,
+                                             GuestFault &fault);
+// The linear address n bytes on, as wide as linear addresses are in this mode.
+inline u64 advance_linear(const AddressState &state, u64 linear, u64 n)
+{
+    return state.code_64 ? linear + n : static_cast<u32>(linear + n);
+}
 
 } // namespace minivmx

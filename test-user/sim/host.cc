@@ -155,10 +155,14 @@ int host_fault_in(host_vm* vm, host_u64 hva, bool want_write, host_frame* frame)
     frame->pfn = m.pfn_of(hva);
     frame->mmu_seq = vm->mmu_seq;
     frame->writable = range->writable;
-    return 0;
+    frame->order = range->order;
+    m.faults++;
+    return m.on_fault_in ? m.on_fault_in(hva, want_write, *frame) : 0;
 }
 
-void host_frame_put(host_frame*, bool) {}
+void host_frame_put(host_frame* frame, bool dirty) {
+    Machine::current().frame_puts.push_back({frame->pfn, dirty});
+}
 
 void host_mmu_lock(host_vm* vm) {
     Machine& m = Machine::current();
@@ -181,11 +185,17 @@ bool host_mmu_retry(host_vm* vm, const host_frame* frame, host_u64) {
 }
 
 void host_request_all(host_vm* vm, host_u32 requests) {
+    Machine::current().flush_calls += (requests & VCPU_REQUEST_TLB_FLUSH) != 0;
     for (host_vcpu* vcpu : vm->vcpus)
         vcpu->area.requests |= requests;
 }
 
-void host_relax() {}
+void host_relax() {
+    Machine& m = Machine::current();
+    m.may_sleep("host_relax");
+    if (m.on_relax)
+        m.on_relax();
+}
 
 host_u32 host_cpu() {
     return Machine::current().this_cpu;
@@ -193,6 +203,13 @@ host_u32 host_cpu() {
 
 host_u32 host_cpu_limit() {
     return static_cast<host_u32>(Machine::current().cpus.size());
+}
+
+host_u32 host_online_cpus() {
+    host_u32 online = 0;
+    for (const minivmx::sim::Cpu& cpu : Machine::current().cpus)
+        online += cpu.online;
+    return online;
 }
 
 void host_call_on_cpu(host_u32 cpu, void (*fn)(void* arg), void* arg) {

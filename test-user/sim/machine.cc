@@ -67,6 +67,8 @@ void fill_host_info(Machine& machine, const HostDesc& host) {
     info.maxphyaddr = host.max_phys_bits;
     info.xcr0 = 7;
     info.efer = 0xd01;
+    info.cr4 = 0x3626f0;
+    std::memset(info.features, 0xff, sizeof(info.features)); // the kernel uses all there is
     std::memcpy(info.cpu_name, host.name, sizeof(host.name));
 }
 
@@ -138,15 +140,37 @@ std::string Machine::log_text() const {
     return text;
 }
 
-u64 Machine::add_user_memory(u64 size, bool writable) {
+u64 Machine::add_user_memory(u64 size, bool writable, u64 alignment) {
+    const u64 mapped = size + alignment;
     void* const memory =
-        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+             -1, 0);
     if (memory == MAP_FAILED)
         throw std::runtime_error("no memory for the simulated user process");
-    mappings_.emplace_back(memory, size);
-    const u64 start = reinterpret_cast<u64>(memory);
+    mappings_.emplace_back(memory, mapped);
+    const u64 start = (reinterpret_cast<u64>(memory) + alignment - 1) & ~(alignment - 1);
     user_ranges.push_back(UserRange{start, size, writable});
     return start;
+}
+
+void Machine::map_contiguous(u64 start, u32 order) {
+    for (UserRange& range : user_ranges) {
+        if (range.start != start)
+            continue;
+        range.order = order;
+        const u64 span = u64{1} << order;
+        next_pfn_ = (next_pfn_ + span - 1) & ~(span - 1);
+        for (u64 page = 0; page < range.size >> 12; page++)
+            pfns[(start >> 12) + page] = next_pfn_ + page;
+        next_pfn_ += range.size >> 12;
+    }
+}
+
+void Machine::protect_user(u64 start, bool writable) {
+    for (UserRange& range : user_ranges) {
+        if (range.start == start)
+            range.writable = writable;
+    }
 }
 
 const UserRange* Machine::find_user(u64 address, u64 size) const {

@@ -72,6 +72,13 @@ struct UserRange {
     u64 start;
     u64 size;
     bool writable;
+    u32 order = 0; ///< log2 of the pages that the process maps as one: see map_contiguous()
+};
+
+/// A page that the core took by host_fault_in() and gave back.
+struct FramePut {
+    u64 pfn;
+    bool dirty;
 };
 
 class Machine {
@@ -130,13 +137,25 @@ public:
 
     // User memory
     /// New memory, zeroed and page-aligned; lives as long as the machine. Returns its address.
-    u64 add_user_memory(u64 size, bool writable = true);
+    u64 add_user_memory(u64 size, bool writable = true, u64 alignment = 4096);
+    /// The range that starts there is made of naturally aligned pages of 2^order frames each.
+    void map_contiguous(u64 start, u32 order);
+    /// The process changes its protection; the VM is told by unmap_user() if the test says so.
+    void protect_user(u64 start, bool writable);
     const UserRange* find_user(u64 address, u64 size) const;
     u64 pfn_of(u64 hva);
     std::vector<UserRange> user_ranges;
     std::map<u64, u64> pfns; ///< by hva >> 12
     /// Tells the VM that its owner's mapping of this range is gone, as an mmu notifier does.
     bool unmap_user(host_vm& vm, u64 start, u64 end);
+    /// After a page was found, before the core maps it; may change the frame. Its result is what
+    /// host_fault_in() answers.
+    std::function<int(u64 hva, bool want_write, host_frame& frame)> on_fault_in;
+    /// Whoever the core waits for in host_relax() goes on here.
+    std::function<void()> on_relax;
+    std::vector<FramePut> frame_puts;
+    u64 faults = 0;      ///< calls of host_fault_in() that found a page
+    u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush
 
     int preempt_count = 0;
     bool irqs_off = false;

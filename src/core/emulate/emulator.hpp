@@ -20,12 +20,12 @@ struct KnownTranslation {
 struct Emulation {
     vcpu_vmx &vmx;
     PendingInstruction &pending;
-    PagingState paging;
+    AddressState state;
     KnownTranslation known;
     Outcome outcome;
 
     explicit Emulation(vcpu_vmx &v)
-        : vmx{v}, pending{v.pending}, paging{paging_state(v)}, known{}, outcome{Outcome::resume()}
+        : vmx{v}, pending{v.pending}, state{address_state(v)}, known{}, outcome{Outcome::resume()}
     {
         // Guest memory that another vCPU's sibling thread must not find in the cache passes through
         // ours.

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // From CS:RIP to a decoded instruction.
+#include <minivmx/segment.hpp>
+
 #include "emulator.hpp"
 
 namespace minivmx {
@@ -7,19 +9,18 @@ namespace minivmx {
 namespace {
 
 constexpr Access kFetch{.fetch = true};
-constexpr u32 kCsBig = bit32(14); // D/B of the access rights
 
-CodeMode code_mode(vcpu_vmx &vmx)
+CodeMode code_mode(const AddressState &state)
 {
-    if (is_64_bit_code(vmx))
+    if (state.code_64)
         return CodeMode::k64;
-    return (vmcs_read(GUEST_CS_AR_BYTES) & kCsBig) != 0 ? CodeMode::k32 : CodeMode::k16;
+    return (state.cs_rights & AR_DB) != 0 ? CodeMode::k32 : CodeMode::k16;
 }
 
 // How many bytes, up to `wanted`, the code segment holds from this offset on.
-u32 code_bytes_left(vcpu_vmx &vmx, u64 offset, u32 wanted)
+u32 code_bytes_left(const AddressState &state, u64 offset, u32 wanted)
 {
-    if (is_64_bit_code(vmx))
+    if (state.code_64)
         return wanted;
     const u64 limit = vmcs_read(GUEST_CS_LIMIT);
     if (offset > limit)
@@ -37,15 +38,14 @@ struct CodeBytes {
 bool read_code(Emulation &e, CodeBytes &code, u32 n)
 {
     const u64 offset = read_rip(e.vmx) + code.count;
-    n = code_bytes_left(e.vmx, offset, n);
+    n = code_bytes_left(e.state, offset, n);
     u64 linear;
     GuestFault fault;
     MemoryResult result =
-        segment_to_linear(e.vmx, kCs, is_64_bit_code(e.vmx) ? offset : static_cast<u32>(offset),
+        segment_to_linear(e.state, kCs, e.state.code_64 ? offset : static_cast<u32>(offset),
                           n ? n : 1, kFetch, linear, fault);
     if (result == MemoryResult::kOk)
-        result =
-            read_guest_virt(e.vmx, e.paging, linear, code.bytes + code.count, n, kFetch, fault);
+        result = read_guest_virt(e.vmx, e.state, linear, code.bytes + code.count, n, kFetch, fault);
     if (result == MemoryResult::kFault) {
         inject_fault(e.vmx, fault);
         return false;
@@ -75,7 +75,7 @@ bool fetch_and_decode(Emulation &e)
     if (!read_code(e, code, page_room < kMaxInstructionLength ? page_room : kMaxInstructionLength))
         return false;
 
-    const CodeMode mode = code_mode(e.vmx);
+    const CodeMode mode = code_mode(e.state);
     DecodeStatus status = decode_instruction(mode, code.bytes, code.count, insn);
     if (status == DecodeStatus::kTruncated) {
         if (!read_code(e, code, kMaxInstructionLength - code.count))

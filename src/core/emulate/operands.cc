@@ -121,7 +121,7 @@ void finish_iterations(Emulation &e, u64 n)
 bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write, u64 &linear)
 {
     GuestFault fault;
-    if (segment_to_linear(e.vmx, segment, offset, size, Access{.write = write}, linear, fault) ==
+    if (segment_to_linear(e.state, segment, offset, size, Access{.write = write}, linear, fault) ==
         MemoryResult::kOk)
         return true;
     inject_fault(e.vmx, fault);
@@ -151,8 +151,8 @@ bool translate_operand(Emulation &e, u64 linear, u32 size, bool write, Pieces &p
     }
     for (u32 i = 0; i < pieces.count; i++) {
         GuestFault fault;
-        const u64 address = advance_linear(e.vmx, linear, pieces.piece[i].offset);
-        if (translate(e.vmx, e.paging, address, Access{.write = write}, pieces.piece[i].gpa,
+        const u64 address = advance_linear(e.state, linear, pieces.piece[i].offset);
+        if (translate(e.vmx, e.state, address, Access{.write = write}, pieces.piece[i].gpa,
                       fault) != MemoryResult::kOk) {
             inject_fault(e.vmx, fault);
             return false;

@@ -71,16 +71,16 @@ u32 bytes_left_in_page(u64 address)
 
 } // namespace
 
-MemoryResult read_guest_virt(vcpu_vmx &vmx, const PagingState &paging, u64 linear, void *to,
+MemoryResult read_guest_virt(vcpu_vmx &vmx, const AddressState &state, u64 linear, void *to,
                              u32 size, Access access, GuestFault &fault)
 {
     u8 *bytes = static_cast<u8 *>(to);
     for (u32 done = 0; done < size;) {
-        const u64 address = advance_linear(vmx, linear, done);
+        const u64 address = advance_linear(state, linear, done);
         const u32 room = bytes_left_in_page(address);
         const u32 n = size - done < room ? size - done : room;
         u64 gpa;
-        MemoryResult result = translate(vmx, paging, address, access, gpa, fault);
+        MemoryResult result = translate(vmx, state, address, access, gpa, fault);
         if (result == MemoryResult::kOk)
             result = read_guest_phys(vmx, gpa, bytes + done, n);
         if (result != MemoryResult::kOk)
@@ -90,7 +90,7 @@ MemoryResult read_guest_virt(vcpu_vmx &vmx, const PagingState &paging, u64 linea
     return MemoryResult::kOk;
 }
 
-MemoryResult write_guest_virt(vcpu_vmx &vmx, const PagingState &paging, u64 linear,
+MemoryResult write_guest_virt(vcpu_vmx &vmx, const AddressState &state, u64 linear,
                               const void *from, u32 size, GuestFault &fault)
 {
     const Access access{.write = true};
@@ -99,10 +99,10 @@ MemoryResult write_guest_virt(vcpu_vmx &vmx, const PagingState &paging, u64 line
     const u32 first = size < room ? size : room;
     u64 gpa;
     u64 second_gpa = 0;
-    MemoryResult result = translate(vmx, paging, linear, access, gpa, fault);
+    MemoryResult result = translate(vmx, state, linear, access, gpa, fault);
     if (result == MemoryResult::kOk && first < size)
         result =
-            translate(vmx, paging, advance_linear(vmx, linear, first), access, second_gpa, fault);
+            translate(vmx, state, advance_linear(state, linear, first), access, second_gpa, fault);
     if (result == MemoryResult::kOk)
         result = write_guest_phys(vmx, gpa, bytes, first);
     if (result == MemoryResult::kOk && first < size)

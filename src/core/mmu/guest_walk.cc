@@ -7,6 +7,7 @@
 #include <minivmx/cpuid.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/segment.hpp>
 #include <minivmx/vcpu.hpp>
 
 namespace minivmx {
@@ -37,11 +38,11 @@ struct UsedEntry {
 
 struct Walk {
     vcpu_vmx &vmx;
-    const PagingState &paging;
+    const AddressState &state;
     u64 linear;
     Access access;
 
-    bool wide() const { return paging.pae || paging.long_mode; } // 8-byte entries
+    bool wide() const { return state.pae || state.long_mode; } // 8-byte entries
     u32 entry_size() const { return wide() ? 8 : 4; }
     unsigned index_bits() const { return wide() ? 9 : 10; }
     unsigned shift(unsigned level) const { return kPageShift + (level - 1) * index_bits(); }
@@ -49,7 +50,7 @@ struct Walk {
     {
         return linear >> shift(level) & ((u64{1} << index_bits()) - 1);
     }
-    bool user_access() const { return paging.user && !access.implicit_supervisor; }
+    bool user_access() const { return state.user && !access.implicit_supervisor; }
 };
 
 // SDM Vol. 3A, 4.7 "Page-Fault Exceptions".
@@ -60,7 +61,7 @@ MemoryResult page_fault(const Walk &walk, u32 cause, GuestFault &fault)
         error |= PFERR_WRITE;
     if (walk.user_access())
         error |= PFERR_USER;
-    if (walk.access.fetch && ((walk.wide() && walk.paging.nxe) || walk.paging.smep))
+    if (walk.access.fetch && ((walk.wide() && walk.state.nxe) || walk.state.smep))
         error |= PFERR_FETCH;
     fault = {PF_VECTOR, true, error, walk.linear};
     return MemoryResult::kFault;
@@ -70,7 +71,7 @@ MemoryResult page_fault(const Walk &walk, u32 cause, GuestFault &fault)
 // (PAE), 4-15 to 4-20.
 u64 reserved_bits(const Walk &walk, unsigned level, bool large)
 {
-    const PagingState &p = walk.paging;
+    const AddressState &p = walk.state;
     if (!walk.wide()) {
         // A 4 MiB page has its physical address bits 39:32, as far as there are any, in bits 20:13.
         const unsigned width = p.physical_bits < 40 ? p.physical_bits : 40;
@@ -91,10 +92,10 @@ bool is_large(const Walk &walk, unsigned level, u64 entry, bool &bad)
     if (level == 1 || (entry & kPtePageSize) == 0)
         return false;
     if (!walk.wide())
-        return walk.paging.pse; // else the bit is ignored
+        return walk.state.pse; // else the bit is ignored
     if (level == 2)
         return true;
-    bad = level == 4 || !walk.paging.pages_1g;
+    bad = level == 4 || !walk.state.pages_1g;
     return !bad;
 }
 
@@ -106,13 +107,13 @@ u64 page_address(const Walk &walk, unsigned level, u64 entry, bool large)
         return entry & 0xfffff000;
     }
     return entry &
-           bits(walk.paging.physical_bits - 1, large ? kPageShift + 9 * (level - 1) : kPageShift);
+           bits(walk.state.physical_bits - 1, large ? kPageShift + 9 * (level - 1) : kPageShift);
 }
 
 // Whether the page may be accessed like this: SDM Vol. 3A, 4.6.1.
 bool access_allowed(const Walk &walk, const Step &rights)
 {
-    const PagingState &p = walk.paging;
+    const AddressState &p = walk.state;
     if (walk.user_access()) {
         if (!rights.user || (walk.access.write && !rights.writable))
             return false;
@@ -152,7 +153,7 @@ bool set_flags(const Walk &walk, const UsedEntry *used, unsigned count)
 // Where the walk begins. False: a PAE page-directory-pointer entry is not present.
 bool first_step(const Walk &walk, Step &step)
 {
-    const PagingState &p = walk.paging;
+    const AddressState &p = walk.state;
     step = {0, 2, true, true, false};
     if (p.long_mode) {
         step.level = 4;
@@ -214,16 +215,16 @@ WalkEnd walk_tables(const Walk &walk, u64 &gpa, GuestFault &fault)
 
 } // namespace
 
-MemoryResult translate(vcpu_vmx &vmx, const PagingState &paging, u64 linear, Access access,
+MemoryResult translate(vcpu_vmx &vmx, const AddressState &state, u64 linear, Access access,
                        u64 &gpa, GuestFault &fault)
 {
-    if (!paging.paging) {
+    if (!state.paging) {
         gpa = linear & 0xffffffff;
         return MemoryResult::kOk;
     }
     // Another vCPU that keeps changing the tables must not keep this thread in the kernel.
     const SlotsReader slots{vmx};
-    const Walk walk{vmx, paging, linear, access};
+    const Walk walk{vmx, state, linear, access};
     for (unsigned attempt = 0; attempt < 64; attempt++) {
         const WalkEnd end = walk_tables(walk, gpa, fault);
         if (end != WalkEnd::kChanged)
@@ -234,29 +235,32 @@ MemoryResult translate(vcpu_vmx &vmx, const PagingState &paging, u64 linear, Acc
     return page_fault(walk, 0, fault);
 }
 
-PagingState paging_state(vcpu_vmx &vmx)
+AddressState address_state(vcpu_vmx &vmx)
 {
     const u64 cr0 = guest_cr0(vmx);
+    AddressState s{};
+    s.protected_mode = (cr0 & X86_CR0_PE) != 0;
+    s.paging = (cr0 & X86_CR0_PG) != 0;
+    s.long_mode = is_long_mode(vmx);
+    s.cs_rights = vmcs_read(GUEST_CS_AR_BYTES);
+    s.code_64 = s.long_mode && (s.cs_rights & AR_L) != 0;
+    s.user = guest_cpl(vmx) == 3;
+    if (!s.paging)
+        return s;
     const u64 cr4 = guest_cr4(vmx);
-    PagingState p{};
-    p.paging = (cr0 & X86_CR0_PG) != 0;
-    p.user = guest_cpl(vmx) == 3;
-    if (!p.paging)
-        return p;
-    p.cr3 = guest_cr3(vmx);
-    p.physical_bits = guest_physical_bits(vmx);
-    p.pages_1g = guest_has_1g_pages(vmx);
-    p.long_mode = is_long_mode(vmx);
-    p.pae = (cr4 & X86_CR4_PAE) != 0;
-    p.pse = (cr4 & X86_CR4_PSE) != 0;
-    p.write_protect = (cr0 & X86_CR0_WP) != 0;
-    p.smep = (cr4 & X86_CR4_SMEP) != 0;
-    p.smap = (cr4 & X86_CR4_SMAP) != 0;
-    p.nxe = (vmx.efer & EFER_NX) != 0;
-    p.ac = p.smap && (read_rflags(vmx) & X86_EFLAGS_AC) != 0;
-    for (u32 i = 0; p.pae && !p.long_mode && i < 4; i++)
-        p.pdptes[i] = hardware.params.ept ? vmcs_read(GUEST_PDPTR0 + i) : vmx.pdptrs[i];
-    return p;
+    s.cr3 = guest_cr3(vmx);
+    s.physical_bits = guest_physical_bits(vmx);
+    s.pages_1g = guest_has_1g_pages(vmx);
+    s.pae = (cr4 & X86_CR4_PAE) != 0;
+    s.pse = (cr4 & X86_CR4_PSE) != 0;
+    s.write_protect = (cr0 & X86_CR0_WP) != 0;
+    s.smep = (cr4 & X86_CR4_SMEP) != 0;
+    s.smap = (cr4 & X86_CR4_SMAP) != 0;
+    s.nxe = (vmx.efer & EFER_NX) != 0;
+    s.ac = s.smap && (read_rflags(vmx) & X86_EFLAGS_AC) != 0;
+    for (u32 i = 0; s.pae && !s.long_mode && i < 4; i++)
+        s.pdptes[i] = hardware.params.ept ? vmcs_read(GUEST_PDPTR0 + i) : vmx.pdptrs[i];
+    return s;
 }
 
 } // namespace minivmx

@@ -2,6 +2,7 @@
 // Segment-relative addresses and what protects them.
 #include <minivmx/guest_memory.hpp>
 
+#include <minivmx/segment.hpp>
 #include <minivmx/vcpu.hpp>
 
 namespace minivmx {
@@ -10,14 +11,15 @@ namespace {
 
 // A segment's access rights as the VMCS has them: SDM Vol. 3C, 25.4.1, table 25-2.
 struct SegmentRights {
+    static constexpr u32 kCode = bit32(3), kExpandDown = bit32(2), kReadWrite = bit32(1);
     u32 raw;
 
-    bool code() const { return (raw & bit32(3)) != 0; }
-    bool writable() const { return !code() && (raw & bit32(1)) != 0; }
-    bool readable() const { return !code() || (raw & bit32(1)) != 0; }
-    bool expand_down() const { return !code() && (raw & bit32(2)) != 0; }
-    bool big() const { return (raw & bit32(14)) != 0; } // D/B
-    bool unusable() const { return (raw & bit32(16)) != 0; }
+    bool code() const { return (raw & kCode) != 0; }
+    bool writable() const { return !code() && (raw & kReadWrite) != 0; }
+    bool readable() const { return !code() || (raw & kReadWrite) != 0; }
+    bool expand_down() const { return !code() && (raw & kExpandDown) != 0; }
+    bool big() const { return (raw & AR_DB) != 0; }
+    bool unusable() const { return (raw & AR_UNUSABLE) != 0; }
 };
 
 MemoryResult segment_fault(u8 segment, GuestFault &fault)
@@ -41,7 +43,7 @@ bool type_allows(SegmentRights rights, Access access, bool real_mode)
     if (access.fetch)
         return true;
     if (access.write)
-        return rights.writable() || (real_mode && (rights.raw & bit32(1)) != 0);
+        return rights.writable() || (real_mode && (rights.raw & SegmentRights::kReadWrite) != 0);
     return rights.readable();
 }
 
@@ -58,10 +60,10 @@ bool within_limit(SegmentRights rights, u32 limit, u64 offset, u32 size)
 
 } // namespace
 
-MemoryResult segment_to_linear(vcpu_vmx &vmx, u8 segment, u64 offset, u32 size, Access access,
-                               u64 &linear, GuestFault &fault)
+MemoryResult segment_to_linear(const AddressState &state, u8 segment, u64 offset, u32 size,
+                               Access access, u64 &linear, GuestFault &fault)
 {
-    if (is_64_bit_code(vmx)) {
+    if (state.code_64) {
         // Only FS and GS have a base: SDM Vol. 1, 3.4.2.1.
         linear = offset;
         if (segment == kFs || segment == kGs)
@@ -70,17 +72,13 @@ MemoryResult segment_to_linear(vcpu_vmx &vmx, u8 segment, u64 offset, u32 size, 
             return segment_fault(segment, fault);
         return MemoryResult::kOk;
     }
-    const SegmentRights rights{vmcs_read(GUEST_ES_AR_BYTES + segment)};
-    if (!type_allows(rights, access, !is_protmode(vmx)) ||
+    const SegmentRights rights{segment == kCs ? state.cs_rights
+                                              : vmcs_read(GUEST_ES_AR_BYTES + segment)};
+    if (!type_allows(rights, access, !state.protected_mode) ||
         !within_limit(rights, vmcs_read(GUEST_ES_LIMIT + segment), offset, size))
         return segment_fault(segment, fault);
     linear = static_cast<u32>(vmcs_read(GUEST_ES_BASE + segment) + offset);
     return MemoryResult::kOk;
-}
-
-u64 advance_linear(vcpu_vmx &vmx, u64 linear, u64 n)
-{
-    return is_64_bit_code(vmx) ? linear + n : static_cast<u32>(linear + n);
 }
 
 } // namespace minivmx
