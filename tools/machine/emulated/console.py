@@ -65,6 +65,8 @@ class Watch:
             return
         if any(pattern.search(text) for pattern in self._allow):
             return
-        self.faults.append(STAMP.sub("", text))
-        if fatal and not self.fatal and self.starts >= self._boots:
-            self.fatal = STAMP.sub("", text)
+        text = STAMP.sub("", text)
+        if not fatal or self.starts < self._boots:
+            self.faults.append(text)
+        elif not self.fatal:
+            self.fatal = text

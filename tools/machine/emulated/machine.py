@@ -136,7 +136,7 @@ class _Session:
         self._on_output = on_output or (lambda line: None)
         self._started = False
         self._deadline = time.monotonic() + job.timeout
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.SelectSelector()  # takes a file or /dev/null as the keyboard, epoll does not
         for descriptor, handler in ((bochs.console, self._from_console), (bochs.second, self._from_output),
                                     (bochs.screen, lambda data: None)):
             self._selector.register(descriptor, selectors.EVENT_READ, handler)
