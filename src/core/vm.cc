@@ -14,6 +14,8 @@ int core_vm_create(host_vm *host, core_vm **vm)
     if (!kvm)
         return -ENOMEM;
     kvm->host = host;
+    // Without a gap to measure by there is no PAUSE loop to detect.
+    kvm->pause_in_guest = hardware.params.ple_gap == 0;
     const int error = ept_create(*kvm, ept_features());
     if (error) {
         host_free(kvm);
