@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// KVM_RUN where there is nothing to run.
+#include "ioctl_test.hpp"
+
+using namespace kvm;
+
+TEST(run_without_memory) {
+    // The first instruction can't be fetched: an emulation failure, the same each time. KVM does not get that
+    // far: it sizes its page-table quota by the slots, and with none it answers -ENOSPC. minivmx has no quota.
+    Device device;
+    Vm vm(device);
+    Vcpu vcpu(device, vm);
+    if (test::options.reference())
+        EXPECT_ERRNO(vcpu.enter(), ENOSPC);
+    Memory memory(kPage);
+    for (int i = 0; i < 3; i++) {
+        if (test::options.reference() && i == 0)
+            REQUIRE_OK(vm.set_slot(0, 0, kPage, memory.base));
+        REQUIRE_OK(vcpu.enter());
+        EXPECT_EQ(vcpu.run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
+        EXPECT_EQ(vcpu.run->internal.suberror, KVM_INTERNAL_ERROR_EMULATION);
+        EXPECT_EQ(vcpu.regs().rip, 0xfff0);
+    }
+    expect_usable(device, vm);
+}
+
+TEST(run_with_unmapped_slot) {
+    // A slot whose host memory is gone. KVM answers -EFAULT.
+    Device device;
+    Vm vm(device);
+    Vcpu vcpu(device, vm);
+    REQUIRE_OK(vm.set_slot(1, 0xfffff000, kPage, kUnmapped));
+    EXPECT_ERRNO(vcpu.enter(), EFAULT);
+    EXPECT_ERRNO(vcpu.enter(), EFAULT);
+    expect_usable(device, vm);
+}
+
+TEST(run_at_unbacked_address) {
+    Device device;
+    guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
+    kvm_regs r = g.vcpu.regs();
+    r.rip = G_MMIO;
+    g.vcpu.set(r);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE_OK(g.vcpu.enter());
+        EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
+        EXPECT_EQ(g.vcpu.run->internal.suberror, KVM_INTERNAL_ERROR_EMULATION);
+    }
+    r.rip = G_CODE;
+    g.vcpu.set(r);
+    REQUIRE_OK(g.vcpu.enter());
+    EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_HLT);
+}
+
+TEST(failed_entry) {
+    // Guest state that the CPU refuses (a non-canonical FS base; Intel SDM Vol. 3C, 27.3.1.2): FAIL_ENTRY
+    // with the exit reason, 33 and the failure bit, and the CPU. The vCPU is as usable as before.
+    Device device;
+    guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
+    kvm_sregs s = g.vcpu.sregs();
+    s.fs.base = 1ULL << 63;
+    g.vcpu.set(s);
+    for (int i = 0; i < 2; i++) {
+        REQUIRE_OK(g.vcpu.enter());
+        EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_FAIL_ENTRY);
+        EXPECT_EQ(g.vcpu.run->fail_entry.hardware_entry_failure_reason, 0x80000021);
+        EXPECT(g.vcpu.run->fail_entry.cpu < static_cast<uint32_t>(sysconf(_SC_NPROCESSORS_ONLN)));
+    }
+    s.fs.base = 0;
+    g.vcpu.set(s);
+    REQUIRE_OK(g.vcpu.enter());
+    EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_HLT);
+}
+
+TEST(kvm_run_fields_after_exit) {
+    Device device;
+    guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
+    g.vcpu.run->cr8 = 3;
+    REQUIRE_OK(g.vcpu.enter());
+    EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_HLT);
+    EXPECT_EQ(g.vcpu.run->cr8, 3);
+    EXPECT_EQ(g.vcpu.run->if_flag, 0);
+    EXPECT_EQ(g.vcpu.run->ready_for_interrupt_injection, 0);
+    EXPECT_EQ(g.vcpu.run->apic_base, 0xfee00900);
+    EXPECT_EQ(g.vcpu.run->flags, 0);
+    EXPECT_EQ(g.vcpu.regs().rip, G_CODE + 1);
+    g.enter_mode(g.vcpu, 0x202);
+    g.vcpu.run->cr8 = 0;
+    REQUIRE_OK(g.vcpu.enter());
+    EXPECT_EQ(g.vcpu.run->if_flag, 1);
+    EXPECT_EQ(g.vcpu.run->ready_for_interrupt_injection, 1);
+    EXPECT_EQ(g.vcpu.run->cr8, 0);
+}
+
+TEST(immediate_exit) {
+    Device device;
+    guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
+    g.vcpu.run->immediate_exit = 1;
+    g.vcpu.run->exit_reason = 0xdead;
+    EXPECT_ERRNO(g.vcpu.enter(), EINTR);
+    EXPECT_EQ(g.vcpu.regs().rip, G_CODE);
+    g.vcpu.run->immediate_exit = 0;
+    REQUIRE_OK(g.vcpu.enter());
+    EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_HLT);
+}
