@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What the core asks about CPUs: which one this is, what its host state is, and to run something on another. */
+#include <linux/cpumask.h>
 #include <linux/irqflags.h>
 #include <linux/preempt.h>
 #include <linux/smp.h>
@@ -21,6 +22,11 @@ host_u32 host_cpu(void)
 host_u32 host_cpu_limit(void)
 {
 	return nr_cpu_ids;
+}
+
+host_u32 host_online_cpus(void)
+{
+	return num_online_cpus();
 }
 
 void host_call_on_cpu(host_u32 cpu, void (*fn)(void *arg), void *arg)

@@ -86,6 +86,7 @@ bool host_prepare_entry(struct host_vcpu *vcpu)
 	area->host_cr3 = __get_current_cr3_fast();
 	area->host_cr4 = cr4_read_shadow();
 	vcpu->host_debugctl = get_debugctlmsr();
+	perf_enter_guest(vcpu);
 	vtime_account_guest_enter();
 	return true;
 }
@@ -147,6 +148,7 @@ void host_after_exit(struct host_vcpu *vcpu)
 {
 	struct vcpu_area *area = &vcpu->area;
 
+	perf_leave_guest(vcpu);
 	if (area->switch_db_regs & KVM_DEBUGREG_WONT_EXIT)
 		save_guest_debug_registers(area);
 	if (hw_breakpoint_active())

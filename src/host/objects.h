@@ -27,6 +27,8 @@
 /* How many entries KVM_SET_CPUID2 and its siblings may carry. */
 #define HOST_MAX_CPUID_ENTRIES 256
 
+struct perf_guest_switch_msr;
+
 struct host_vm {
 	struct core_vm *core;
 	struct mm_struct *mm; /* of the creator; its guest's memory lives there */
@@ -71,6 +73,8 @@ struct host_vcpu {
 	bool uret_loaded;
 	struct host_segments segments;
 	u64 host_debugctl;
+	const struct perf_guest_switch_msr *perf_msrs; /* this CPU's, during an entry */
+	int perf_count;
 };
 
 /* vm.c */

@@ -23,6 +23,10 @@ void l1d_exit(void);
 bool l1d_flushes(bool ept);		       /* whether no guest needs to flush it for a nested one; before l1d_init() */
 void l1d_flush_before_entry(struct host_vcpu *vcpu); /* [irqoff], part of the entry: not to be instrumented */
 
+/* perf.c: performance counters. [irqoff] */
+void perf_enter_guest(struct host_vcpu *vcpu);
+void perf_leave_guest(struct host_vcpu *vcpu);
+
 /* work.c: what a task must do before it may stay in a guest. */
 bool work_pending_before_entry(void);	       /* [irqoff] */
 int work_do_before_entry(void);		       /* -EINTR: a signal waits [sleep] */
