@@ -16,22 +16,49 @@ enum class ReportLevel : u32 {
 };
 
 /// Writes the report of a successful hardware_setup(), line by line. Does not sleep.
-void print_report(const Hardware& hardware, ReportLevel level, const LineSink& out);
+void print_report(const Hardware &hardware, ReportLevel level, const LineSink &out);
 
 /// For each bit of each word: the rule that decided it last, as recorded while negotiating.
 class RuleHistory {
-public:
+  public:
     /// Negotiates again for `hardware` and keeps what acted.
-    explicit RuleHistory(const Hardware& hardware);
+    explicit RuleHistory(const Hardware &hardware);
     /// Rule::kCount when no rule touched the bit.
-    Rule last_rule(ControlField field, unsigned bit) const {
+    Rule last_rule(ControlField field, unsigned bit) const
+    {
         return last_[static_cast<unsigned>(field)][bit];
     }
 
-private:
-    static void record(void* context, const RuleEvent& event);
+  private:
+    static void record(void *context, const RuleEvent &event);
 
     Rule last_[kControlFieldCount][64];
 };
+
+/// What became of a bit, in the order in which it was decided.
+struct BitFate {
+    bool negotiated; ///< on after setup_vmcs_config()
+    bool on;         ///< on after the parameters
+    bool allowed;    ///< the CPU has it
+    Rule rule;       ///< what decided it in setup_vmcs_config(), or Rule::kCount
+};
+BitFate fate_of(const Hardware &hw, const RuleHistory &history, const ControlBit &row);
+
+/// Appends why the bit is on or off, or what it does when there is nothing to explain.
+void put_reason(TextBuilder &line, const Hardware &hw, const ControlBit &row, const BitFate &fate);
+
+/// "required", "optional", "unused".
+const char *use_name(ControlUse use);
+
+/// The negotiated word after what the module's parameters do to it when a vCPU is created.
+u64 word_after_parameters(const Hardware &hw, ControlField field);
+
+/// Names of the bits of vmx_capability::ept and ::vpid. SDM Vol. 3D, A.10.
+struct CapabilityName {
+    u32 mask;
+    const char *name;
+};
+Span<const CapabilityName> ept_capability_names();
+Span<const CapabilityName> vpid_capability_names();
 
 } // namespace minivmx

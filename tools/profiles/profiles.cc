@@ -21,7 +21,8 @@ namespace minivmx::profiles {
 
 namespace {
 
-u64 parse_number(const std::string& text) {
+u64 parse_number(const std::string &text)
+{
     std::size_t used = 0;
     const u64 value = std::stoull(text, &used, 0);
     if (used != text.size())
@@ -29,7 +30,8 @@ u64 parse_number(const std::string& text) {
     return value;
 }
 
-CpuProfile parse_profile(const nlohmann::json& json, bool emulated) {
+CpuProfile parse_profile(const nlohmann::json &json, bool emulated)
+{
     CpuProfile profile;
     profile.name = json.at("name");
     profile.cpu = json.at("cpu");
@@ -39,7 +41,7 @@ CpuProfile parse_profile(const nlohmann::json& json, bool emulated) {
     profile.signature = static_cast<u32>(parse_number(json.at("cpuid1_eax")));
     profile.max_phys_bits = json.at("maxphyaddr");
     profile.emulated = emulated;
-    for (const auto& [number, value] : json.at("msr").items()) {
+    for (const auto &[number, value] : json.at("msr").items()) {
         if (value != "gp")
             profile.msr.set(static_cast<u32>(parse_number(number)), parse_number(value));
     }
@@ -49,14 +51,16 @@ CpuProfile parse_profile(const nlohmann::json& json, bool emulated) {
 }
 
 template <std::size_t N>
-void copy_text(char (&to)[N], const std::string& from) {
+void copy_text(char (&to)[N], const std::string &from)
+{
     std::memset(to, 0, N);
     std::memcpy(to, from.data(), std::min(from.size(), N - 1));
 }
 
 } // namespace
 
-HostDesc CpuProfile::host() const {
+HostDesc CpuProfile::host() const
+{
     HostDesc desc;
     copy_text(desc.vendor, vendor);
     copy_text(desc.name, cpu);
@@ -66,31 +70,33 @@ HostDesc CpuProfile::host() const {
     desc.has_nx = true;
     desc.tsc_khz = 2000000;
     desc.msr = msr;
-    desc.has_sgx = allowed_settings(msr, ControlField::kSecondary)
-                       .may_be_1(SECONDARY_EXEC_ENCLS_EXITING);
+    desc.has_sgx =
+        allowed_settings(msr, ControlField::kSecondary).may_be_1(SECONDARY_EXEC_ENCLS_EXITING);
     if (!msr.present(MSR_IA32_FEATURE_CONTROL))
         desc.msr.set(MSR_IA32_FEATURE_CONTROL, 5);
     return desc;
 }
 
-std::vector<CpuProfile> parse_profiles(const std::string& text, bool emulated) {
+std::vector<CpuProfile> parse_profiles(const std::string &text, bool emulated)
+{
     std::vector<CpuProfile> profiles;
     try {
         const nlohmann::json document = nlohmann::json::parse(text);
-        for (const nlohmann::json& entry : document.at("profiles"))
+        for (const nlohmann::json &entry : document.at("profiles"))
             profiles.push_back(parse_profile(entry, emulated));
-    } catch (const std::exception& error) {
+    } catch (const std::exception &error) {
         throw std::runtime_error(std::string("CPU profile ") + std::to_string(profiles.size() + 1) +
                                  ": " + error.what());
     }
     return profiles;
 }
 
-const std::vector<CpuProfile>& shipped_profiles() {
+const std::vector<CpuProfile> &shipped_profiles()
+{
     static const std::vector<CpuProfile> all = [] {
         std::vector<CpuProfile> list =
             parse_profiles(std::string(minivmx_real_cpus, minivmx_real_cpus_end), false);
-        for (CpuProfile& profile :
+        for (CpuProfile &profile :
              parse_profiles(std::string(minivmx_emulated_cpus, minivmx_emulated_cpus_end), true))
             list.push_back(std::move(profile));
         return list;
@@ -98,10 +104,11 @@ const std::vector<CpuProfile>& shipped_profiles() {
     return all;
 }
 
-const CpuProfile* find_profile(const std::string& name) {
-    const auto& all = shipped_profiles();
-    const auto found = std::find_if(all.begin(), all.end(),
-                                    [&](const CpuProfile& p) { return p.name == name; });
+const CpuProfile *find_profile(const std::string &name)
+{
+    const auto &all = shipped_profiles();
+    const auto found =
+        std::find_if(all.begin(), all.end(), [&](const CpuProfile &p) { return p.name == name; });
     return found == all.end() ? nullptr : &*found;
 }
 

@@ -14,10 +14,10 @@
 namespace minivmx::profiles {
 
 struct CpuProfile {
-    std::string name;   ///< "IvyBridge", "corei7_haswell_4770"
-    std::string cpu;    ///< the brand string
-    std::string vendor; ///< "GenuineIntel"
-    std::string source; ///< where the values are from
+    std::string name;              ///< "IvyBridge", "corei7_haswell_4770"
+    std::string cpu;               ///< the brand string
+    std::string vendor;            ///< "GenuineIntel"
+    std::string source;            ///< where the values are from
     std::vector<std::string> also; ///< other CPUs with the same values
     u32 signature = 0;             ///< CPUID.1:EAX
     u32 max_phys_bits = 36;
@@ -31,12 +31,12 @@ struct CpuProfile {
 };
 
 /// Parses the text of a profiles file; throws std::runtime_error with a sentence.
-std::vector<CpuProfile> parse_profiles(const std::string& text, bool emulated);
+std::vector<CpuProfile> parse_profiles(const std::string &text, bool emulated);
 
 /// All shipped profiles, real ones first. Parsed once.
-const std::vector<CpuProfile>& shipped_profiles();
+const std::vector<CpuProfile> &shipped_profiles();
 
 /// By exact name; nullptr when there is none.
-const CpuProfile* find_profile(const std::string& name);
+const CpuProfile *find_profile(const std::string &name);
 
 } // namespace minivmx::profiles

@@ -13,19 +13,22 @@ constexpr usize kReportIndent = 13;
 
 /// Puts items into lines of kReportWidth characters; an item is never broken.
 class WrappedLines {
-public:
-    WrappedLines(const LineSink& out, const char* heading) : out_(out) {
+  public:
+    WrappedLines(const LineSink &out, const char *heading) : out_(out)
+    {
         line_.put(heading);
         line_.pad_to(kReportIndent);
     }
-    ~WrappedLines() {
+    ~WrappedLines()
+    {
         if (!line_.empty())
             out_(line_);
     }
-    WrappedLines(const WrappedLines&) = delete;
-    WrappedLines& operator=(const WrappedLines&) = delete;
+    WrappedLines(const WrappedLines &) = delete;
+    WrappedLines &operator=(const WrappedLines &) = delete;
 
-    void add(const TextBuilder& item) {
+    void add(const TextBuilder &item)
+    {
         const usize gap = first_ ? 0 : 2;
         if (!first_ && line_.length() + gap + item.length() > kReportWidth) {
             next_line();
@@ -36,14 +39,15 @@ public:
         first_ = false;
     }
 
-private:
-    void next_line() {
+  private:
+    void next_line()
+    {
         out_(line_);
         line_.clear();
         line_.pad_to(kReportIndent);
     }
 
-    const LineSink& out_;
+    const LineSink &out_;
     Line line_;
     bool first_ = true;
 };
@@ -54,25 +58,9 @@ constexpr ControlField kReportedWords[] = {
     ControlField::kTertiary, ControlField::kExit,    ControlField::kEntry,
 };
 
-/// What becomes of a bit, in the order in which it is decided.
-struct BitFate {
-    bool negotiated; ///< on after setup_vmcs_config()
-    bool on;         ///< on after the parameters
-    bool allowed;    ///< the CPU has it
-    Rule rule;       ///< what decided it in setup_vmcs_config(), or kCount
-};
-
-BitFate fate_of(const Hardware& hw, const RuleHistory& history, const ControlBit& row) {
-    ControlWord word(row.field, nullptr, hw.config.control(row.field));
-    const bool negotiated = word.has(row.mask());
-    word.apply_parameter(row.parameter, parameter_on(hw.params, row.parameter));
-    const AllowedSettings allowed = true_allowed_settings(hw.host.msr, row.field);
-    return BitFate{negotiated, word.has(row.mask()), allowed.may_be_1(row.mask()),
-                   history.last_rule(row.field, row.bit)};
-}
-
 /// The parameter behind a bit and its value: "ept=0".
-void put_parameter(TextBuilder& out, const Hardware& hw, Parameter parameter) {
+void put_parameter(TextBuilder &out, const Hardware &hw, Parameter parameter)
+{
     out.put(parameter_name(parameter), "=");
     if (parameter == Parameter::kPleGap)
         out.put(hw.params.ple_gap);
@@ -80,14 +68,16 @@ void put_parameter(TextBuilder& out, const Hardware& hw, Parameter parameter) {
         out.put(parameter_on(hw.params, parameter) ? '1' : '0');
 }
 
-bool applies_to_host(const ControlBit& row, const HostDesc& host) {
+bool applies_to_host(const ControlBit &row, const HostDesc &host)
+{
     return row.condition != ControlCondition::kHost64 || host.is_64bit;
 }
 
 /// One item of the short report: a mark, the name, and why it is not as one would expect.
-void put_item(TextBuilder& item, const Hardware& hw, const ControlBit& row, const BitFate& fate) {
+void put_item(TextBuilder &item, const Hardware &hw, const ControlBit &row, const BitFate &fate)
+{
     const bool by_parameter = fate.on != fate.negotiated;
-    const char* mark = row.use == ControlUse::kRequired ? "*" : "+";
+    const char *mark = row.use == ControlUse::kRequired ? "*" : "+";
     if (!fate.allowed)
         mark = "-";
     else if (!fate.on)
@@ -102,16 +92,8 @@ void put_item(TextBuilder& item, const Hardware& hw, const ControlBit& row, cons
     }
 }
 
-u64 word_after_parameters(const Hardware& hw, ControlField field) {
-    ControlWord word(field, nullptr, hw.config.control(field));
-    for (unsigned i = 0; i < kParameterCount; i++) {
-        const Parameter parameter = static_cast<Parameter>(i);
-        word.apply_parameter(parameter, parameter_on(hw.params, parameter));
-    }
-    return word.value();
-}
-
-void put_word_value(TextBuilder& out, const Hardware& hw, ControlField field) {
+void put_word_value(TextBuilder &out, const Hardware &hw, ControlField field)
+{
     const unsigned digits = control_word_info(field).width / 4;
     const u64 negotiated = hw.config.control(field);
     const u64 after = word_after_parameters(hw, field);
@@ -120,13 +102,14 @@ void put_word_value(TextBuilder& out, const Hardware& hw, ControlField field) {
         out.put(" -> ", hex(after, digits));
 }
 
-void report_word_as_names(const Hardware& hw, const RuleHistory& history, ControlField field,
-                          const LineSink& out) {
+void report_word_as_names(const Hardware &hw, const RuleHistory &history, ControlField field,
+                          const LineSink &out)
+{
     WrappedLines lines(out, control_word_info(field).slug);
     Line value;
     put_word_value(value, hw, field);
     lines.add(value);
-    for (const ControlBit& row : control_bits_of(field)) {
+    for (const ControlBit &row : control_bits_of(field)) {
         if (row.use == ControlUse::kUnused || !applies_to_host(row, hw.host))
             continue;
         Line item;
@@ -135,40 +118,27 @@ void report_word_as_names(const Hardware& hw, const RuleHistory& history, Contro
     }
 }
 
-struct CapabilityName {
-    u32 mask;
-    const char* name;
-};
-
 /// SDM Vol. 3D, A.10.
 constexpr CapabilityName kEptNames[] = {
-    {bit32(6), "4-level"},
-    {bit32(7), "5-level"},
-    {bit32(8), "uncached"},
-    {bit32(14), "write-back"},
-    {bit32(16), "2 MiB pages"},
-    {bit32(17), "1 GiB pages"},
-    {bit32(0), "execute-only"},
-    {bit32(21), "accessed/dirty"},
-    {bit32(22), "exit info"},
-    {bit32(23), "shadow stack"},
-    {bit32(20), "INVEPT"},
-    {bit32(25), "single"},
+    {bit32(6), "4-level"},       {bit32(7), "5-level"},         {bit32(8), "uncached"},
+    {bit32(14), "write-back"},   {bit32(16), "2 MiB pages"},    {bit32(17), "1 GiB pages"},
+    {bit32(0), "execute-only"},  {bit32(21), "accessed/dirty"}, {bit32(22), "exit info"},
+    {bit32(23), "shadow stack"}, {bit32(20), "INVEPT"},         {bit32(25), "single"},
     {bit32(26), "all"},
 };
 constexpr CapabilityName kVpidNames[] = {
-    {bit32(0), "INVVPID"},      {bit32(8), "address"},
-    {bit32(9), "single"},       {bit32(10), "all"},
-    {bit32(11), "all but globals"},
+    {bit32(0), "INVVPID"}, {bit32(8), "address"},          {bit32(9), "single"},
+    {bit32(10), "all"},    {bit32(11), "all but globals"},
 };
 
-void report_capability(const char* heading, u32 value, Span<const CapabilityName> names,
-                       const LineSink& out) {
+void report_capability(const char *heading, u32 value, Span<const CapabilityName> names,
+                       const LineSink &out)
+{
     WrappedLines lines(out, heading);
     Line item;
     item.put(hex(value, 8));
     lines.add(item);
-    for (const CapabilityName& name : names) {
+    for (const CapabilityName &name : names) {
         if ((value & name.mask) == 0)
             continue;
         item.clear();
@@ -177,8 +147,9 @@ void report_capability(const char* heading, u32 value, Span<const CapabilityName
     }
 }
 
-void report_cpu(const Hardware& hw, const LineSink& out) {
-    const HostDesc& host = hw.host;
+void report_cpu(const Hardware &hw, const LineSink &out)
+{
+    const HostDesc &host = hw.host;
     Line line;
     line.put(host.name[0] != '\0' ? host.name : host.vendor, ", family ", host.signature.family(),
              " model ", host.signature.model(), " stepping ", host.signature.stepping());
@@ -192,7 +163,8 @@ void report_cpu(const Hardware& hw, const LineSink& out) {
     out(line);
 }
 
-void report_parameters(const Hardware& hw, const LineSink& out) {
+void report_parameters(const Hardware &hw, const LineSink &out)
+{
     WrappedLines lines(out, "parameters");
     for (unsigned i = 1; i < kParameterCount; i++) {
         const Parameter parameter = static_cast<Parameter>(i);
@@ -204,7 +176,8 @@ void report_parameters(const Hardware& hw, const LineSink& out) {
     }
 }
 
-void report_screen(const Hardware& hw, const LineSink& out) {
+void report_screen(const Hardware &hw, const LineSink &out)
+{
     const RuleHistory history(hw);
     report_cpu(hw, out);
     out("controls: *required  +optional, got  -not on this CPU  xturned off (why)  -> with "
@@ -217,13 +190,90 @@ void report_screen(const Hardware& hw, const LineSink& out) {
         report_word_as_names(hw, history, field, out);
     }
     if (hw.capability.ept != 0)
-        report_capability("EPT", hw.capability.ept, Span<const CapabilityName>(kEptNames), out);
+        report_capability("EPT", hw.capability.ept, ept_capability_names(), out);
     if (hw.capability.vpid != 0)
-        report_capability("VPID", hw.capability.vpid, Span<const CapabilityName>(kVpidNames), out);
+        report_capability("VPID", hw.capability.vpid, vpid_capability_names(), out);
     report_parameters(hw, out);
 }
 
-const char* use_name(ControlUse use) {
+/// What the CPU lets the bit be.
+const char *freedom_name(const AllowedSettings &allowed, u64 mask)
+{
+    if (!allowed.may_be_1(mask))
+        return "0";
+    return allowed.may_be_0(mask) ? "0/1" : "1";
+}
+
+void report_bit(const Hardware &hw, const RuleHistory &history, const ControlBit &row,
+                const LineSink &out)
+{
+    const BitFate fate = fate_of(hw, history, row);
+    const AllowedSettings allowed = true_allowed_settings(hw.host.msr, row.field);
+    Line line;
+    line.put("  ", row.bit < 10 ? " " : "", row.bit, fate.on ? "  on   " : "  off  ",
+             padded(use_name(row.use), 9), padded(freedom_name(allowed, row.mask()), 4),
+             padded(row.name, 39));
+    put_reason(line, hw, row, fate);
+    out(line);
+}
+
+void report_word_in_full(const Hardware &hw, const RuleHistory &history, ControlField field,
+                         const LineSink &out)
+{
+    const ControlWordInfo &word = control_word_info(field);
+    Line line;
+    line.put(word.name, " controls: ");
+    put_word_value(line, hw, field);
+    out(line);
+    line.clear();
+    line.put("  ", msr_name(word.msr), " ");
+    if (hw.host.msr.present(word.msr))
+        line.put(hex(hw.host.msr[word.msr], 16));
+    else
+        line.put("does not exist");
+    if (word.true_msr != 0 && hw.host.msr.present(word.true_msr))
+        line.put(", ", msr_name(word.true_msr), " ", hex(hw.host.msr[word.true_msr], 16));
+    out(line);
+    for (const ControlBit &row : control_bits_of(field))
+        report_bit(hw, history, row, out);
+}
+
+void report_every_bit(const Hardware &hw, const LineSink &out)
+{
+    const RuleHistory history(hw);
+    report_cpu(hw, out);
+    out("columns: bit, state, minivmx wants it, the CPU allows, name, reason");
+    for (unsigned i = 0; i < kControlFieldCount; i++)
+        report_word_in_full(hw, history, static_cast<ControlField>(i), out);
+    report_capability("EPT", hw.capability.ept, ept_capability_names(), out);
+    report_capability("VPID", hw.capability.vpid, vpid_capability_names(), out);
+    report_parameters(hw, out);
+}
+
+} // namespace
+
+BitFate fate_of(const Hardware &hw, const RuleHistory &history, const ControlBit &row)
+{
+    ControlWord word(row.field, nullptr, hw.config.control(row.field));
+    const bool negotiated = word.has(row.mask());
+    word.apply_parameter(row.parameter, parameter_on(hw.params, row.parameter));
+    const AllowedSettings allowed = true_allowed_settings(hw.host.msr, row.field);
+    return BitFate{negotiated, word.has(row.mask()), allowed.may_be_1(row.mask()),
+                   history.last_rule(row.field, row.bit)};
+}
+
+u64 word_after_parameters(const Hardware &hw, ControlField field)
+{
+    ControlWord word(field, nullptr, hw.config.control(field));
+    for (unsigned i = 0; i < kParameterCount; i++) {
+        const Parameter parameter = static_cast<Parameter>(i);
+        word.apply_parameter(parameter, parameter_on(hw.params, parameter));
+    }
+    return word.value();
+}
+
+const char *use_name(ControlUse use)
+{
     switch (use) {
     case ControlUse::kRequired:
         return "required";
@@ -235,14 +285,8 @@ const char* use_name(ControlUse use) {
     return "unused";
 }
 
-/// What the CPU lets the bit be.
-const char* freedom_name(const AllowedSettings& allowed, u64 mask) {
-    if (!allowed.may_be_1(mask))
-        return "0";
-    return allowed.may_be_0(mask) ? "0/1" : "1";
-}
-
-void put_reason(TextBuilder& line, const Hardware& hw, const ControlBit& row, const BitFate& fate) {
+void put_reason(TextBuilder &line, const Hardware &hw, const ControlBit &row, const BitFate &fate)
+{
     if (fate.on != fate.negotiated) {
         line.put("because ");
         put_parameter(line, hw, row.parameter);
@@ -262,54 +306,20 @@ void put_reason(TextBuilder& line, const Hardware& hw, const ControlBit& row, co
         line.put("because ", rule_info(fate.rule).text);
 }
 
-void report_bit(const Hardware& hw, const RuleHistory& history, const ControlBit& row,
-                const LineSink& out) {
-    const BitFate fate = fate_of(hw, history, row);
-    const AllowedSettings allowed = true_allowed_settings(hw.host.msr, row.field);
-    Line line;
-    line.put("  ", row.bit < 10 ? " " : "", row.bit, fate.on ? "  on   " : "  off  ",
-             padded(use_name(row.use), 9), padded(freedom_name(allowed, row.mask()), 4),
-             padded(row.name, 39));
-    put_reason(line, hw, row, fate);
-    out(line);
+Span<const CapabilityName> ept_capability_names()
+{
+    return Span<const CapabilityName>(kEptNames);
 }
 
-void report_word_in_full(const Hardware& hw, const RuleHistory& history, ControlField field,
-                         const LineSink& out) {
-    const ControlWordInfo& word = control_word_info(field);
-    Line line;
-    line.put(word.name, " controls: ");
-    put_word_value(line, hw, field);
-    out(line);
-    line.clear();
-    line.put("  ", msr_name(word.msr), " ");
-    if (hw.host.msr.present(word.msr))
-        line.put(hex(hw.host.msr[word.msr], 16));
-    else
-        line.put("does not exist");
-    if (word.true_msr != 0 && hw.host.msr.present(word.true_msr))
-        line.put(", ", msr_name(word.true_msr), " ", hex(hw.host.msr[word.true_msr], 16));
-    out(line);
-    for (const ControlBit& row : control_bits_of(field))
-        report_bit(hw, history, row, out);
+Span<const CapabilityName> vpid_capability_names()
+{
+    return Span<const CapabilityName>(kVpidNames);
 }
 
-void report_every_bit(const Hardware& hw, const LineSink& out) {
-    const RuleHistory history(hw);
-    report_cpu(hw, out);
-    out("columns: bit, state, minivmx wants it, the CPU allows, name, reason");
-    for (unsigned i = 0; i < kControlFieldCount; i++)
-        report_word_in_full(hw, history, static_cast<ControlField>(i), out);
-    report_capability("EPT", hw.capability.ept, Span<const CapabilityName>(kEptNames), out);
-    report_capability("VPID", hw.capability.vpid, Span<const CapabilityName>(kVpidNames), out);
-    report_parameters(hw, out);
-}
-
-} // namespace
-
-RuleHistory::RuleHistory(const Hardware& hardware) {
+RuleHistory::RuleHistory(const Hardware &hardware)
+{
     for (Rule(&word)[64] : last_) {
-        for (Rule& rule : word)
+        for (Rule &rule : word)
             rule = Rule::kCount;
     }
     const RuleSink sink{record, this};
@@ -321,13 +331,15 @@ RuleHistory::RuleHistory(const Hardware& hardware) {
     (void)setup_vmcs_config(hardware.host, hardware.asked, conf, cap, log);
 }
 
-void RuleHistory::record(void* context, const RuleEvent& event) {
-    RuleHistory* const history = static_cast<RuleHistory*>(context);
+void RuleHistory::record(void *context, const RuleEvent &event)
+{
+    RuleHistory *const history = static_cast<RuleHistory *>(context);
     for (u64 rest = event.bits; rest != 0; rest &= rest - 1)
         history->last_[static_cast<unsigned>(event.field)][lowest_bit(rest)] = event.rule;
 }
 
-void print_report(const Hardware& hardware, ReportLevel level, const LineSink& out) {
+void print_report(const Hardware &hardware, ReportLevel level, const LineSink &out)
+{
     switch (level) {
     case ReportLevel::kNone:
         break;
