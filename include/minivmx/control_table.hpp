@@ -17,8 +17,9 @@ namespace control_table {
 
 /// Writes "CR3-load exiting" as "cr3-load-exiting", with the prefix that tells the exit's and the
 /// entry's controls of equal name apart.
-constexpr void make_slug(ControlBit& row) {
-    const char* prefix = row.field == ControlField::kExit            ? "exit-"
+constexpr void make_slug(ControlBit &row)
+{
+    const char *prefix = row.field == ControlField::kExit            ? "exit-"
                          : row.field == ControlField::kExitSecondary ? "exit2-"
                          : row.field == ControlField::kEntry         ? "entry-"
                                                                      : "";
@@ -27,7 +28,7 @@ constexpr void make_slug(ControlBit& row) {
         row.slug[n] = prefix[n];
         n++;
     }
-    for (const char* s = row.name; *s != '\0' && n + 1 < kSlugSize; s++) {
+    for (const char *s = row.name; *s != '\0' && n + 1 < kSlugSize; s++) {
         const char lower = *s >= 'A' && *s <= 'Z' ? static_cast<char>(*s - 'A' + 'a') : *s;
         const bool plain = (lower >= 'a' && lower <= 'z') || (lower >= '0' && lower <= '9');
         const bool io_slash = *s == '/' && s[1] == 'O';
@@ -42,55 +43,65 @@ constexpr void make_slug(ControlBit& row) {
 struct Row : ControlBit {
     constexpr Row required() const { return with_use(ControlUse::kRequired); }
     constexpr Row optional() const { return with_use(ControlUse::kOptional); }
-    constexpr Row not_in_document() const {
+    constexpr Row not_in_document() const
+    {
         Row row = *this;
         row.document = ControlUse::kUnused;
         return row;
     }
-    constexpr Row only_if(ControlCondition when) const {
+    constexpr Row only_if(ControlCondition when) const
+    {
         Row row = *this;
         row.condition = when;
         return row;
     }
-    constexpr Row cleared_without(Parameter parameter) const {
-        return with_parameter(parameter, WhenOff::kClears);
+    constexpr Row cleared_without(Parameter which) const
+    {
+        return with_parameter(which, WhenOff::kClears);
     }
-    constexpr Row set_without(Parameter parameter) const {
-        return with_parameter(parameter, WhenOff::kSets);
+    constexpr Row set_without(Parameter which) const
+    {
+        return with_parameter(which, WhenOff::kSets);
     }
-    constexpr Row not_in_enlightened_vmcs() const {
+    constexpr Row not_in_enlightened_vmcs() const
+    {
         Row row = *this;
         row.not_in_evmcs = true;
         return row;
     }
-    constexpr Row exits(int reason) const {
+    constexpr Row exits(int reason) const
+    {
         Row row = *this;
         row.exit_reason = static_cast<s8>(reason);
         return row;
     }
-    constexpr Row moved(const char* by) const {
+    constexpr Row moved(const char *by) const
+    {
         Row row = *this;
         row.moved_by = by;
         return row;
     }
 
-private:
-    constexpr Row with_use(ControlUse use_) const {
+  private:
+    constexpr Row with_use(ControlUse wanted) const
+    {
         Row row = *this;
-        row.use = use_;
-        row.document = use_;
+        row.use = wanted;
+        row.document = wanted;
         return row;
     }
-    constexpr Row with_parameter(Parameter parameter_, WhenOff effect) const {
+    constexpr Row with_parameter(Parameter which, WhenOff effect) const
+    {
         Row row = *this;
-        row.parameter = parameter_;
+        row.parameter = which;
         row.when_off = effect;
         return row;
     }
 };
 
-constexpr Row control(ControlField field, u64 mask, const char* macro, const char* name,
-                      const char* sdm, const char* summary) {
+constexpr Row control(ControlField field, u64 mask, const char *macro, const char *name,
+                      const char *sdm, const char *summary)
+{
     if (count_bits(mask) != 1)
         __builtin_trap(); // not a constant expression: a row of two bits does not compile
     Row row{};
@@ -448,13 +459,14 @@ inline constexpr usize kControlCount = sizeof(kControlTable) / sizeof(kControlTa
 namespace control_table {
 
 /// Rows are in the order of their words and bits (so also unique), and slugs fit and are unique.
-constexpr bool well_formed() {
+constexpr bool well_formed()
+{
     for (usize i = 0; i < kControlCount; i++) {
         if (text_length(kControlTable[i].slug) + 1 >= kSlugSize)
             return false;
         for (usize j = 0; j < i; j++) {
-            const ControlBit& a = kControlTable[j];
-            const ControlBit& b = kControlTable[i];
+            const ControlBit &a = kControlTable[j];
+            const ControlBit &b = kControlTable[i];
             if (a.field > b.field || (a.field == b.field && a.bit >= b.bit) ||
                 text_equal(a.slug, b.slug))
                 return false;

@@ -90,14 +90,14 @@ struct ControlBit {
 /// One control word.
 struct ControlWordInfo {
     ControlField field;
-    const char *name;    ///< "primary processor-based"
-    const char *slug;    ///< "primary"
-    const char *config;  ///< the member of struct vmcs_config
-    u32 msr;             ///< capability MSR
-    u32 true_msr;        ///< the MSR that tells which default1 bits may be 0; 0 when there is none
-    u32 vmcs_field;      ///< encoding of the VMCS field
-    u8 width;            ///< 32 or 64 bits
-    const char *sdm;     ///< section that defines the word
+    const char *name;   ///< "primary processor-based"
+    const char *slug;   ///< "primary"
+    const char *config; ///< the member of struct vmcs_config
+    u32 msr;            ///< capability MSR
+    u32 true_msr;       ///< the MSR that tells which default1 bits may be 0; 0 when there is none
+    u32 vmcs_field;     ///< encoding of the VMCS field
+    u8 width;           ///< 32 or 64 bits
+    const char *sdm;    ///< section that defines the word
     /// Bits that older software must set although it knows no function for them (default1).
     /// SDM Vol. 3D, A.2.
     u32 default1;

@@ -67,9 +67,10 @@ constexpr u64 negotiable_mask(ControlField field)
 }
 
 /// The bits whose VMCS fields Hyper-V's enlightened VMCS does not have.
-constexpr u64 enlightened_vmcs_unsupported(ControlField field) {
+constexpr u64 enlightened_vmcs_unsupported(ControlField field)
+{
     u64 mask = 0;
-    for (const ControlBit& row : kControlTable) {
+    for (const ControlBit &row : kControlTable) {
         if (row.field == field && row.not_in_evmcs)
             mask |= row.mask();
     }

@@ -16,16 +16,18 @@ struct CpuSignature {
 
     constexpr u32 stepping() const { return raw & 0xf; }
     /// With the extended family added where the architecture says so.
-    constexpr u32 family() const {
+    constexpr u32 family() const
+    {
         const u32 base = raw >> 8 & 0xf;
         return base == 0xf ? base + (raw >> 20 & 0xff) : base;
     }
     /// With the extended model for families 6 and up.
-    constexpr u32 model() const {
+    constexpr u32 model() const
+    {
         const u32 base = raw >> 4 & 0xf;
         return family() >= 6 ? base | (raw >> 12 & 0xf0) : base;
     }
-    /// Without the reserved bits: 31:28 and 15:14 (the latter hold the processor type's end).
+    /// Without the reserved bits: 31:28 and 15:14.
     constexpr u32 without_reserved() const { return raw & 0x0fff3fff; }
 };
 
@@ -34,12 +36,12 @@ struct HostDesc {
     char vendor[13] = ""; ///< CPUID.0: "GenuineIntel"
     char name[49] = "";   ///< CPUID.80000002H: the brand string
     CpuSignature signature;
-    u32 max_phys_bits = 36; ///< width of physical addresses
-    bool is_64bit = true;   ///< the kernel runs in IA-32e mode
-    bool has_vmx = false;   ///< CPUID.1:ECX[5]
-    bool has_sgx = false;   ///< CPUID.12H:EAX[0], whether the kernel uses SGX or not
-    bool has_nx = true;     ///< execute-disable, which shadow paging needs
-    bool in_smx = false;    ///< the machine was launched measured (TXT): VMXON inside SMX
+    u32 max_phys_bits = 36;        ///< width of physical addresses
+    bool is_64bit = true;          ///< the kernel runs in IA-32e mode
+    bool has_vmx = false;          ///< CPUID.1:ECX[5]
+    bool has_sgx = false;          ///< CPUID.12H:EAX[0], whether the kernel uses SGX or not
+    bool has_nx = true;            ///< execute-disable, which shadow paging needs
+    bool in_smx = false;           ///< the machine was launched measured (TXT): VMXON inside SMX
     bool enlightened_vmcs = false; ///< a guest of Hyper-V that uses its enlightened VMCS
     u32 tsc_khz = 0;               ///< 0: unknown
     u32 page_size = 4096;
@@ -51,7 +53,7 @@ struct HostDesc {
 /// Describes the CPU this runs on from CPUID and `reader`. Sets neither in_smx, enlightened_vmcs,
 /// tsc_khz nor cpu: these are the kernel's to know. Any context; does not sleep; the caller must
 /// not be moved to another CPU meanwhile.
-void describe_cpu(const MsrReader& reader, HostDesc& host);
+void describe_cpu(const MsrReader &reader, HostDesc &host);
 
 /// Reads MSRs of the CPU this runs on through arch::rdmsr_safe().
 MsrReader this_cpu_msr_reader();

@@ -36,7 +36,7 @@ enum class Errno : int {
 /// The sentence is borrowed: a string literal, or a text that the function's caller owns (the
 /// Sentence of a SetupLog, say) and that must outlive the status.
 class [[nodiscard]] Status {
-public:
+  public:
     static constexpr Status success() { return Status(); }
     static constexpr Status failure(Errno error, const char *why)
     {
@@ -50,7 +50,7 @@ public:
     /// The reason as a sentence; empty on success.
     constexpr const char *why() const { return why_; }
 
-private:
+  private:
     constexpr Status() = default;
     constexpr Status(int error, const char *why) : error_(error), why_(why) {}
 
@@ -62,7 +62,7 @@ private:
 /// value; the value may be read only after ok().
 template <typename T>
 class [[nodiscard]] Result {
-public:
+  public:
     constexpr Result(T value) : value_(std::move(value)) {}
     constexpr Result(Status status) : status_(status) {}
 
@@ -74,7 +74,7 @@ public:
     constexpr T &value() { return value_; }
     constexpr const T &value() const { return value_; }
 
-private:
+  private:
     Status status_ = Status::success();
     T value_{};
 };

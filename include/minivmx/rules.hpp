@@ -50,13 +50,13 @@ enum class Rule : u8 {
 
 struct RuleInfo {
     Rule rule;
-    const char* id;    ///< "tpr-shadow-cr8"
-    const char* where; ///< the function, under the document's name
-    const char* brief; ///< a few words for the report: "EPT in use"
-    const char* text;  ///< the rule in words; fits after "because"
+    const char *id;    ///< "tpr-shadow-cr8"
+    const char *where; ///< the function, under the document's name
+    const char *brief; ///< a few words for the report: "EPT in use"
+    const char *text;  ///< the rule in words; fits after "because"
 };
 
-const RuleInfo& rule_info(Rule rule);
+const RuleInfo &rule_info(Rule rule);
 
 /// One step that changed bits of a word.
 struct RuleEvent {
@@ -69,15 +69,16 @@ struct RuleEvent {
 
 /// Who hears of the steps, in order. The event is valid only during the call.
 struct RuleSink {
-    void (*record)(void* context, const RuleEvent& event) = nullptr;
-    void* context = nullptr;
+    void (*record)(void *context, const RuleEvent &event) = nullptr;
+    void *context = nullptr;
 };
 
 /// A control word under construction. Steps that change nothing are not reported.
 class ControlWord {
-public:
-    explicit ControlWord(ControlField field, const RuleSink* sink = nullptr, u64 start = 0)
-        : value_(start), sink_(sink), field_(field) {}
+  public:
+    explicit ControlWord(ControlField field, const RuleSink *sink = nullptr, u64 start = 0)
+        : value_(start), sink_(sink), field_(field)
+    {}
 
     void set(Rule why, u64 bits) { change(why, Parameter::kNone, bits & ~value_, true); }
     void clear(Rule why, u64 bits) { change(why, Parameter::kNone, bits & value_, false); }
@@ -91,8 +92,9 @@ public:
     u32 value32() const { return static_cast<u32>(value_); }
     ControlField field() const { return field_; }
 
-private:
-    void change(Rule why, Parameter parameter, u64 bits, bool to_one) {
+  private:
+    void change(Rule why, Parameter parameter, u64 bits, bool to_one)
+    {
         if (bits == 0)
             return;
         value_ ^= bits;
@@ -101,7 +103,7 @@ private:
     }
 
     u64 value_;
-    const RuleSink* sink_;
+    const RuleSink *sink_;
     ControlField field_;
 };
 

@@ -59,10 +59,14 @@ constexpr bool text_equal(const char *a, const char *b)
     return *a == *b;
 }
 
+/// Keeps the bodies that every put() needs out of line: texts are for people, who are slower than
+/// any call, and inlined they made up most of the module's code.
+#define MINIVMX_OUT_OF_LINE [[gnu::noinline]]
+
 /// Appends to a buffer that somebody else owns. `capacity` counts the terminating NUL and must
 /// be at least 4, so that the mark of a cut text fits.
 class TextBuilder {
-public:
+  public:
     TextBuilder(char *buffer, usize capacity) : buffer_(buffer), capacity_(capacity) { clear(); }
     TextBuilder(const TextBuilder &) = delete;
     TextBuilder &operator=(const TextBuilder &) = delete;
@@ -85,7 +89,7 @@ public:
 
     /// Fills with spaces until the text is `column` characters long; at least one space if the
     /// text is already longer.
-    void pad_to(usize column)
+    MINIVMX_OUT_OF_LINE void pad_to(usize column)
     {
         put_char(' ');
         while (length_ < column && !truncated_)
@@ -98,7 +102,7 @@ public:
     /// True once something did not fit; the text then ends in "...".
     bool truncated() const { return truncated_; }
 
-private:
+  private:
     void put_char(char c)
     {
         if (truncated_)
@@ -120,13 +124,13 @@ private:
         buffer_[length_] = '\0';
     }
 
-    void put_string(const char *s)
+    MINIVMX_OUT_OF_LINE void put_string(const char *s)
     {
         for (; *s != '\0' && !truncated_; s++)
             put_char(*s);
     }
 
-    void put_digits(u64 value, unsigned base, unsigned min_digits)
+    MINIVMX_OUT_OF_LINE void put_digits(u64 value, unsigned base, unsigned min_digits)
     {
         char digits[20];
         unsigned n = 0;
@@ -176,15 +180,17 @@ private:
     bool truncated_ = false;
 };
 
+#undef MINIVMX_OUT_OF_LINE
+
 /// A TextBuilder together with its buffer of N bytes.
 template <usize N>
 class Text : public TextBuilder {
     static_assert(N >= 4);
 
-public:
+  public:
     Text() : TextBuilder(storage_, N) {}
 
-private:
+  private:
     char storage_[N];
 };
 

@@ -61,13 +61,12 @@ constexpr unsigned lowest_bit(u64 value)
 /// A borrowed range: pointer and length. Never owns, never allocates.
 template <typename T>
 class Span {
-public:
+  public:
     constexpr Span() = default;
     constexpr Span(T *data, usize size) : data_(data), size_(size) {}
     template <usize N>
     constexpr Span(T (&array)[N]) : data_(array), size_(N)
-    {
-    }
+    {}
 
     constexpr T *begin() const { return data_; }
     constexpr T *end() const { return data_ + size_; }
@@ -76,7 +75,7 @@ public:
     constexpr bool empty() const { return size_ == 0; }
     constexpr T &operator[](usize i) const { return data_[i]; }
 
-private:
+  private:
     T *data_ = nullptr;
     usize size_ = 0;
 };

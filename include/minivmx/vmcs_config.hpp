@@ -50,7 +50,8 @@ struct vmx_capability {
 /// The module's parameters under kvm_intel's names.
 using Parameters = core_params;
 /// kvm_intel's defaults, and report=1.
-constexpr Parameters default_parameters() {
+constexpr Parameters default_parameters()
+{
     Parameters p{};
     p.vnmi = p.preemption_timer = p.ept = p.eptad = p.vpid = true;
     p.unrestricted_guest = p.flexpriority = p.pml = p.enable_apicv = true;
@@ -62,13 +63,13 @@ constexpr Parameters default_parameters() {
     return p;
 }
 /// Whether the parameter is on; ple_gap counts as on when it is not 0. kNone is always on.
-bool parameter_on(const Parameters& params, Parameter parameter);
+bool parameter_on(const Parameters &params, Parameter parameter);
 
 /// What negotiation says besides its result.
 struct SetupLog {
     Sentence error;                  ///< why it failed; Status::why() points here
     LineSink warnings;               ///< inconsistencies and corrections, one line each
-    const RuleSink* rules = nullptr; ///< every step that set or cleared control bits
+    const RuleSink *rules = nullptr; ///< every step that set or cleared control bits
 };
 
 /// Everything the module knows after hardware_setup().
@@ -80,33 +81,33 @@ struct Hardware {
     Parameters asked{};  ///< as given
     Parameters params{}; ///< as they came out
     /// For each Parameter that was asked for but came out off: why. Else nullptr.
-    const char* why_off[kParameterCount] = {};
+    const char *why_off[kParameterCount] = {};
     u32 preemption_timer_shift = 0; ///< the timer ticks every 2^n TSC ticks
 };
 
 /// VMX present and usable on this CPU? -EOPNOTSUPP and a sentence if not, as kvm_intel.
-Status check_vmx_support(const HostDesc& host, SetupLog& log);
+Status check_vmx_support(const HostDesc &host, SetupLog &log);
 
 /// The sentence and errno (-EBUSY) for a CPU whose CR4.VMXE is set by somebody else. `owner` names
 /// the module if it is known, else nullptr.
-Status vmx_in_use(u32 cpu, const char* owner, Sentence& why);
+Status vmx_in_use(u32 cpu, const char *owner, Sentence &why);
 
 /// The document's setup_vmcs_config(). -EIO and a sentence when this CPU lacks something required
 /// or contradicts itself.
-Status setup_vmcs_config(const HostDesc& host, const Parameters& params, vmcs_config& conf,
-                         vmx_capability& cap, SetupLog& log);
+Status setup_vmcs_config(const HostDesc &host, const Parameters &params, vmcs_config &conf,
+                         vmx_capability &cap, SetupLog &log);
 
 /// One control word: ctl_min and what there is of ctl_opt, with all bits that must be 1. Fails
 /// (-EIO) when a bit of ctl_min is not to be had. `msr` is the word's capability MSR.
-Status adjust_vmx_controls(const HostDesc& host, u32 ctl_min, u32 ctl_opt, u32 msr,
-                           ControlWord& result, SetupLog& log);
+Status adjust_vmx_controls(const HostDesc &host, u32 ctl_min, u32 ctl_opt, u32 msr,
+                           ControlWord &result, SetupLog &log);
 
 /// Module load: checks, negotiates and reconciles `params`, which come out as they will read back.
-Status hardware_setup(const HostDesc& host, Parameters& params, Hardware& hardware, SetupLog& log);
+Status hardware_setup(const HostDesc &host, Parameters &params, Hardware &hardware, SetupLog &log);
 
 /// Does this CPU offer what `reference` was set up from? -EIO and a sentence that names both CPUs,
 /// the word and the differing bits if not.
-Status check_processor_compatibility(const Hardware& reference, const HostDesc& host,
-                                     SetupLog& log);
+Status check_processor_compatibility(const Hardware &reference, const HostDesc &host,
+                                     SetupLog &log);
 
 } // namespace minivmx

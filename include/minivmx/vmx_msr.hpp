@@ -47,7 +47,7 @@ struct MsrReader {
 /// One CPU's VMX MSRs, read once. An MSR that does not exist reads as 0, which is what its absence
 /// means for every one of them: nothing is supported.
 class VmxMsrs {
-public:
+  public:
     /// Reads all of them. In the kernel: on the CPU in question, preemption off; does not sleep.
     void read_all(const MsrReader &reader);
 
@@ -85,7 +85,7 @@ public:
         }
     }
 
-private:
+  private:
     static constexpr bool in_range(u32 msr) { return msr >= kFirstVmxMsr && msr <= kLastVmxMsr; }
 
     u64 value_[kVmxMsrCount] = {};

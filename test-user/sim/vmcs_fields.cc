@@ -18,12 +18,14 @@ struct Condition {
     u64 other_mask;
 };
 
-constexpr Condition when(u32 first, u32 last, ControlField field, u64 mask) {
+constexpr Condition when(u32 first, u32 last, ControlField field, u64 mask)
+{
     return Condition{first, last, field, mask, field, 0};
 }
 
 constexpr Condition when_either(u32 first, u32 last, ControlField field, u64 mask,
-                                ControlField other_field, u64 other_mask) {
+                                ControlField other_field, u64 other_mask)
+{
     return Condition{first, last, field, mask, other_field, other_mask};
 }
 
@@ -84,11 +86,13 @@ constexpr Condition kConditions[] = {
 };
 // clang-format on
 
-bool may_be_1(const VmxMsrs& msrs, ControlField field, u64 mask) {
+bool may_be_1(const VmxMsrs &msrs, ControlField field, u64 mask)
+{
     return mask != 0 && allowed_settings(msrs, field).may_be_1(mask);
 }
 
-bool encoding_known(u32 encoding) {
+bool encoding_known(u32 encoding)
+{
 #define MINIVMX_SIM_CASE(width, name, number) case number:
     switch (encoding) {
         MINIVMX_VMCS_FIELDS(MINIVMX_SIM_CASE)
@@ -101,12 +105,13 @@ bool encoding_known(u32 encoding) {
 
 } // namespace
 
-bool field_exists(u32 encoding, const VmxMsrs& msrs) {
+bool field_exists(u32 encoding, const VmxMsrs &msrs)
+{
     const u32 full = encoding & ~1u;
     const bool high_half = (encoding & 1) != 0;
     if (!encoding_known(full) || (high_half && vmcs_width(full) != VmcsWidth::k64))
         return false;
-    for (const Condition& c : kConditions) {
+    for (const Condition &c : kConditions) {
         if (full < c.first || full > c.last)
             continue;
         return may_be_1(msrs, c.field, c.mask) || may_be_1(msrs, c.other_field, c.other_mask);
@@ -114,14 +119,16 @@ bool field_exists(u32 encoding, const VmxMsrs& msrs) {
     return true;
 }
 
-bool field_writable(u32 encoding, const VmxMsrs& msrs) {
+bool field_writable(u32 encoding, const VmxMsrs &msrs)
+{
     if (!field_exists(encoding, msrs))
         return false;
     return vmcs_kind(encoding) != VmcsKind::kExitInfo ||
            VmxMisc{msrs[MSR_IA32_VMX_MISC]}.vmwrite_any_field();
 }
 
-u64 truncate_to_field(u32 encoding, u64 value) {
+u64 truncate_to_field(u32 encoding, u64 value)
+{
     switch (vmcs_width(encoding)) {
     case VmcsWidth::k16:
         return value & 0xffff;

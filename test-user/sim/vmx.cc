@@ -26,14 +26,16 @@ enum : u32 {
 };
 constexpr u32 kInstructionErrorField = 0x4400;
 
-sim::Cpu& this_cpu() {
-    Machine& m = Machine::current();
+sim::Cpu &this_cpu()
+{
+    Machine &m = Machine::current();
     return m.cpus[m.this_cpu];
 }
 
 /// VMfail: with a current VMCS the error number goes there, otherwise nobody learns it.
-Vmx vmfail(u32 error) {
-    Machine& m = Machine::current();
+Vmx vmfail(u32 error)
+{
+    Machine &m = Machine::current();
     const auto current = m.vmcs.find(this_cpu().current);
     if (current == m.vmcs.end())
         return Vmx::kFailInvalid;
@@ -42,8 +44,9 @@ Vmx vmfail(u32 error) {
 }
 
 /// A failure that a test asked for.
-bool injected(const char* instruction, Vmx* outcome) {
-    Machine& m = Machine::current();
+bool injected(const char *instruction, Vmx *outcome)
+{
+    Machine &m = Machine::current();
     const auto found = m.fail.find(instruction);
     if (found == m.fail.end())
         return false;
@@ -51,13 +54,15 @@ bool injected(const char* instruction, Vmx* outcome) {
     return true;
 }
 
-bool address_ok(u64 phys) {
-    const Machine& m = Machine::current();
+bool address_ok(u64 phys)
+{
+    const Machine &m = Machine::current();
     return (phys & 0xfff) == 0 && phys >> m.host_info.maxphyaddr == 0;
 }
 
-u32 first_word_of(u64 phys, bool* exists) {
-    const Machine& m = Machine::current();
+u32 first_word_of(u64 phys, bool *exists)
+{
+    const Machine &m = Machine::current();
     const auto page = m.pages_by_phys.find(phys);
     *exists = page != m.pages_by_phys.end();
     u32 word = 0;
@@ -66,21 +71,23 @@ u32 first_word_of(u64 phys, bool* exists) {
     return word;
 }
 
-u32 revision() {
+u32 revision()
+{
     return VmxBasic{Machine::current().msr[MSR_IA32_VMX_BASIC]}.revision();
 }
 
 } // namespace
 
-Vmx arch::vmxon(u64 region_phys) {
+Vmx arch::vmxon(u64 region_phys)
+{
     Vmx outcome;
     if (injected("vmxon", &outcome))
         return outcome;
-    Machine& m = Machine::current();
+    Machine &m = Machine::current();
     const FeatureControl control{m.msr[MSR_IA32_FEATURE_CONTROL]};
     if (!control.locked() || !control.vmx_outside_smx())
         return Vmx::kFaulted;
-    sim::Cpu& cpu = this_cpu();
+    sim::Cpu &cpu = this_cpu();
     bool exists = false;
     if (cpu.in_vmx)
         return vmfail(15);
@@ -92,12 +99,13 @@ Vmx arch::vmxon(u64 region_phys) {
     return Vmx::kOk;
 }
 
-Vmx arch::vmxoff() {
-    Machine& m = Machine::current();
-    sim::Cpu& cpu = this_cpu();
+Vmx arch::vmxoff()
+{
+    Machine &m = Machine::current();
+    sim::Cpu &cpu = this_cpu();
     if (!cpu.in_vmx)
         return Vmx::kFaulted;
-    for (auto& [phys, v] : m.vmcs) {
+    for (auto &[phys, v] : m.vmcs) {
         if (v.active_on == static_cast<int>(m.this_cpu))
             m.violation("VMXOFF while a VMCS is active on this CPU");
     }
@@ -106,19 +114,20 @@ Vmx arch::vmxoff() {
     return Vmx::kOk;
 }
 
-Vmx arch::vmclear(u64 vmcs_phys) {
+Vmx arch::vmclear(u64 vmcs_phys)
+{
     Vmx outcome;
     if (injected("vmclear", &outcome))
         return outcome;
-    Machine& m = Machine::current();
-    sim::Cpu& cpu = this_cpu();
+    Machine &m = Machine::current();
+    sim::Cpu &cpu = this_cpu();
     if (!cpu.in_vmx)
         return Vmx::kFaulted;
     if (!address_ok(vmcs_phys))
         return vmfail(kVmclearAddress);
     if (vmcs_phys == cpu.vmxon_region)
         return vmfail(kVmclearVmxonPointer);
-    sim::Vmcs& v = m.vmcs[vmcs_phys];
+    sim::Vmcs &v = m.vmcs[vmcs_phys];
     if (v.active_on >= 0 && v.active_on != static_cast<int>(m.this_cpu))
         m.violation("VMCLEAR of a VMCS that is active on another CPU");
     v.active_on = -1;
@@ -127,12 +136,13 @@ Vmx arch::vmclear(u64 vmcs_phys) {
     return Vmx::kOk;
 }
 
-Vmx arch::vmptrld(u64 vmcs_phys) {
+Vmx arch::vmptrld(u64 vmcs_phys)
+{
     Vmx outcome;
     if (injected("vmptrld", &outcome))
         return outcome;
-    Machine& m = Machine::current();
-    sim::Cpu& cpu = this_cpu();
+    Machine &m = Machine::current();
+    sim::Cpu &cpu = this_cpu();
     if (!cpu.in_vmx)
         return Vmx::kFaulted;
     if (!address_ok(vmcs_phys))
@@ -142,7 +152,7 @@ Vmx arch::vmptrld(u64 vmcs_phys) {
     bool exists = false;
     if (first_word_of(vmcs_phys, &exists) != revision() || !exists)
         return vmfail(kVmptrldRevision);
-    sim::Vmcs& v = m.vmcs[vmcs_phys];
+    sim::Vmcs &v = m.vmcs[vmcs_phys];
     if (v.active_on >= 0 && v.active_on != static_cast<int>(m.this_cpu))
         m.violation("VMPTRLD of a VMCS that is active on another CPU");
     v.active_on = static_cast<int>(m.this_cpu);
@@ -150,10 +160,11 @@ Vmx arch::vmptrld(u64 vmcs_phys) {
     return Vmx::kOk;
 }
 
-Vmx arch::vmread(u32 field, u64& value) {
+Vmx arch::vmread(u32 field, u64 &value)
+{
     value = 0;
-    Machine& m = Machine::current();
-    sim::Cpu& cpu = this_cpu();
+    Machine &m = Machine::current();
+    sim::Cpu &cpu = this_cpu();
     if (!cpu.in_vmx)
         return Vmx::kFaulted;
     m.vmreads++;
@@ -167,9 +178,10 @@ Vmx arch::vmread(u32 field, u64& value) {
     return Vmx::kOk;
 }
 
-Vmx arch::vmwrite(u32 field, u64 value) {
-    Machine& m = Machine::current();
-    sim::Cpu& cpu = this_cpu();
+Vmx arch::vmwrite(u32 field, u64 value)
+{
+    Machine &m = Machine::current();
+    sim::Cpu &cpu = this_cpu();
     if (!cpu.in_vmx)
         return Vmx::kFaulted;
     const auto current = m.vmcs.find(cpu.current);
@@ -181,14 +193,15 @@ Vmx arch::vmwrite(u32 field, u64 value) {
     if (!sim::field_writable(field, msrs))
         return vmfail(kReadOnlyField);
     const u64 kept = sim::truncate_to_field(field, value);
-    u64& full = current->second.fields[field & ~1u];
+    u64 &full = current->second.fields[field & ~1u];
     full = (field & 1) != 0 ? (full & 0xffffffff) | kept << 32 : kept;
     m.vmwrites.push_back(sim::FieldWrite{field, kept});
     return Vmx::kOk;
 }
 
-Vmx arch::invept(u64 type, const InveptDescriptor&) {
-    Machine& m = Machine::current();
+Vmx arch::invept(u64 type, const InveptDescriptor &)
+{
+    Machine &m = Machine::current();
     if (!this_cpu().in_vmx)
         return Vmx::kFaulted;
     const EptCapability cap{static_cast<u32>(m.msr[MSR_IA32_VMX_EPT_VPID_CAP])};
@@ -200,31 +213,33 @@ Vmx arch::invept(u64 type, const InveptDescriptor&) {
     return vmfail(kInvalidOperand);
 }
 
-Vmx arch::invvpid(u64 type, const InvvpidDescriptor& descriptor) {
-    Machine& m = Machine::current();
+Vmx arch::invvpid(u64 type, const InvvpidDescriptor &descriptor)
+{
+    Machine &m = Machine::current();
     if (!this_cpu().in_vmx)
         return Vmx::kFaulted;
     const VpidCapability cap{static_cast<u32>(m.msr[MSR_IA32_VMX_EPT_VPID_CAP] >> 32)};
     if (!cap.invvpid())
         return Vmx::kFaulted;
     m.invalidations++;
-    const bool supported = (type == 0 && cap.invvpid_address()) ||
-                           (type == 1 && cap.invvpid_single()) ||
-                           (type == 2 && cap.invvpid_all()) ||
-                           (type == 3 && cap.invvpid_single_retaining_globals());
+    const bool supported =
+        (type == 0 && cap.invvpid_address()) || (type == 1 && cap.invvpid_single()) ||
+        (type == 2 && cap.invvpid_all()) || (type == 3 && cap.invvpid_single_retaining_globals());
     const bool vpid_ok = type == 2 || (descriptor.vpid != 0 && descriptor.vpid >> 16 == 0);
     return supported && vpid_ok ? Vmx::kOk : vmfail(kInvalidOperand);
 }
 
-bool arch::rdmsr_safe(u32 msr, u64& value) {
-    const Machine& m = Machine::current();
+bool arch::rdmsr_safe(u32 msr, u64 &value)
+{
+    const Machine &m = Machine::current();
     const auto found = m.msr.find(msr);
     value = found == m.msr.end() ? 0 : found->second;
     return found != m.msr.end();
 }
 
-bool arch::wrmsr_safe(u32 msr, u64 value) {
-    Machine& m = Machine::current();
+bool arch::wrmsr_safe(u32 msr, u64 value)
+{
+    Machine &m = Machine::current();
     const auto found = m.msr.find(msr);
     if (found == m.msr.end() || (msr >= kFirstVmxMsr && msr <= kLastVmxMsr))
         return false;
@@ -233,12 +248,14 @@ bool arch::wrmsr_safe(u32 msr, u64 value) {
     return true;
 }
 
-u64 arch::rdtsc() {
+u64 arch::rdtsc()
+{
     return Machine::current().tsc++;
 }
 
-arch::CpuidResult arch::cpuid(u32 leaf, u32 subleaf) {
-    const Machine& m = Machine::current();
+arch::CpuidResult arch::cpuid(u32 leaf, u32 subleaf)
+{
+    const Machine &m = Machine::current();
     const auto found = m.cpuid.find({leaf, subleaf});
     return found == m.cpuid.end() ? CpuidResult{} : found->second;
 }

@@ -14,14 +14,17 @@ namespace {
 constexpr HostTraits k64{true, true};
 constexpr HostTraits k32{false, true};
 
-u64 required(ControlField field, HostTraits host) {
+u64 required(ControlField field, HostTraits host)
+{
     return control_mask(field, ControlUse::kRequired, host);
 }
-u64 optional(ControlField field, HostTraits host) {
+u64 optional(ControlField field, HostTraits host)
+{
     return control_mask(field, ControlUse::kOptional, host);
 }
 
-TEST(ControlTable, RequiredAndOptionalAreThoseOfKvmIntel61) {
+TEST(ControlTable, RequiredAndOptionalAreThoseOfKvmIntel61)
+{
     EXPECT_EQ(required(ControlField::kPin, k64), 0x9u);
     EXPECT_EQ(optional(ControlField::kPin, k64), 0xe0u);
     EXPECT_EQ(required(ControlField::kPrimary, k64), 0x21998e8cu);
@@ -36,21 +39,24 @@ TEST(ControlTable, RequiredAndOptionalAreThoseOfKvmIntel61) {
     EXPECT_EQ(optional(ControlField::kEntry, k64), 0x7e000u);
 }
 
-TEST(ControlTable, A32BitHostAsksForNothing64Bit) {
+TEST(ControlTable, A32BitHostAsksForNothing64Bit)
+{
     EXPECT_EQ(required(ControlField::kPrimary, k32), 0x21818e8cu);
     EXPECT_EQ(required(ControlField::kExit, k32), 0x8004u);
     EXPECT_EQ(required(ControlField::kEntry, k32), 0x4u);
 }
 
-TEST(ControlTable, EnclsExitingNeedsSgx) {
+TEST(ControlTable, EnclsExitingNeedsSgx)
+{
     EXPECT_EQ(optional(ControlField::kSecondary, HostTraits{true, false}), 0xc71b7fffu);
 }
 
 /// The document's own lists: min and opt of its setup_vmcs_config().
-TEST(ControlTable, KnowsTheDocumentsLists) {
+TEST(ControlTable, KnowsTheDocumentsLists)
+{
     const auto listed = [](ControlField field, ControlUse use) {
         u64 mask = 0;
-        for (const ControlBit& row : control_bits_of(field)) {
+        for (const ControlBit &row : control_bits_of(field)) {
             if (row.document == use)
                 mask |= row.mask();
         }
@@ -68,10 +74,11 @@ TEST(ControlTable, KnowsTheDocumentsLists) {
 }
 
 /// The bits that are defined, from the tables of SDM Vol. 3C, 25.6 to 25.8.
-TEST(ControlTable, HasEveryDefinedBit) {
+TEST(ControlTable, HasEveryDefinedBit)
+{
     const auto all = [](ControlField field) {
         u64 mask = 0;
-        for (const ControlBit& row : control_bits_of(field))
+        for (const ControlBit &row : control_bits_of(field))
             mask |= row.mask();
         return mask;
     };
@@ -85,10 +92,11 @@ TEST(ControlTable, HasEveryDefinedBit) {
     EXPECT_EQ(all_control_bits().size(), 108u);
 }
 
-TEST(ControlTable, EveryRowIsComplete) {
+TEST(ControlTable, EveryRowIsComplete)
+{
     std::set<std::string> slugs;
     std::set<std::string> macros;
-    for (const ControlBit& row : all_control_bits()) {
+    for (const ControlBit &row : all_control_bits()) {
         EXPECT_TRUE(slugs.insert(row.slug).second) << row.slug;
         EXPECT_TRUE(macros.insert(row.macro).second) << row.macro;
         EXPECT_GT(std::string(row.summary).size(), 15u) << row.slug;
@@ -100,8 +108,9 @@ TEST(ControlTable, EveryRowIsComplete) {
     }
 }
 
-TEST(ControlTable, FindsByAnyName) {
-    const ControlBit* const cr3 = find_control(ControlField::kPrimary, 15);
+TEST(ControlTable, FindsByAnyName)
+{
+    const ControlBit *const cr3 = find_control(ControlField::kPrimary, 15);
     ASSERT_NE(cr3, nullptr);
     EXPECT_STREQ(cr3->name, "CR3-load exiting");
     EXPECT_STREQ(cr3->macro, "CPU_BASED_CR3_LOAD_EXITING");
@@ -117,14 +126,16 @@ TEST(ControlTable, FindsByAnyName) {
     EXPECT_EQ(find_control("exit-load-ia32-pat")->field, ControlField::kExit);
 }
 
-TEST(ControlTable, FindsFields) {
+TEST(ControlTable, FindsFields)
+{
     ControlField field{};
     ASSERT_TRUE(find_control_field("secondary", &field));
     EXPECT_EQ(field, ControlField::kSecondary);
     EXPECT_FALSE(find_control_field("quaternary", &field));
 }
 
-TEST(ControlTable, NamesBits) {
+TEST(ControlTable, NamesBits)
+{
     Text<200> text;
     EXPECT_EQ(put_control_names(text, ControlField::kPrimary,
                                 CPU_BASED_HLT_EXITING | bit32(0) | CPU_BASED_USE_MSR_BITMAPS, ", "),
@@ -132,7 +143,8 @@ TEST(ControlTable, NamesBits) {
     EXPECT_STREQ(text.c_str(), "bit 0, HLT exiting, Use MSR bitmaps");
 }
 
-TEST(ControlTable, ParametersMoveWhatKvmsDo) {
+TEST(ControlTable, ParametersMoveWhatKvmsDo)
+{
     const auto clears = [](ControlField f, Parameter p) {
         return parameter_mask(f, p, WhenOff::kClears);
     };
@@ -146,10 +158,11 @@ TEST(ControlTable, ParametersMoveWhatKvmsDo) {
     EXPECT_EQ(parameter_mask(ControlField::kPrimary, Parameter::kEpt, WhenOff::kSets), 0x18200u);
 }
 
-TEST(ControlWord, RecordsOnlyWhatChanges) {
+TEST(ControlWord, RecordsOnlyWhatChanges)
+{
     std::vector<RuleEvent> events;
-    const RuleSink sink{[](void* context, const RuleEvent& event) {
-                            static_cast<std::vector<RuleEvent>*>(context)->push_back(event);
+    const RuleSink sink{[](void *context, const RuleEvent &event) {
+                            static_cast<std::vector<RuleEvent> *>(context)->push_back(event);
                         },
                         &events};
     ControlWord word(ControlField::kPin, &sink, 0x1);
@@ -166,7 +179,8 @@ TEST(ControlWord, RecordsOnlyWhatChanges) {
     EXPECT_EQ(events[1].rule, Rule::kNotAllowed);
 }
 
-TEST(ControlWord, AppliesParametersFromTheTable) {
+TEST(ControlWord, AppliesParametersFromTheTable)
+{
     ControlWord word(ControlField::kPrimary, nullptr, CPU_BASED_HLT_EXITING);
     word.apply_parameter(Parameter::kEpt, true);
     EXPECT_EQ(word.value(), CPU_BASED_HLT_EXITING);
@@ -175,10 +189,11 @@ TEST(ControlWord, AppliesParametersFromTheTable) {
                                 CPU_BASED_CR3_STORE_EXITING | CPU_BASED_INVLPG_EXITING);
 }
 
-TEST(Rules, EachHasIdPlaceAndWords) {
+TEST(Rules, EachHasIdPlaceAndWords)
+{
     std::set<std::string> ids;
     for (unsigned i = 0; i < static_cast<unsigned>(Rule::kCount); i++) {
-        const RuleInfo& info = rule_info(static_cast<Rule>(i));
+        const RuleInfo &info = rule_info(static_cast<Rule>(i));
         EXPECT_TRUE(ids.insert(info.id).second) << info.id;
         EXPECT_GT(std::string(info.where).size(), 5u);
         EXPECT_GT(std::string(info.text).size(), 15u);

@@ -10,14 +10,15 @@
 namespace minivmx {
 namespace {
 
+using test::Loaded;
 using test::profile;
 using test::set_up;
-using test::Loaded;
 
-TEST(EdgeCpus, ConroeHasNoSecondaryControlsNoVirtualNmisNoTrueMsrs) {
+TEST(EdgeCpus, ConroeHasNoSecondaryControlsNoVirtualNmisNoTrueMsrs)
+{
     const Loaded s = set_up(profile("Conroe").host());
     ASSERT_EQ(s.code, 0) << s.why;
-    const vmcs_config& c = s.hardware.config;
+    const vmcs_config &c = s.hardware.config;
     EXPECT_FALSE(cpu_has_secondary_exec_ctrls(c));
     EXPECT_EQ(c.cpu_based_2nd_exec_ctrl, 0u);
     EXPECT_FALSE(s.params.vnmi);
@@ -27,7 +28,8 @@ TEST(EdgeCpus, ConroeHasNoSecondaryControlsNoVirtualNmisNoTrueMsrs) {
     EXPECT_EQ(c.cpu_based_exec_ctrl & 0x18200, 0x18200u) << "CR3 and INVLPG exits stay";
 }
 
-TEST(EdgeCpus, TunnelCreekHasNeitherSecondaryControlsNorPerfGlobalCtrl) {
+TEST(EdgeCpus, TunnelCreekHasNeitherSecondaryControlsNorPerfGlobalCtrl)
+{
     HostDesc host = profile("TunnelCreek").host();
     EXPECT_EQ(host.max_phys_bits, 32u);
     for (const bool is_64bit : {false, true}) {
@@ -42,10 +44,11 @@ TEST(EdgeCpus, TunnelCreekHasNeitherSecondaryControlsNorPerfGlobalCtrl) {
     }
 }
 
-TEST(EdgeCpus, YorkfieldHasSecondaryControlsButNoEpt) {
+TEST(EdgeCpus, YorkfieldHasSecondaryControlsButNoEpt)
+{
     const Loaded s = set_up(profile("Yorkfield").host());
     ASSERT_EQ(s.code, 0) << s.why;
-    const vmcs_config& c = s.hardware.config;
+    const vmcs_config &c = s.hardware.config;
     EXPECT_TRUE(cpu_has_secondary_exec_ctrls(c));
     EXPECT_TRUE(cpu_has_vmx_virtualize_apic_accesses(c));
     EXPECT_FALSE(cpu_has_vmx_ept(c));
@@ -54,9 +57,10 @@ TEST(EdgeCpus, YorkfieldHasSecondaryControlsButNoEpt) {
     EXPECT_EQ(s.hardware.capability.ept, 0u);
 }
 
-TEST(EdgeCpus, DunningtonHasA2048ByteVmcs) {
+TEST(EdgeCpus, DunningtonHasA2048ByteVmcs)
+{
     // It shares its MSRs with Yorkfield: the Xeon E7450 of that entry.
-    const test::CpuProfile& p = profile("Yorkfield");
+    const test::CpuProfile &p = profile("Yorkfield");
     ASSERT_EQ(p.also.size(), 1u);
     EXPECT_TRUE(test::contains(p.also[0], "E7450"));
     const Loaded s = set_up(p.host());
@@ -64,7 +68,8 @@ TEST(EdgeCpus, DunningtonHasA2048ByteVmcs) {
     EXPECT_EQ(s.hardware.config.order, 0u);
 }
 
-TEST(EdgeCpus, ZhaoxinHasEptButNoPreemptionTimer) {
+TEST(EdgeCpus, ZhaoxinHasEptButNoPreemptionTimer)
+{
     const Loaded s = set_up(profile("6640MA").host());
     ASSERT_EQ(s.code, 0) << s.why;
     EXPECT_TRUE(s.params.ept);
@@ -73,7 +78,8 @@ TEST(EdgeCpus, ZhaoxinHasEptButNoPreemptionTimer) {
     EXPECT_STRNE(s.hardware.host.vendor, "GenuineIntel");
 }
 
-TEST(EdgeCpus, LakefieldsCoresDiffer) {
+TEST(EdgeCpus, LakefieldsCoresDiffer)
+{
     const Loaded big = set_up(profile("Lakefield#core-type-0").host());
     ASSERT_EQ(big.code, 0) << big.why;
     HostDesc small = profile("Lakefield#core-type-1").host();
@@ -84,7 +90,8 @@ TEST(EdgeCpus, LakefieldsCoresDiffer) {
     EXPECT_TRUE(test::contains(status.why(), "CPU 4 differs from CPU 0")) << status.why();
 }
 
-TEST(EdgeCpus, LynnfieldHasEptButNoUnrestrictedGuest) {
+TEST(EdgeCpus, LynnfieldHasEptButNoUnrestrictedGuest)
+{
     const Loaded s = set_up(profile("corei5_lynnfield_750").host());
     ASSERT_EQ(s.code, 0) << s.why;
     EXPECT_TRUE(s.params.ept);
@@ -93,8 +100,9 @@ TEST(EdgeCpus, LynnfieldHasEptButNoUnrestrictedGuest) {
     EXPECT_EQ(s.hardware.config.vmexit_ctrl & VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL, 0u);
 }
 
-TEST(EdgeCpus, EveryShippedCpuIsTaken) {
-    for (const test::CpuProfile& p : test::shipped_profiles()) {
+TEST(EdgeCpus, EveryShippedCpuIsTaken)
+{
+    for (const test::CpuProfile &p : test::shipped_profiles()) {
         const Loaded s = set_up(p.host());
         EXPECT_EQ(s.code, 0) << p.name << ": " << s.why;
     }

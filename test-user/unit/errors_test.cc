@@ -12,26 +12,29 @@ namespace minivmx {
 namespace {
 
 using test::contains;
+using test::Loaded;
 using test::negotiate;
 using test::Negotiated;
 using test::profile;
 using test::set_up;
-using test::Loaded;
 
-HostDesc haswell() {
+HostDesc haswell()
+{
     return profile("corei7_haswell_4770").host();
 }
 
-std::string as_hex(u64 value) {
+std::string as_hex(u64 value)
+{
     Text<32> text;
     text.put(hex(value, 16));
     return text.c_str();
 }
 
-TEST(MissingControl, EachRequiredBitHasItsOwnSentence) {
+TEST(MissingControl, EachRequiredBitHasItsOwnSentence)
+{
     std::set<std::string> sentences;
     unsigned required = 0;
-    for (const ControlBit& row : all_control_bits()) {
+    for (const ControlBit &row : all_control_bits()) {
         if (row.use != ControlUse::kRequired)
             continue;
         required++;
@@ -41,7 +44,7 @@ TEST(MissingControl, EachRequiredBitHasItsOwnSentence) {
         EXPECT_EQ(n.code, -EIO) << row.slug;
         EXPECT_TRUE(contains(n.why, std::string("\"") + row.name + "\"")) << n.why;
         EXPECT_TRUE(contains(n.why, "bit " + std::to_string(row.bit) + " of the ")) << n.why;
-        const ControlWordInfo& word = control_word_info(row.field);
+        const ControlWordInfo &word = control_word_info(row.field);
         EXPECT_TRUE(contains(n.why, word.name)) << n.why;
         EXPECT_TRUE(contains(n.why, msr_name(word.msr))) << n.why;
         EXPECT_TRUE(contains(n.why, as_hex(host.msr[word.msr]))) << n.why;
@@ -51,8 +54,9 @@ TEST(MissingControl, EachRequiredBitHasItsOwnSentence) {
     EXPECT_EQ(required, 20u);
 }
 
-TEST(MissingControl, OptionalBitsMayBeMissing) {
-    for (const ControlBit& row : all_control_bits()) {
+TEST(MissingControl, OptionalBitsMayBeMissing)
+{
+    for (const ControlBit &row : all_control_bits()) {
         if (row.use == ControlUse::kRequired)
             continue;
         HostDesc host = profile("AlderLake_02").host();
@@ -63,7 +67,8 @@ TEST(MissingControl, OptionalBitsMayBeMissing) {
     }
 }
 
-TEST(MissingControl, SeveralAreNamedTogether) {
+TEST(MissingControl, SeveralAreNamedTogether)
+{
     HostDesc host = haswell();
     test::forbid(host, ControlField::kPin, 0x9);
     const Negotiated n = negotiate(host);
@@ -71,7 +76,8 @@ TEST(MissingControl, SeveralAreNamedTogether) {
     EXPECT_TRUE(contains(n.why, "bits 0 and 3 of the pin-based controls")) << n.why;
 }
 
-TEST(MissingControl, AMissingMsrIsCalledMissing) {
+TEST(MissingControl, AMissingMsrIsCalledMissing)
+{
     HostDesc host = haswell();
     host.msr.remove(MSR_IA32_VMX_EXIT_CTLS);
     const Negotiated n = negotiate(host);
@@ -79,13 +85,15 @@ TEST(MissingControl, AMissingMsrIsCalledMissing) {
     EXPECT_TRUE(contains(n.why, "IA32_VMX_EXIT_CTLS (0x483) does not exist")) << n.why;
 }
 
-TEST(MissingControl, NoMsrAtAllIsAnErrorToo) {
+TEST(MissingControl, NoMsrAtAllIsAnErrorToo)
+{
     HostDesc host = haswell();
     host.msr = VmxMsrs{};
     EXPECT_EQ(negotiate(host).code, -EIO);
 }
 
-TEST(NoVmx, CpuWithout) {
+TEST(NoVmx, CpuWithout)
+{
     HostDesc host = haswell();
     host.has_vmx = false;
     const Loaded s = set_up(host);
@@ -93,7 +101,8 @@ TEST(NoVmx, CpuWithout) {
     EXPECT_TRUE(contains(s.why, "no VMX on CPU 0 (GenuineIntel)")) << s.why;
 }
 
-TEST(NoVmx, LockedOffByFirmware) {
+TEST(NoVmx, LockedOffByFirmware)
+{
     HostDesc host = haswell();
     host.msr.set(MSR_IA32_FEATURE_CONTROL, 1);
     const Loaded s = set_up(host);
@@ -102,7 +111,8 @@ TEST(NoVmx, LockedOffByFirmware) {
     EXPECT_TRUE(contains(s.why, "IA32_FEATURE_CONTROL (0x3a) is 0x1, locked")) << s.why;
 }
 
-TEST(NoVmx, NeverLocked) {
+TEST(NoVmx, NeverLocked)
+{
     HostDesc host = haswell();
     for (const u64 value : {u64{0}, u64{4}}) {
         host.msr.set(MSR_IA32_FEATURE_CONTROL, value);
@@ -112,14 +122,16 @@ TEST(NoVmx, NeverLocked) {
     }
 }
 
-TEST(NoVmx, FeatureControlMissing) {
+TEST(NoVmx, FeatureControlMissing)
+{
     HostDesc host = haswell();
     host.msr.remove(MSR_IA32_FEATURE_CONTROL);
     EXPECT_EQ(set_up(host).code, -EOPNOTSUPP);
     EXPECT_TRUE(contains(set_up(host).why, "can't be read")) << set_up(host).why;
 }
 
-TEST(NoVmx, MeasuredLaunchNeedsTheOtherBit) {
+TEST(NoVmx, MeasuredLaunchNeedsTheOtherBit)
+{
     HostDesc host = haswell();
     host.in_smx = true;
     host.msr.set(MSR_IA32_FEATURE_CONTROL, 5);
@@ -131,7 +143,8 @@ TEST(NoVmx, MeasuredLaunchNeedsTheOtherBit) {
     EXPECT_EQ(set_up(host).code, -EOPNOTSUPP);
 }
 
-TEST(InUse, NamesTheCpuAndTheRemedy) {
+TEST(InUse, NamesTheCpuAndTheRemedy)
+{
     Sentence why;
     const Status known = vmx_in_use(3, "kvm_intel", why);
     EXPECT_EQ(known.code(), -EBUSY);
@@ -149,7 +162,8 @@ struct Compared {
     std::string why;
 };
 
-Compared compare(const HostDesc& first, HostDesc second, u32 number = 3) {
+Compared compare(const HostDesc &first, HostDesc second, u32 number = 3)
+{
     const Loaded s = set_up(first);
     EXPECT_EQ(s.code, 0) << s.why;
     second.cpu = number;
@@ -158,18 +172,20 @@ Compared compare(const HostDesc& first, HostDesc second, u32 number = 3) {
     return Compared{status.code(), status.why()};
 }
 
-TEST(CpusDiffer, EqualOnesDoNot) {
-    for (const test::CpuProfile& p : test::shipped_profiles()) {
+TEST(CpusDiffer, EqualOnesDoNot)
+{
+    for (const test::CpuProfile &p : test::shipped_profiles()) {
         if (set_up(p.host()).code == 0) {
             EXPECT_EQ(compare(p.host(), p.host()).code, 0) << p.name;
         }
     }
 }
 
-TEST(CpusDiffer, EachNamedControlIsTold) {
-    for (const ControlBit& row : all_control_bits()) {
+TEST(CpusDiffer, EachNamedControlIsTold)
+{
+    for (const ControlBit &row : all_control_bits()) {
         HostDesc first = profile("AlderLake_02").host();
-        const ControlWordInfo& word = control_word_info(row.field);
+        const ControlWordInfo &word = control_word_info(row.field);
         if (!true_allowed_settings(first.msr, row.field).may_be_1(row.mask()))
             continue;
         HostDesc second = first;
@@ -184,7 +200,8 @@ TEST(CpusDiffer, EachNamedControlIsTold) {
     }
 }
 
-TEST(CpusDiffer, BitsWithoutANameMayDiffer) {
+TEST(CpusDiffer, BitsWithoutANameMayDiffer)
+{
     const HostDesc first = haswell();
     HostDesc second = first;
     second.msr.set(0x482, second.msr[0x482] | u64{1} << (32 + 18));
@@ -192,7 +209,8 @@ TEST(CpusDiffer, BitsWithoutANameMayDiffer) {
     EXPECT_EQ(compare(first, second).code, 0) << compare(first, second).why;
 }
 
-TEST(CpusDiffer, OtherCapabilityMsrs) {
+TEST(CpusDiffer, OtherCapabilityMsrs)
+{
     for (const u32 msr : {MSR_IA32_VMX_BASIC, MSR_IA32_VMX_MISC, MSR_IA32_VMX_EPT_VPID_CAP,
                           MSR_IA32_VMX_CR0_FIXED0, MSR_IA32_VMX_CR4_FIXED1}) {
         HostDesc second = haswell();
@@ -204,7 +222,8 @@ TEST(CpusDiffer, OtherCapabilityMsrs) {
     }
 }
 
-TEST(CpusDiffer, AnErratumOfOneModelOnly) {
+TEST(CpusDiffer, AnErratumOfOneModelOnly)
+{
     HostDesc second = haswell();
     second.signature.raw = 0x000106e5;
     const Compared c = compare(haswell(), second);
@@ -214,7 +233,8 @@ TEST(CpusDiffer, AnErratumOfOneModelOnly) {
         << c.why;
 }
 
-TEST(CpusDiffer, VmxOffOnOneCpu) {
+TEST(CpusDiffer, VmxOffOnOneCpu)
+{
     HostDesc second = haswell();
     second.msr.set(MSR_IA32_FEATURE_CONTROL, 1);
     const Compared c = compare(haswell(), second, 1);

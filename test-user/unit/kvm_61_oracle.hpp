@@ -17,7 +17,8 @@ struct KvmWords {
 
 namespace kvm_61 {
 
-inline bool adjust(u32 min, u32 opt, u64 msr, u64* word) {
+inline bool adjust(u32 min, u32 opt, u64 msr, u64 *word)
+{
     const u32 low = static_cast<u32>(msr), high = static_cast<u32>(msr >> 32);
     const u32 ctl = ((min | opt) & high) | low;
     *word = ctl;
@@ -25,8 +26,9 @@ inline bool adjust(u32 min, u32 opt, u64 msr, u64* word) {
 }
 
 /// The words of kvm_intel's vmcs_config, on a 64-bit host with error_on_inconsistent_vmcs_config.
-inline KvmWords config(const HostDesc& host) {
-    const VmxMsrs& msr = host.msr;
+inline KvmWords config(const HostDesc &host)
+{
+    const VmxMsrs &msr = host.msr;
     KvmWords w;
     w.refused = true;
     if (!adjust(0x21998e8c, 0xda621000, msr[0x482], &w.primary))
@@ -54,10 +56,12 @@ inline KvmWords config(const HostDesc& host) {
         w.pin &= ~u64{0x80};
     if (!adjust(0x204, 0x7e000, msr[0x484], &w.entry))
         return w;
-    const u32 pairs[][2] = {
-        {0x2000, 0x1000}, {0x4000, 0x80000}, {0x8000, 0x200000}, {0x10000, 0x800000},
-        {0x40000, 0x2000000}};
-    for (const auto& pair : pairs) {
+    const u32 pairs[][2] = {{0x2000, 0x1000},
+                            {0x4000, 0x80000},
+                            {0x8000, 0x200000},
+                            {0x10000, 0x800000},
+                            {0x40000, 0x2000000}};
+    for (const auto &pair : pairs) {
         if (((w.entry & pair[0]) != 0) != ((w.exit & pair[1]) != 0))
             return w;
     }
@@ -75,9 +79,11 @@ struct Knobs {
     u32 ple_gap;
 };
 
-inline Knobs knobs(const HostDesc& host, const KvmWords& w, const Parameters& asked) {
-    Knobs k{asked.vnmi,          asked.preemption_timer, asked.ept, asked.vpid,
-            asked.unrestricted_guest, asked.flexpriority, asked.ple_gap};
+inline Knobs knobs(const HostDesc &host, const KvmWords &w, const Parameters &asked)
+{
+    Knobs k{asked.vnmi,   asked.preemption_timer,   asked.ept,
+            asked.vpid,   asked.unrestricted_guest, asked.flexpriority,
+            asked.ple_gap};
     if ((w.secondary & 0x20) == 0 || (w.vpid & 1) == 0 || (w.vpid & 0x600) == 0)
         k.vpid = false;
     if ((w.secondary & 2) == 0 || (w.ept & 0x40) == 0 || (w.ept & 0x4000) == 0 ||
@@ -101,7 +107,8 @@ inline Knobs knobs(const HostDesc& host, const KvmWords& w, const Parameters& as
 }
 
 /// The words of a fresh vCPU. `disabled_exits` is KVM_CAP_X86_DISABLE_EXITS's mask.
-inline KvmWords vcpu(const HostDesc& host, const Parameters& asked, u32 disabled_exits) {
+inline KvmWords vcpu(const HostDesc &host, const Parameters &asked, u32 disabled_exits)
+{
     KvmWords w = config(host);
     const Knobs k = knobs(host, w, asked);
 

@@ -15,27 +15,30 @@ using test::CpuProfile;
 using test::profile;
 using test::shipped_profiles;
 
-TEST(Profiles, AllShippedAreThere) {
-    const auto& all = shipped_profiles();
+TEST(Profiles, AllShippedAreThere)
+{
+    const auto &all = shipped_profiles();
     const auto emulated =
-        std::count_if(all.begin(), all.end(), [](const CpuProfile& p) { return p.emulated; });
+        std::count_if(all.begin(), all.end(), [](const CpuProfile &p) { return p.emulated; });
     EXPECT_EQ(all.size() - static_cast<std::size_t>(emulated), 65u);
     EXPECT_EQ(emulated, 18);
-    for (const CpuProfile& p : all) {
+    for (const CpuProfile &p : all) {
         EXPECT_FALSE(p.source.empty()) << p.name;
         EXPECT_TRUE(p.msr.present(MSR_IA32_VMX_BASIC)) << p.name;
     }
 }
 
-TEST(Profiles, FaultsAndAbsencesReadAsZero) {
-    const VmxMsrs& penryn = profile("core2_penryn_t9600").msr;
+TEST(Profiles, FaultsAndAbsencesReadAsZero)
+{
+    const VmxMsrs &penryn = profile("core2_penryn_t9600").msr;
     EXPECT_FALSE(penryn.present(MSR_IA32_VMX_EPT_VPID_CAP));
     EXPECT_EQ(penryn[MSR_IA32_VMX_EPT_VPID_CAP], 0u);
     EXPECT_EQ(penryn[0x10], 0u);
     EXPECT_FALSE(penryn.present(0x10));
 }
 
-TEST(Profiles, BadJsonIsToldInASentence) {
+TEST(Profiles, BadJsonIsToldInASentence)
+{
     EXPECT_THROW(profiles::parse_profiles("{", false), std::runtime_error);
     EXPECT_THROW(profiles::parse_profiles("{\"profiles\":[{}]}", false), std::runtime_error);
     try {
@@ -43,17 +46,18 @@ TEST(Profiles, BadJsonIsToldInASentence) {
             "also":[],"cpuid1_eax":"0xzz","maxphyaddr":36,"msr":{}}]})",
                                  false);
         FAIL();
-    } catch (const std::runtime_error& error) {
+    } catch (const std::runtime_error &error) {
         EXPECT_TRUE(test::contains(error.what(), "CPU profile 1")) << error.what();
     }
 }
 
 class Decoded : public testing::TestWithParam<CpuProfile> {};
 
-TEST_P(Decoded, AgreesWithTheOtherDecoder) {
-    const CpuProfile& p = GetParam();
-    const nlohmann::json& d = p.decoded;
-    const VmxMsrs& msr = p.msr;
+TEST_P(Decoded, AgreesWithTheOtherDecoder)
+{
+    const CpuProfile &p = GetParam();
+    const nlohmann::json &d = p.decoded;
+    const VmxMsrs &msr = p.msr;
 
     const VmxBasic basic{msr[MSR_IA32_VMX_BASIC]};
     EXPECT_EQ(basic.revision(), d["revision"].get<u32>());
@@ -71,13 +75,13 @@ TEST_P(Decoded, AgreesWithTheOtherDecoder) {
     EXPECT_EQ(ept.pages_1g(), d["ept_1g"].get<bool>());
     EXPECT_EQ(ept.walk_5_levels(), d["ept_5level"].get<bool>());
 
-    const auto has = [&](const char* control) {
-        const ControlBit* row = find_control(control);
+    const auto has = [&](const char *control) {
+        const ControlBit *row = find_control(control);
         EXPECT_NE(row, nullptr) << control;
         return row != nullptr && allowed_settings(msr, row->field).may_be_1(row->mask());
     };
     // The other decoder looks at the secondary controls only where they can be activated.
-    const std::pair<const char*, const char*> names[] = {
+    const std::pair<const char *, const char *> names[] = {
         {"vnmi", "virtual-nmis"},
         {"preemption_timer", "activate-vmx-preemption-timer"},
         {"posted_intr", "process-posted-interrupts"},
@@ -104,13 +108,14 @@ TEST_P(Decoded, AgreesWithTheOtherDecoder) {
         {"bus_lock_detection", "vmm-bus-lock-detection"},
         {"notify_vmexit", "instruction-timeout"},
     };
-    for (const auto& [theirs, ours] : names)
+    for (const auto &[theirs, ours] : names)
         EXPECT_EQ(has(ours), d[theirs].get<bool>()) << theirs;
 }
 
-std::vector<CpuProfile> with_decoded() {
+std::vector<CpuProfile> with_decoded()
+{
     std::vector<CpuProfile> result;
-    for (const CpuProfile& p : shipped_profiles()) {
+    for (const CpuProfile &p : shipped_profiles()) {
         if (!p.decoded.is_null())
             result.push_back(p);
     }
@@ -118,10 +123,11 @@ std::vector<CpuProfile> with_decoded() {
 }
 INSTANTIATE_TEST_SUITE_P(RealCpus, Decoded, testing::ValuesIn(with_decoded()));
 
-TEST(VmxMsrs, ReadsThroughAReaderThatMayFault) {
+TEST(VmxMsrs, ReadsThroughAReaderThatMayFault)
+{
     VmxMsrs msrs;
     msrs.set(MSR_IA32_VMX_MISC, 5);
-    const MsrReader reader{[](void*, u32 msr, u64* value) {
+    const MsrReader reader{[](void *, u32 msr, u64 *value) {
                                if (msr != MSR_IA32_VMX_BASIC && msr != MSR_IA32_FEATURE_CONTROL)
                                    return false;
                                *value = msr;
@@ -137,7 +143,8 @@ TEST(VmxMsrs, ReadsThroughAReaderThatMayFault) {
     EXPECT_FALSE(msrs.present(MSR_IA32_VMX_BASIC));
 }
 
-TEST(VmxMsrs, HaveNames) {
+TEST(VmxMsrs, HaveNames)
+{
     EXPECT_STREQ(msr_name(0x48b), "IA32_VMX_PROCBASED_CTLS2");
     EXPECT_STREQ(msr_name(0x493), "IA32_VMX_EXIT_CTLS2");
     EXPECT_STREQ(msr_name(0x480), "IA32_VMX_BASIC");
@@ -145,7 +152,8 @@ TEST(VmxMsrs, HaveNames) {
     EXPECT_STREQ(msr_name(0x494), "MSR");
 }
 
-TEST(CpuSignature, DecodesAsCpuidDoes) {
+TEST(CpuSignature, DecodesAsCpuidDoes)
+{
     const CpuSignature haswell{0x000306c3};
     EXPECT_EQ(haswell.family(), 6u);
     EXPECT_EQ(haswell.model(), 60u);

@@ -16,7 +16,8 @@ using test::Negotiated;
 using test::shipped_profiles;
 
 /// Raw MSRs, not the code's own decoders.
-void expect_sound(const HostDesc& host, const Negotiated& n) {
+void expect_sound(const HostDesc &host, const Negotiated &n)
+{
     if (n.code != 0) {
         ASSERT_EQ(n.code, -EIO);
         ASSERT_GT(n.why.size(), 40u);
@@ -35,7 +36,7 @@ void expect_sound(const HostDesc& host, const Negotiated& n) {
         {n.config.cpu_based_2nd_exec_ctrl, 0x48b, 0,
          (n.config.cpu_based_exec_ctrl & 0x80000000) != 0},
     };
-    for (const auto& w : words) {
+    for (const auto &w : words) {
         if (!w.used) {
             ASSERT_EQ(w.word, 0u);
             continue;
@@ -53,7 +54,8 @@ void expect_sound(const HostDesc& host, const Negotiated& n) {
     }
 }
 
-TEST(Property, RandomMsrs) {
+TEST(Property, RandomMsrs)
+{
     std::mt19937_64 random(20240611);
     unsigned accepted = 0;
     for (int i = 0; i < 20000; i++) {
@@ -85,7 +87,8 @@ TEST(Property, RandomMsrs) {
 }
 
 // Mostly sane MSRs with a few bits flipped: these get far into the rules.
-TEST(Property, FlippedBits) {
+TEST(Property, FlippedBits)
+{
     std::mt19937_64 random(5318008);
     unsigned accepted = 0;
     for (int i = 0; i < 40000; i++) {
@@ -108,7 +111,8 @@ TEST(Property, FlippedBits) {
 }
 
 // Whatever comes out, the report can be written and every parameter has a value and a reason.
-TEST(Property, ReportsAnything) {
+TEST(Property, ReportsAnything)
+{
     std::mt19937_64 random(31337);
     for (int i = 0; i < 500; i++) {
         HostDesc host = shipped_profiles()[random() % shipped_profiles().size()].host();
@@ -123,7 +127,7 @@ TEST(Property, ReportsAnything) {
             test::Lines lines;
             print_report(s.hardware, level, lines.sink());
             EXPECT_GT(lines.lines.size(), 10u);
-            for (const std::string& line : lines.lines)
+            for (const std::string &line : lines.lines)
                 EXPECT_LT(line.size(), 160u);
         }
     }

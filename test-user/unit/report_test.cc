@@ -12,46 +12,52 @@ using test::Loaded;
 using test::profile;
 using test::set_up;
 
-Lines report(const Loaded& loaded, ReportLevel level) {
+Lines report(const Loaded &loaded, ReportLevel level)
+{
     Lines lines;
     print_report(loaded.hardware, level, lines.sink());
     return lines;
 }
 
-std::string line_with(const Lines& lines, const std::string& part) {
-    for (const std::string& line : lines.lines) {
+std::string line_with(const Lines &lines, const std::string &part)
+{
+    for (const std::string &line : lines.lines) {
         if (contains(line, part))
             return line;
     }
     return "(no line has \"" + part + "\")";
 }
 
-TEST(Report, NoneSaysNothing) {
+TEST(Report, NoneSaysNothing)
+{
     const Loaded s = set_up(profile("IvyBridge").host());
     EXPECT_TRUE(report(s, ReportLevel::kNone).lines.empty());
 }
 
-TEST(Report, ScreenFitsAScreenOnEveryCpu) {
-    for (const test::CpuProfile& p : test::shipped_profiles()) {
+TEST(Report, ScreenFitsAScreenOnEveryCpu)
+{
+    for (const test::CpuProfile &p : test::shipped_profiles()) {
         const Loaded s = set_up(p.host());
         ASSERT_EQ(s.code, 0) << s.why;
         const Lines lines = report(s, ReportLevel::kScreen);
         EXPECT_LE(lines.lines.size(), 40u) << p.name;
-        for (const std::string& line : lines.lines)
+        for (const std::string &line : lines.lines)
             EXPECT_LE(line.size(), 100u) << line;
     }
 }
 
-TEST(Report, TellsTheCpuAndTheBasics) {
+TEST(Report, TellsTheCpuAndTheBasics)
+{
     const Lines lines = report(set_up(profile("IvyBridge").host()), ReportLevel::kScreen);
     EXPECT_EQ(lines.lines[0],
               "Intel(R) Core(TM) i7-3770K CPU @ 3.50GHz, family 6 model 58 stepping 9");
-    EXPECT_TRUE(contains(lines.lines[1], "VMX revision 0x10, VMCS of 1024 bytes")) << lines.lines[1];
+    EXPECT_TRUE(contains(lines.lines[1], "VMX revision 0x10, VMCS of 1024 bytes"))
+        << lines.lines[1];
 }
 
-TEST(Report, MarksEachNameByWhatBecameOfIt) {
-    const Lines lines =
-        report(set_up(profile("corei7_haswell_4770").host()), ReportLevel::kScreen);
+TEST(Report, MarksEachNameByWhatBecameOfIt)
+{
+    const Lines lines = report(set_up(profile("corei7_haswell_4770").host()), ReportLevel::kScreen);
     const std::string text = lines.text();
     EXPECT_TRUE(contains(text, "*HLT exiting")) << text;
     EXPECT_TRUE(contains(text, "+Virtual NMIs"));
@@ -62,7 +68,8 @@ TEST(Report, MarksEachNameByWhatBecameOfIt) {
     EXPECT_FALSE(contains(text, "EPT-violation #VE")) << "unused controls are not on the screen";
 }
 
-TEST(Report, NamesTheParameterThatTurnedABitOff) {
+TEST(Report, NamesTheParameterThatTurnedABitOff)
+{
     Parameters params = default_parameters();
     params.ept = false;
     params.vnmi = false;
@@ -76,12 +83,13 @@ TEST(Report, NamesTheParameterThatTurnedABitOff) {
     EXPECT_TRUE(contains(line_with(lines, "pin  "), "0x0000007f -> 0x0000001f"));
 }
 
-TEST(Report, ShowsTheNegotiatedWords) {
+TEST(Report, ShowsTheNegotiatedWords)
+{
     const Loaded s = set_up(profile("corei7_haswell_4770").host());
     const Lines lines = report(s, ReportLevel::kScreen);
-    for (const ControlField field : {ControlField::kPin, ControlField::kPrimary,
-                                     ControlField::kSecondary, ControlField::kExit,
-                                     ControlField::kEntry}) {
+    for (const ControlField field :
+         {ControlField::kPin, ControlField::kPrimary, ControlField::kSecondary, ControlField::kExit,
+          ControlField::kEntry}) {
         Text<20> word;
         word.put(hex(s.hardware.config.control(field), 8));
         EXPECT_TRUE(contains(line_with(lines, word.c_str()), control_word_info(field).slug));
@@ -90,32 +98,35 @@ TEST(Report, ShowsTheNegotiatedWords) {
     EXPECT_TRUE(contains(line_with(lines, "VPID  "), "INVVPID"));
 }
 
-TEST(Report, LeavesOutWordsThatTheCpuDoesNotHave) {
-    const std::string text =
-        report(set_up(profile("Conroe").host()), ReportLevel::kScreen).text();
+TEST(Report, LeavesOutWordsThatTheCpuDoesNotHave)
+{
+    const std::string text = report(set_up(profile("Conroe").host()), ReportLevel::kScreen).text();
     EXPECT_FALSE(contains(text, "\nsecondary "));
     EXPECT_FALSE(contains(text, "\ntertiary "));
     EXPECT_FALSE(contains(text, "\nVPID  "));
 }
 
-TEST(Report, SaysWhatAnErratumTook) {
+TEST(Report, SaysWhatAnErratumTook)
+{
     const std::string text =
         report(set_up(profile("corei5_lynnfield_750").host()), ReportLevel::kScreen).text();
     EXPECT_TRUE(contains(text, "xLoad IA32_PERF_GLOBAL_CTRL (erratum)")) << text;
 }
 
-TEST(Report, EveryBitHasALine) {
+TEST(Report, EveryBitHasALine)
+{
     const Lines lines = report(set_up(profile("AlderLake_02").host()), ReportLevel::kEveryBit);
-    for (const ControlBit& row : all_control_bits()) {
+    for (const ControlBit &row : all_control_bits()) {
         EXPECT_FALSE(contains(line_with(lines, std::string(" ") + row.name), "(no line"))
             << row.name;
     }
     EXPECT_GT(lines.lines.size(), all_control_bits().size());
-    for (const std::string& line : lines.lines)
+    for (const std::string &line : lines.lines)
         EXPECT_LT(line.size(), 159u) << "cut: " << line;
 }
 
-TEST(Report, EveryBitSaysWhatTheCpuAllows) {
+TEST(Report, EveryBitSaysWhatTheCpuAllows)
+{
     const Lines lines = report(set_up(profile("Conroe").host()), ReportLevel::kEveryBit);
     // Without TRUE MSRs CR3 exits can't be turned off; there are no virtual NMIs.
     EXPECT_TRUE(contains(line_with(lines, "CR3-load exiting"), "15  on   required 1 "));
@@ -124,7 +135,8 @@ TEST(Report, EveryBitSaysWhatTheCpuAllows) {
     EXPECT_TRUE(contains(lines.text(), "IA32_VMX_PROCBASED_CTLS3 does not exist"));
 }
 
-TEST(RuleHistory, KeepsTheLastRuleOfEachBit) {
+TEST(RuleHistory, KeepsTheLastRuleOfEachBit)
+{
     const Loaded s = set_up(profile("corei5_lynnfield_750").host());
     const RuleHistory history(s.hardware);
     EXPECT_EQ(history.last_rule(ControlField::kPrimary, 15), Rule::kEptMakesCr3ExitsNeedless);
@@ -137,12 +149,13 @@ TEST(RuleHistory, KeepsTheLastRuleOfEachBit) {
 }
 
 // Replaying the recorded steps gives the word: nothing changes a word behind the sink's back.
-TEST(RuleSink, EventsReplayToTheNegotiatedWords) {
-    for (const test::CpuProfile& p : test::shipped_profiles()) {
+TEST(RuleSink, EventsReplayToTheNegotiatedWords)
+{
+    for (const test::CpuProfile &p : test::shipped_profiles()) {
         u64 words[kControlFieldCount] = {};
-        const RuleSink sink{[](void* context, const RuleEvent& event) {
-                                u64& word =
-                                    static_cast<u64*>(context)[static_cast<unsigned>(event.field)];
+        const RuleSink sink{[](void *context, const RuleEvent &event) {
+                                u64 &word =
+                                    static_cast<u64 *>(context)[static_cast<unsigned>(event.field)];
                                 EXPECT_NE(event.bits, 0u);
                                 EXPECT_EQ(word & event.bits, event.set ? 0u : event.bits);
                                 word ^= event.bits;

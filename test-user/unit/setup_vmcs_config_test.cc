@@ -13,11 +13,11 @@ namespace minivmx {
 namespace {
 
 using test::CpuProfile;
+using test::Loaded;
 using test::negotiate;
 using test::Negotiated;
 using test::profile;
 using test::set_up;
-using test::Loaded;
 using test::shipped_profiles;
 
 constexpr ControlField kNegotiatedWords[] = {
@@ -27,7 +27,8 @@ constexpr ControlField kNegotiatedWords[] = {
 
 /// The words obey the hardware. Recomputed from the raw MSRs: bits must be inside allowed-1, and
 /// hold every allowed-0 bit of the TRUE MSR (or of the plain one where there is no TRUE MSR).
-void expect_accepted_by_hardware(const HostDesc& host, const vmcs_config& conf) {
+void expect_accepted_by_hardware(const HostDesc &host, const vmcs_config &conf)
+{
     const bool has_true = (host.msr[0x480] >> 55 & 1) != 0;
     const struct {
         u64 word;
@@ -38,7 +39,7 @@ void expect_accepted_by_hardware(const HostDesc& host, const vmcs_config& conf) 
         {conf.vmexit_ctrl, 0x483, 0x48f},         {conf.vmentry_ctrl, 0x484, 0x490},
         {conf.cpu_based_2nd_exec_ctrl, 0x48b, 0},
     };
-    for (const auto& w : words) {
+    for (const auto &w : words) {
         const u64 must = host.msr[has_true && w.true_msr != 0 ? w.true_msr : w.msr] & 0xffffffff;
         EXPECT_EQ(w.word & ~(host.msr[w.msr] >> 32), 0u) << std::hex << "MSR " << w.msr;
         if (w.msr != 0x48b || (conf.cpu_based_exec_ctrl & 0x80000000) != 0) {
@@ -56,7 +57,8 @@ void expect_accepted_by_hardware(const HostDesc& host, const vmcs_config& conf) 
 
 class EveryCpu : public testing::TestWithParam<CpuProfile> {};
 
-TEST_P(EveryCpu, NegotiatesWhatKvmIntelDoes) {
+TEST_P(EveryCpu, NegotiatesWhatKvmIntelDoes)
+{
     const HostDesc host = GetParam().host();
     const test::KvmWords kvm = test::kvm_61::config(host);
     const Negotiated ours = negotiate(host);
@@ -84,7 +86,8 @@ TEST_P(EveryCpu, NegotiatesWhatKvmIntelDoes) {
     EXPECT_EQ(ours.config.vmentry_ctrl, erratum ? kvm.entry & ~u64{0x2000} : kvm.entry);
 }
 
-TEST_P(EveryCpu, ObeysItsMsrsInEveryVariant) {
+TEST_P(EveryCpu, ObeysItsMsrsInEveryVariant)
+{
     for (const bool is_64bit : {true, false}) {
         for (const bool enlightened : {true, false}) {
             for (const bool sgx : {true, false}) {
@@ -102,7 +105,8 @@ TEST_P(EveryCpu, ObeysItsMsrsInEveryVariant) {
     }
 }
 
-TEST_P(EveryCpu, BasicsAreTheMsrs) {
+TEST_P(EveryCpu, BasicsAreTheMsrs)
+{
     const HostDesc host = GetParam().host();
     const Negotiated n = negotiate(host);
     if (n.code != 0)
@@ -115,7 +119,8 @@ TEST_P(EveryCpu, BasicsAreTheMsrs) {
 }
 
 /// Parameters 0 to 6 by bit of `number`.
-Parameters combination(unsigned number) {
+Parameters combination(unsigned number)
+{
     Parameters p = default_parameters();
     p.vnmi = (number & 1) == 0;
     p.preemption_timer = (number & 2) == 0;
@@ -128,7 +133,8 @@ Parameters combination(unsigned number) {
     return p;
 }
 
-TEST_P(EveryCpu, ParametersComeOutAsKvmIntels) {
+TEST_P(EveryCpu, ParametersComeOutAsKvmIntels)
+{
     for (const u32 tsc_khz : {0u, 400000u, 2000000u, 5000000u}) {
         HostDesc host = GetParam().host();
         host.tsc_khz = tsc_khz;
@@ -154,7 +160,8 @@ TEST_P(EveryCpu, ParametersComeOutAsKvmIntels) {
 }
 
 // What is off although it was asked for has a reason, and only that.
-TEST_P(EveryCpu, ReasonsMatchTheParameters) {
+TEST_P(EveryCpu, ReasonsMatchTheParameters)
+{
     for (unsigned number = 0; number < 128; number++) {
         const Loaded s = set_up(GetParam().host(), combination(number));
         if (s.code != 0)
@@ -172,15 +179,18 @@ INSTANTIATE_TEST_SUITE_P(Shipped, EveryCpu, testing::ValuesIn(shipped_profiles()
 
 // ---- One rule at a time ----
 
-HostDesc haswell() {
+HostDesc haswell()
+{
     return profile("corei7_haswell_4770").host();
 }
 
-HostDesc modern() {
+HostDesc modern()
+{
     return profile("AlderLake_02").host();
 }
 
-TEST(SetupVmcsConfig, ClearsCr8ExitingWithTprShadow) {
+TEST(SetupVmcsConfig, ClearsCr8ExitingWithTprShadow)
+{
     const Negotiated with = negotiate(haswell());
     EXPECT_EQ(with.config.cpu_based_exec_ctrl & 0x180000, 0u);
     HostDesc host = haswell();
@@ -190,7 +200,8 @@ TEST(SetupVmcsConfig, ClearsCr8ExitingWithTprShadow) {
     EXPECT_EQ(without.config.cpu_based_exec_ctrl & 0x180000, 0x180000u);
 }
 
-TEST(SetupVmcsConfig, WithoutTprShadowThereIsNoApicVirtualization) {
+TEST(SetupVmcsConfig, WithoutTprShadowThereIsNoApicVirtualization)
+{
     HostDesc host = modern();
     ASSERT_NE(negotiate(host).config.cpu_based_2nd_exec_ctrl & 0x300, 0u);
     test::forbid(host, ControlField::kPrimary, CPU_BASED_TPR_SHADOW);
@@ -201,20 +212,23 @@ TEST(SetupVmcsConfig, WithoutTprShadowThereIsNoApicVirtualization) {
         << "posted interrupts need virtual-interrupt delivery";
 }
 
-TEST(SetupVmcsConfig, PostedInterruptsNeedInterruptDelivery) {
+TEST(SetupVmcsConfig, PostedInterruptsNeedInterruptDelivery)
+{
     HostDesc host = modern();
     ASSERT_NE(negotiate(host).config.pin_based_exec_ctrl & PIN_BASED_POSTED_INTR, 0u);
     test::forbid(host, ControlField::kSecondary, SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
     EXPECT_EQ(negotiate(host).config.pin_based_exec_ctrl & PIN_BASED_POSTED_INTR, 0u);
 }
 
-TEST(SetupVmcsConfig, Cr3AndInvlpgExitOnlyWithoutEpt) {
+TEST(SetupVmcsConfig, Cr3AndInvlpgExitOnlyWithoutEpt)
+{
     EXPECT_EQ(negotiate(haswell()).config.cpu_based_exec_ctrl & 0x18200, 0u);
     EXPECT_EQ(negotiate(profile("core2_penryn_t9600").host()).config.cpu_based_exec_ctrl & 0x18200,
               0x18200u);
 }
 
-TEST(SetupVmcsConfig, EnclsExitingOnlyWithSgx) {
+TEST(SetupVmcsConfig, EnclsExitingOnlyWithSgx)
+{
     HostDesc host = profile("corei3_cnl").host();
     test::forbid(host, ControlField::kSecondary, 0);
     host.msr.set(0x48b, host.msr[0x48b] | u64{SECONDARY_EXEC_ENCLS_EXITING} << 32);
@@ -224,7 +238,8 @@ TEST(SetupVmcsConfig, EnclsExitingOnlyWithSgx) {
     EXPECT_EQ(negotiate(host).config.cpu_based_2nd_exec_ctrl & SECONDARY_EXEC_ENCLS_EXITING, 0u);
 }
 
-TEST(SetupVmcsConfig, TertiaryControlsComeFromTheir64BitMsr) {
+TEST(SetupVmcsConfig, TertiaryControlsComeFromTheir64BitMsr)
+{
     HostDesc host = modern();
     host.msr.set(0x482, host.msr[0x482] | u64{CPU_BASED_ACTIVATE_TERTIARY_CONTROLS} << 32);
     host.msr.set(0x492, 0xff);
@@ -237,7 +252,8 @@ TEST(SetupVmcsConfig, TertiaryControlsComeFromTheir64BitMsr) {
 
 // ---- The 32-bit host ----
 
-TEST(SetupVmcsConfig32, HasNoCr8AndNoLongMode) {
+TEST(SetupVmcsConfig32, HasNoCr8AndNoLongMode)
+{
     HostDesc host = haswell();
     host.is_64bit = false;
     const Negotiated n = negotiate(host);
@@ -248,7 +264,8 @@ TEST(SetupVmcsConfig32, HasNoCr8AndNoLongMode) {
     EXPECT_NE(n.config.cpu_based_exec_ctrl & CPU_BASED_TPR_SHADOW, 0u);
 }
 
-TEST(SetupVmcsConfig32, TprShadowNeedsApicAccesses) {
+TEST(SetupVmcsConfig32, TprShadowNeedsApicAccesses)
+{
     HostDesc host = haswell();
     host.is_64bit = false;
     test::forbid(host, ControlField::kSecondary, SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
@@ -257,7 +274,8 @@ TEST(SetupVmcsConfig32, TprShadowNeedsApicAccesses) {
     EXPECT_NE(negotiate(host).config.cpu_based_exec_ctrl & CPU_BASED_TPR_SHADOW, 0u);
 }
 
-TEST(SetupVmcsConfig32, TakesCpusThatOnlyKnow32BitAddresses) {
+TEST(SetupVmcsConfig32, TakesCpusThatOnlyKnow32BitAddresses)
+{
     HostDesc host = haswell();
     host.msr.set(0x480, host.msr[0x480] | u64{1} << 48);
     EXPECT_EQ(negotiate(host).code, -EIO);
@@ -265,7 +283,8 @@ TEST(SetupVmcsConfig32, TakesCpusThatOnlyKnow32BitAddresses) {
     EXPECT_EQ(negotiate(host).code, 0);
 }
 
-TEST(SetupVmcsConfig32, DoesNotNeedWhatA64BitHostNeeds) {
+TEST(SetupVmcsConfig32, DoesNotNeedWhatA64BitHostNeeds)
+{
     HostDesc host = haswell();
     test::forbid(host, ControlField::kPrimary, 0x180000);
     test::forbid(host, ControlField::kExit, VM_EXIT_HOST_ADDR_SPACE_SIZE);
@@ -277,7 +296,8 @@ TEST(SetupVmcsConfig32, DoesNotNeedWhatA64BitHostNeeds) {
 
 // ---- Hyper-V's enlightened VMCS ----
 
-TEST(EnlightenedVmcs, DropsControlsWithoutFields) {
+TEST(EnlightenedVmcs, DropsControlsWithoutFields)
+{
     HostDesc host = modern();
     host.msr.set(0x482, host.msr[0x482] | u64{CPU_BASED_ACTIVATE_TERTIARY_CONTROLS} << 32);
     host.msr.set(0x492, TERTIARY_EXEC_IPI_VIRT);
@@ -296,7 +316,8 @@ TEST(EnlightenedVmcs, DropsControlsWithoutFields) {
 
 // ---- Errata ----
 
-TEST(Errata, PerfGlobalCtrlModels) {
+TEST(Errata, PerfGlobalCtrlModels)
+{
     for (const u32 model : {26u, 30u, 37u, 44u, 46u}) {
         HostDesc host = haswell();
         host.signature.raw = 0x600 | (model & 0xf) << 4 | (model >> 4) << 16;
@@ -309,7 +330,8 @@ TEST(Errata, PerfGlobalCtrlModels) {
     }
 }
 
-TEST(Errata, PerfGlobalCtrlSparesOtherModelsAndFamilies) {
+TEST(Errata, PerfGlobalCtrlSparesOtherModelsAndFamilies)
+{
     HostDesc host = haswell();
     for (const u32 signature : {0x000106d0u, 0x00020660u, 0x000f06a0u | 0xf00u}) {
         host.signature.raw = signature;
@@ -319,7 +341,8 @@ TEST(Errata, PerfGlobalCtrlSparesOtherModelsAndFamilies) {
     }
 }
 
-TEST(Errata, BrokenPreemptionTimers) {
+TEST(Errata, BrokenPreemptionTimers)
+{
     HostDesc host = modern();
     ASSERT_NE(negotiate(host).config.pin_based_exec_ctrl & PIN_BASED_VMX_PREEMPTION_TIMER, 0u);
     for (const u32 signature : {0x000206e6u, 0x00020652u, 0x00020655u, 0x000106e5u, 0x000106a0u,
@@ -340,14 +363,16 @@ TEST(Errata, BrokenPreemptionTimers) {
 
 // ---- The preemption timer's rate ----
 
-HostDesc with_timer(u32 tsc_khz, u32 shift) {
+HostDesc with_timer(u32 tsc_khz, u32 shift)
+{
     HostDesc host = modern();
     host.tsc_khz = tsc_khz;
     host.msr.set(0x485, (host.msr[0x485] & ~u64{0x1f}) | shift);
     return host;
 }
 
-TEST(PreemptionTimer, RateLimitIsATenthOf2To32) {
+TEST(PreemptionTimer, RateLimitIsATenthOf2To32)
+{
     EXPECT_TRUE(set_up(with_timer(429496, 0)).params.preemption_timer);
     EXPECT_FALSE(set_up(with_timer(429497, 0)).params.preemption_timer);
     EXPECT_TRUE(set_up(with_timer(3400000, 5)).params.preemption_timer);
@@ -355,19 +380,22 @@ TEST(PreemptionTimer, RateLimitIsATenthOf2To32) {
     EXPECT_FALSE(set_up(with_timer(3400000, 2)).params.preemption_timer);
 }
 
-TEST(PreemptionTimer, UnknownTscCountsAs5Ghz) {
+TEST(PreemptionTimer, UnknownTscCountsAs5Ghz)
+{
     EXPECT_TRUE(set_up(with_timer(0, 4)).params.preemption_timer);
     EXPECT_FALSE(set_up(with_timer(0, 3)).params.preemption_timer);
 }
 
-TEST(PreemptionTimer, VeryFastTscDoesNotOverflow) {
+TEST(PreemptionTimer, VeryFastTscDoesNotOverflow)
+{
     EXPECT_FALSE(set_up(with_timer(~0u, 3)).params.preemption_timer);
     EXPECT_TRUE(set_up(with_timer(~0u, 31)).params.preemption_timer);
 }
 
 // ---- Contradictions ----
 
-TEST(Inconsistent, EptCapabilityWithoutEpt) {
+TEST(Inconsistent, EptCapabilityWithoutEpt)
+{
     HostDesc host = haswell();
     test::forbid(host, ControlField::kSecondary,
                  SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST);
@@ -387,7 +415,8 @@ TEST(Inconsistent, EptCapabilityWithoutEpt) {
     EXPECT_FALSE(test::contains(document.warnings, "error_on_inconsistent")) << document.warnings;
 }
 
-TEST(Inconsistent, VpidCapabilityWithoutVpid) {
+TEST(Inconsistent, VpidCapabilityWithoutVpid)
+{
     HostDesc host = haswell();
     test::forbid(host, ControlField::kSecondary, SECONDARY_EXEC_ENABLE_VPID);
     EXPECT_EQ(negotiate(host).code, -EIO);
@@ -401,16 +430,17 @@ TEST(Inconsistent, VpidCapabilityWithoutVpid) {
     EXPECT_NE(document.capability.ept, 0u);
 }
 
-TEST(Inconsistent, EntryAndExitPairs) {
+TEST(Inconsistent, EntryAndExitPairs)
+{
     const struct {
         u32 entry, exit;
     } pairs[] = {
-        {0x2000, 0x1000}, {0x4000, 0x80000}, {0x8000, 0x200000}, {0x10000, 0x800000},
-        {0x40000, 0x2000000},
+        {0x2000, 0x1000},    {0x4000, 0x80000},    {0x8000, 0x200000},
+        {0x10000, 0x800000}, {0x40000, 0x2000000},
     };
     Parameters lax = default_parameters();
     lax.error_on_inconsistent_vmcs_config = false;
-    for (const auto& pair : pairs) {
+    for (const auto &pair : pairs) {
         for (const bool at_entry : {true, false}) {
             HostDesc host = modern();
             host.msr.set(0x484, host.msr[0x484] | u64{0x7e000} << 32);
@@ -436,7 +466,8 @@ TEST(Inconsistent, EntryAndExitPairs) {
 }
 
 // No CPU is known to do this; the negotiated words would fail every VM entry.
-TEST(Inconsistent, ABitThatMustStayOnButARuleClears) {
+TEST(Inconsistent, ABitThatMustStayOnButARuleClears)
+{
     HostDesc host = haswell();
     host.msr.set(0x48e, host.msr[0x48e] | CPU_BASED_CR3_LOAD_EXITING);
     const Negotiated n = negotiate(host);
@@ -447,7 +478,8 @@ TEST(Inconsistent, ABitThatMustStayOnButARuleClears) {
 
 // ---- IA32_VMX_BASIC ----
 
-TEST(VmxBasicChecks, VmcsSize) {
+TEST(VmxBasicChecks, VmcsSize)
+{
     HostDesc host = haswell();
     const u64 basic = host.msr[0x480] & ~(u64{0x1fff} << 32);
     host.msr.set(0x480, basic | u64{4097} << 32);
@@ -461,7 +493,8 @@ TEST(VmxBasicChecks, VmcsSize) {
     EXPECT_EQ(negotiate(host).code, 0);
 }
 
-TEST(VmxBasicChecks, MemoryType) {
+TEST(VmxBasicChecks, MemoryType)
+{
     for (u64 type = 0; type < 16; type++) {
         HostDesc host = haswell();
         host.msr.set(0x480, (host.msr[0x480] & ~(u64{0xf} << 50)) | type << 50);
@@ -471,7 +504,8 @@ TEST(VmxBasicChecks, MemoryType) {
 
 // ---- Parameters ----
 
-TEST(Parameters, DefaultsAreKvmIntels) {
+TEST(Parameters, DefaultsAreKvmIntels)
+{
     const Parameters p = default_parameters();
     EXPECT_TRUE(p.vnmi && p.preemption_timer && p.ept && p.vpid && p.unrestricted_guest);
     EXPECT_TRUE(p.flexpriority && p.eptad && p.pml && p.error_on_inconsistent_vmcs_config);
@@ -480,7 +514,8 @@ TEST(Parameters, DefaultsAreKvmIntels) {
     EXPECT_EQ(p.ple_window, 4096u);
 }
 
-TEST(Parameters, ImpossibleCombinationsAreCorrectedWithAMessage) {
+TEST(Parameters, ImpossibleCombinationsAreCorrectedWithAMessage)
+{
     Parameters p = default_parameters();
     p.ept = false;
     const Loaded s = set_up(modern(), p);
@@ -491,7 +526,8 @@ TEST(Parameters, ImpossibleCombinationsAreCorrectedWithAMessage) {
     EXPECT_TRUE(test::contains(s.warnings, "parameter pml is off: it needs ept"));
 }
 
-TEST(Parameters, WhatTheHardwareLacksOnlyReadsBackAsOff) {
+TEST(Parameters, WhatTheHardwareLacksOnlyReadsBackAsOff)
+{
     const Loaded s = set_up(profile("core2_penryn_t9600").host());
     ASSERT_EQ(s.code, 0);
     EXPECT_FALSE(s.params.ept || s.params.vpid || s.params.unrestricted_guest || s.params.eptad);
@@ -500,24 +536,26 @@ TEST(Parameters, WhatTheHardwareLacksOnlyReadsBackAsOff) {
     EXPECT_EQ(s.warnings, "");
 }
 
-TEST(Parameters, EptNeedsItsCapabilities) {
+TEST(Parameters, EptNeedsItsCapabilities)
+{
     const struct {
         unsigned bit;
-        const char* word;
+        const char *word;
     } needs[] = {{6, "4-level"}, {14, "write-back"}, {26, "INVEPT"}};
-    for (const auto& need : needs) {
+    for (const auto &need : needs) {
         HostDesc host = modern();
         host.msr.set(0x48c, host.msr[0x48c] & ~bit64(need.bit));
         const Loaded s = set_up(host);
         ASSERT_EQ(s.code, 0) << s.why;
         EXPECT_FALSE(s.params.ept);
-        const char* why = s.hardware.why_off[static_cast<unsigned>(Parameter::kEpt)];
+        const char *why = s.hardware.why_off[static_cast<unsigned>(Parameter::kEpt)];
         ASSERT_NE(why, nullptr);
         EXPECT_TRUE(test::contains(why, need.word)) << why;
     }
 }
 
-TEST(Parameters, VpidNeedsItsCapabilities) {
+TEST(Parameters, VpidNeedsItsCapabilities)
+{
     HostDesc host = modern();
     host.msr.set(0x48c, host.msr[0x48c] & ~bit64(32));
     EXPECT_FALSE(set_up(host).params.vpid);
@@ -529,7 +567,8 @@ TEST(Parameters, VpidNeedsItsCapabilities) {
     EXPECT_TRUE(set_up(host).params.vpid);
 }
 
-TEST(Parameters, VnmiNeedsTheNmiWindow) {
+TEST(Parameters, VnmiNeedsTheNmiWindow)
+{
     HostDesc host = modern();
     test::forbid(host, ControlField::kPrimary, CPU_BASED_NMI_WINDOW_EXITING);
     const Loaded s = set_up(host);
@@ -537,7 +576,8 @@ TEST(Parameters, VnmiNeedsTheNmiWindow) {
     EXPECT_FALSE(s.params.vnmi);
 }
 
-TEST(Parameters, WithoutEptTheGuestNeedsNx) {
+TEST(Parameters, WithoutEptTheGuestNeedsNx)
+{
     HostDesc host = modern();
     host.has_nx = false;
     EXPECT_EQ(set_up(host).code, 0);
@@ -548,7 +588,8 @@ TEST(Parameters, WithoutEptTheGuestNeedsNx) {
     EXPECT_TRUE(test::contains(s.why, "NX")) << s.why;
 }
 
-TEST(Parameters, AFailureLeavesThemAlone) {
+TEST(Parameters, AFailureLeavesThemAlone)
+{
     HostDesc host = modern();
     host.has_vmx = false;
     Parameters p = default_parameters();

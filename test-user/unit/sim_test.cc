@@ -20,15 +20,16 @@ using test::contains;
 
 /// A CPU in VMX operation with one VMCS page.
 struct InVmx {
-    explicit InVmx(const std::string& profile, unsigned cpus = 1)
-        : machine(sim::cpu(profile), cpus) {
+    explicit InVmx(const std::string &profile, unsigned cpus = 1) : machine(sim::cpu(profile), cpus)
+    {
         revision = static_cast<u32>(machine.msr[MSR_IA32_VMX_BASIC] & 0x7fffffff);
         region = new_vmcs();
         EXPECT_EQ(arch::vmxon(region), Vmx::kOk);
         vmcs = new_vmcs();
     }
-    u64 new_vmcs() {
-        void* const page = host_page_alloc();
+    u64 new_vmcs()
+    {
+        void *const page = host_page_alloc();
         std::memcpy(page, &revision, sizeof(revision));
         return host_page_phys(page);
     }
@@ -39,8 +40,9 @@ struct InVmx {
     u64 vmcs = 0;
 };
 
-TEST(SimMachine, DescribesItsProfile) {
-    for (const char* name : {"IvyBridge", "Conroe", "corei7_haswell_4770", "AlderLake_02"}) {
+TEST(SimMachine, DescribesItsProfile)
+{
+    for (const char *name : {"IvyBridge", "Conroe", "corei7_haswell_4770", "AlderLake_02"}) {
         const HostDesc expected = sim::cpu(name);
         sim::Machine machine(expected);
         HostDesc host;
@@ -57,7 +59,8 @@ TEST(SimMachine, DescribesItsProfile) {
     }
 }
 
-TEST(SimMachine, BrandStringComesWithoutBlanks) {
+TEST(SimMachine, BrandStringComesWithoutBlanks)
+{
     HostDesc expected = sim::cpu("IvyBridge");
     std::memset(expected.name, 0, sizeof(expected.name));
     std::strcpy(expected.name, "      Some CPU  ");
@@ -67,7 +70,8 @@ TEST(SimMachine, BrandStringComesWithoutBlanks) {
     EXPECT_STREQ(host.name, "Some CPU");
 }
 
-TEST(SimMachine, VmxNeedsVmxon) {
+TEST(SimMachine, VmxNeedsVmxon)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     u64 value = 1;
     EXPECT_EQ(arch::vmread(0x4000, value), Vmx::kFaulted);
@@ -80,16 +84,18 @@ TEST(SimMachine, VmxNeedsVmxon) {
     EXPECT_EQ(arch::vmxon(0x1000), Vmx::kFaulted);
 }
 
-TEST(SimMachine, WithoutACurrentVmcsVmreadFailsInvalid) {
+TEST(SimMachine, WithoutACurrentVmcsVmreadFailsInvalid)
+{
     InVmx m("corei7_haswell_4770");
     u64 value = 0;
     EXPECT_EQ(arch::vmread(0x4000, value), Vmx::kFailInvalid);
     EXPECT_EQ(arch::vmwrite(0x4000, 1), Vmx::kFailInvalid);
 }
 
-TEST(SimMachine, ChecksTheRevisionAndTheAddress) {
+TEST(SimMachine, ChecksTheRevisionAndTheAddress)
+{
     InVmx m("corei7_haswell_4770");
-    void* const page = host_page_alloc();
+    void *const page = host_page_alloc();
     EXPECT_EQ(arch::vmptrld(host_page_phys(page)), Vmx::kFailInvalid) << "no revision in it";
     EXPECT_EQ(arch::vmptrld(m.vmcs), Vmx::kOk);
     EXPECT_EQ(arch::vmptrld(m.vmcs + 8), Vmx::kFailValid);
@@ -102,7 +108,8 @@ TEST(SimMachine, ChecksTheRevisionAndTheAddress) {
     EXPECT_EQ(m.machine.field(0x4400), 3u);
 }
 
-TEST(SimMachine, FieldsKeepTheirWidth) {
+TEST(SimMachine, FieldsKeepTheirWidth)
+{
     InVmx m("corei7_haswell_4770");
     ASSERT_EQ(arch::vmptrld(m.vmcs), Vmx::kOk);
     const struct {
@@ -114,7 +121,7 @@ TEST(SimMachine, FieldsKeepTheirWidth) {
         {0x2000, 0x0123456789abcdef}, // I/O bitmap A, 64 bits
         {0x681e, 0x0123456789abcdef}, // guest RIP, natural width
     };
-    for (const auto& w : writes) {
+    for (const auto &w : writes) {
         EXPECT_EQ(arch::vmwrite(w.field, 0x0123456789abcdef), Vmx::kOk);
         u64 value = 0;
         EXPECT_EQ(arch::vmread(w.field, value), Vmx::kOk);
@@ -130,7 +137,8 @@ TEST(SimMachine, FieldsKeepTheirWidth) {
     EXPECT_EQ(arch::vmread(0x4801, value), Vmx::kFailValid);
 }
 
-TEST(SimMachine, FieldsExistOnlyWithTheirControls) {
+TEST(SimMachine, FieldsExistOnlyWithTheirControls)
+{
     InVmx m("core2_penryn_t9600");
     ASSERT_EQ(arch::vmptrld(m.vmcs), Vmx::kOk);
     EXPECT_EQ(arch::vmwrite(0x201a, 0), Vmx::kFailValid) << "no EPT, no EPTP";
@@ -147,7 +155,8 @@ TEST(SimMachine, FieldsExistOnlyWithTheirControls) {
     EXPECT_TRUE(sim::field_exists(0x2032, modern));
 }
 
-TEST(SimMachine, ExitFieldsAreReadOnlyWhereTheCpuSaysSo) {
+TEST(SimMachine, ExitFieldsAreReadOnlyWhereTheCpuSaysSo)
+{
     InVmx m("corei7_haswell_4770");
     ASSERT_EQ(arch::vmptrld(m.vmcs), Vmx::kOk);
     m.machine.msr[MSR_IA32_VMX_MISC] &= ~(u64{1} << 29);
@@ -157,7 +166,8 @@ TEST(SimMachine, ExitFieldsAreReadOnlyWhereTheCpuSaysSo) {
     EXPECT_EQ(arch::vmwrite(0x4402, 1), Vmx::kOk);
 }
 
-TEST(SimMachine, NotesAVmcsThatIsActiveOnTwoCpus) {
+TEST(SimMachine, NotesAVmcsThatIsActiveOnTwoCpus)
+{
     InVmx m("corei7_haswell_4770", 2);
     ASSERT_EQ(arch::vmptrld(m.vmcs), Vmx::kOk);
     m.machine.this_cpu = 1;
@@ -168,14 +178,16 @@ TEST(SimMachine, NotesAVmcsThatIsActiveOnTwoCpus) {
     EXPECT_TRUE(contains(m.machine.violations[0], "active on another CPU"));
 }
 
-TEST(SimMachine, NotesVmxoffWithAnActiveVmcs) {
+TEST(SimMachine, NotesVmxoffWithAnActiveVmcs)
+{
     InVmx m("corei7_haswell_4770");
     ASSERT_EQ(arch::vmptrld(m.vmcs), Vmx::kOk);
     EXPECT_EQ(arch::vmxoff(), Vmx::kOk);
     EXPECT_EQ(m.machine.violations.size(), 1u);
 }
 
-TEST(SimMachine, NotesSleepingWithPreemptionOff) {
+TEST(SimMachine, NotesSleepingWithPreemptionOff)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     host_preempt_disable();
     host_page_free(host_page_alloc());
@@ -185,17 +197,19 @@ TEST(SimMachine, NotesSleepingWithPreemptionOff) {
     EXPECT_EQ(machine.violations.size(), 2u);
 }
 
-TEST(SimMachine, AllocationsCanRunOut) {
+TEST(SimMachine, AllocationsCanRunOut)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     machine.allocations_left = 1;
-    void* const first = host_zalloc(100);
+    void *const first = host_zalloc(100);
     EXPECT_NE(first, nullptr);
     EXPECT_EQ(host_zalloc(100), nullptr);
     EXPECT_EQ(host_page_alloc(), nullptr);
     host_free(first);
 }
 
-TEST(SimMachine, UserMemoryHasEdges) {
+TEST(SimMachine, UserMemoryHasEdges)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     const u64 start = machine.add_user_memory(0x2000);
     u64 value = 0x1122334455667788;
@@ -207,7 +221,8 @@ TEST(SimMachine, UserMemoryHasEdges) {
 
 // ---- core_hardware_setup() and its siblings ----
 
-TEST(ModuleInit, LogsTheReportAndKeepsTheResult) {
+TEST(ModuleInit, LogsTheReportAndKeepsTheResult)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"), 2);
     Parameters params = default_parameters();
     ASSERT_EQ(core_hardware_setup(&params, &machine.host_info), 0) << machine.log_text();
@@ -219,13 +234,14 @@ TEST(ModuleInit, LogsTheReportAndKeepsTheResult) {
     EXPECT_FALSE(params.enable_apicv);
     EXPECT_EQ(machine.preempt_count, 0);
     EXPECT_TRUE(machine.violations.empty());
-    for (const sim::LogLine& line : machine.log)
+    for (const sim::LogLine &line : machine.log)
         EXPECT_EQ(line.level, HOST_LOG_INFO) << line.text;
     core_hardware_unsetup();
     EXPECT_TRUE(machine.allocations.empty());
 }
 
-TEST(ModuleInit, ReportZeroIsSilent) {
+TEST(ModuleInit, ReportZeroIsSilent)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     Parameters params = default_parameters();
     params.report = 0;
@@ -234,7 +250,8 @@ TEST(ModuleInit, ReportZeroIsSilent) {
     core_hardware_unsetup();
 }
 
-TEST(ModuleInit, AnyLargerReportIsTheFullOne) {
+TEST(ModuleInit, AnyLargerReportIsTheFullOne)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     Parameters params = default_parameters();
     params.report = 0xffffffff;
@@ -243,7 +260,8 @@ TEST(ModuleInit, AnyLargerReportIsTheFullOne) {
     core_hardware_unsetup();
 }
 
-TEST(ModuleInit, AFailureIsOneSentence) {
+TEST(ModuleInit, AFailureIsOneSentence)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     machine.msr[MSR_IA32_FEATURE_CONTROL] = 1;
     Parameters params = default_parameters();
@@ -253,7 +271,8 @@ TEST(ModuleInit, AFailureIsOneSentence) {
     EXPECT_TRUE(contains(machine.log[0].text, "disabled by firmware"));
 }
 
-TEST(ModuleInit, OutOfMemoryLeavesNothing) {
+TEST(ModuleInit, OutOfMemoryLeavesNothing)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     machine.allocations_left = 0;
     Parameters params = default_parameters();
@@ -261,7 +280,8 @@ TEST(ModuleInit, OutOfMemoryLeavesNothing) {
     EXPECT_TRUE(machine.allocations.empty());
 }
 
-TEST(ModuleInit, ChecksEachCpu) {
+TEST(ModuleInit, ChecksEachCpu)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"), 4);
     Parameters params = default_parameters();
     params.report = 0;
@@ -276,12 +296,13 @@ TEST(ModuleInit, ChecksEachCpu) {
     core_hardware_unsetup();
 }
 
-TEST(ModuleInit, RegionsBeginWithTheRevision) {
+TEST(ModuleInit, RegionsBeginWithTheRevision)
+{
     sim::Machine machine(sim::cpu("corei7_haswell_4770"));
     Parameters params = default_parameters();
     params.report = 0;
     ASSERT_EQ(core_hardware_setup(&params, &machine.host_info), 0);
-    void* const page = host_page_alloc();
+    void *const page = host_page_alloc();
     core_init_vmx_region(page);
     u32 revision = 0;
     std::memcpy(&revision, page, sizeof(revision));

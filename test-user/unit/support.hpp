@@ -16,7 +16,8 @@
 namespace minivmx::profiles {
 
 /// GoogleTest shows a profile by its name.
-inline void PrintTo(const CpuProfile& profile, std::ostream* out) {
+inline void PrintTo(const CpuProfile &profile, std::ostream *out)
+{
     *out << profile.name << " (" << profile.cpu << ")";
 }
 
@@ -27,8 +28,9 @@ namespace minivmx::test {
 using profiles::CpuProfile;
 using profiles::shipped_profiles;
 
-inline const CpuProfile& profile(const std::string& name) {
-    const CpuProfile* found = profiles::find_profile(name);
+inline const CpuProfile &profile(const std::string &name)
+{
+    const CpuProfile *found = profiles::find_profile(name);
     if (found == nullptr)
         throw std::runtime_error("no profile " + name);
     return *found;
@@ -38,15 +40,17 @@ inline const CpuProfile& profile(const std::string& name) {
 struct Lines {
     std::vector<std::string> lines;
 
-    LineSink sink() {
-        return LineSink{[](void* context, const char* line) {
-                            static_cast<Lines*>(context)->lines.emplace_back(line);
+    LineSink sink()
+    {
+        return LineSink{[](void *context, const char *line) {
+                            static_cast<Lines *>(context)->lines.emplace_back(line);
                         },
                         this};
     }
-    std::string text() const {
+    std::string text() const
+    {
         std::string all;
-        for (const std::string& line : lines)
+        for (const std::string &line : lines)
             all += line + "\n";
         return all;
     }
@@ -61,7 +65,8 @@ struct Negotiated {
     vmx_capability capability;
 };
 
-inline Negotiated negotiate(const HostDesc& host, const Parameters& params = default_parameters()) {
+inline Negotiated negotiate(const HostDesc &host, const Parameters &params = default_parameters())
+{
     Negotiated result;
     Lines warnings;
     SetupLog log;
@@ -82,7 +87,8 @@ struct Loaded {
     Parameters params;
 };
 
-inline Loaded set_up(const HostDesc& host, Parameters params = default_parameters()) {
+inline Loaded set_up(const HostDesc &host, Parameters params = default_parameters())
+{
     Loaded result;
     Lines warnings;
     SetupLog log;
@@ -96,8 +102,9 @@ inline Loaded set_up(const HostDesc& host, Parameters params = default_parameter
 }
 
 /// Clears bits of the allowed-1 half of a control MSR, and of its TRUE twin.
-inline void forbid(HostDesc& host, ControlField field, u64 mask) {
-    const ControlWordInfo& word = control_word_info(field);
+inline void forbid(HostDesc &host, ControlField field, u64 mask)
+{
+    const ControlWordInfo &word = control_word_info(field);
     const u64 shift = word.width == 64 ? 0 : 32;
     for (const u32 msr : {word.msr, word.true_msr}) {
         if (msr == 0 || !host.msr.present(msr))
@@ -109,7 +116,8 @@ inline void forbid(HostDesc& host, ControlField field, u64 mask) {
     }
 }
 
-inline bool contains(const std::string& text, const std::string& part) {
+inline bool contains(const std::string &text, const std::string &part)
+{
     return text.find(part) != std::string::npos;
 }
 

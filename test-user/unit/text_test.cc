@@ -10,7 +10,8 @@
 namespace minivmx {
 namespace {
 
-TEST(Text, PutsStringsAndNumbers) {
+TEST(Text, PutsStringsAndNumbers)
+{
     Text<80> text;
     text.put("CPU ", 3u, ' ', -5, " ", hex(0xab), " ", hex(0xab, 8), " ", u8{255});
     EXPECT_STREQ(text.c_str(), "CPU 3 -5 0xab 0x000000ab 255");
@@ -18,14 +19,16 @@ TEST(Text, PutsStringsAndNumbers) {
     EXPECT_FALSE(text.truncated());
 }
 
-TEST(Text, WritesExtremeNumbers) {
+TEST(Text, WritesExtremeNumbers)
+{
     Text<80> text;
     text.put(~u64{0}, " ", s64{-9223372036854775807 - 1}, " ", hex(~u64{0}), " ", hex(0), " ", 0u);
     EXPECT_STREQ(text.c_str(),
                  "18446744073709551615 -9223372036854775808 0xffffffffffffffff 0x0 0");
 }
 
-TEST(Text, IsEmptyAtFirstAndAfterClear) {
+TEST(Text, IsEmptyAtFirstAndAfterClear)
+{
     Text<8> text;
     EXPECT_STREQ(text.c_str(), "");
     EXPECT_TRUE(text.empty());
@@ -38,7 +41,8 @@ TEST(Text, IsEmptyAtFirstAndAfterClear) {
     EXPECT_STREQ(text.c_str(), "ok");
 }
 
-TEST(Text, ExactFitIsNotTruncated) {
+TEST(Text, ExactFitIsNotTruncated)
+{
     Text<6> text;
     text.put("12345");
     EXPECT_STREQ(text.c_str(), "12345");
@@ -51,7 +55,8 @@ TEST(Text, ExactFitIsNotTruncated) {
 }
 
 // Whatever is put into whatever size, nothing is written behind the buffer and the text ends.
-TEST(Text, NeverLeavesItsBuffer) {
+TEST(Text, NeverLeavesItsBuffer)
+{
     for (usize capacity = 4; capacity < 40; capacity++) {
         char buffer[64];
         std::memset(buffer, 0x5a, sizeof(buffer));
@@ -67,7 +72,8 @@ TEST(Text, NeverLeavesItsBuffer) {
     }
 }
 
-TEST(Text, PadsToColumns) {
+TEST(Text, PadsToColumns)
+{
     Text<40> text;
     text.put(padded("ab", 5), "c");
     text.pad_to(10);
@@ -78,20 +84,23 @@ TEST(Text, PadsToColumns) {
     EXPECT_STREQ(text.c_str(), "ab   c    d e");
 }
 
-TEST(Text, TakesOtherTextsAndNull) {
+TEST(Text, TakesOtherTextsAndNull)
+{
     Text<40> inner;
     inner.put("in");
     Text<40> text;
-    text.put(inner, static_cast<const char*>(nullptr));
+    text.put(inner, static_cast<const char *>(nullptr));
     EXPECT_STREQ(text.c_str(), "in(none)");
 }
 
-TEST(LineSink, WithoutAFunctionDropsLines) {
+TEST(LineSink, WithoutAFunctionDropsLines)
+{
     const LineSink nobody;
     nobody("lost");
 }
 
-TEST(Status, CarriesErrnoAndReason) {
+TEST(Status, CarriesErrnoAndReason)
+{
     EXPECT_TRUE(Status::success().ok());
     EXPECT_EQ(Status::success().code(), 0);
     EXPECT_STREQ(Status::success().why(), "");
@@ -101,7 +110,8 @@ TEST(Status, CarriesErrnoAndReason) {
     EXPECT_STREQ(failure.why(), "taken");
 }
 
-TEST(Status, ErrnosAreLinuxs) {
+TEST(Status, ErrnosAreLinuxs)
+{
     EXPECT_EQ(static_cast<int>(Errno::kIo), EIO);
     EXPECT_EQ(static_cast<int>(Errno::kOpNotSupp), EOPNOTSUPP);
     EXPECT_EQ(static_cast<int>(Errno::kInval), EINVAL);
@@ -112,7 +122,8 @@ TEST(Status, ErrnosAreLinuxs) {
     EXPECT_EQ(static_cast<int>(Errno::kNxIo), ENXIO);
 }
 
-TEST(Result, HoldsAValueOrAStatus) {
+TEST(Result, HoldsAValueOrAStatus)
+{
     const Result<int> good = 7;
     EXPECT_TRUE(good.ok());
     EXPECT_EQ(good.value(), 7);
@@ -121,7 +132,8 @@ TEST(Result, HoldsAValueOrAStatus) {
     EXPECT_EQ(bad.code(), -EINVAL);
 }
 
-TEST(Bits, FieldsAndCounts) {
+TEST(Bits, FieldsAndCounts)
+{
     EXPECT_EQ(bit_field(0xabcd, 15, 8), 0xabu);
     EXPECT_EQ(bit_field(~u64{0}, 63, 0), ~u64{0});
     EXPECT_EQ(count_bits(0), 0u);

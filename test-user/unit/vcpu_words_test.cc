@@ -22,7 +22,8 @@ constexpr u32 kMwait = 1; // KVM_X86_DISABLE_EXITS_MWAIT and its siblings
 constexpr u32 kHlt = 2;
 constexpr u32 kPause = 4;
 
-Parameters combination(unsigned number) {
+Parameters combination(unsigned number)
+{
     Parameters p = default_parameters();
     p.vnmi = (number & 1) == 0;
     p.preemption_timer = (number & 2) == 0;
@@ -36,7 +37,8 @@ Parameters combination(unsigned number) {
 }
 
 /// A vCPU of a VM whose owner emulates the APIC and has told no CPUID.
-VcpuControlInputs fresh_vcpu(const Hardware& hw, u32 disabled_exits) {
+VcpuControlInputs fresh_vcpu(const Hardware &hw, u32 disabled_exits)
+{
     VcpuControlInputs in{};
     in.mwait_in_guest = (disabled_exits & kMwait) != 0;
     in.hlt_in_guest = (disabled_exits & kHlt) != 0;
@@ -47,7 +49,8 @@ VcpuControlInputs fresh_vcpu(const Hardware& hw, u32 disabled_exits) {
 
 class FreshVcpu : public testing::TestWithParam<CpuProfile> {};
 
-TEST_P(FreshVcpu, HasKvmIntelsWords) {
+TEST_P(FreshVcpu, HasKvmIntelsWords)
+{
     const HostDesc host = GetParam().host();
     for (unsigned number = 0; number < 128; number++) {
         const Parameters asked = combination(number);
@@ -68,7 +71,8 @@ TEST_P(FreshVcpu, HasKvmIntelsWords) {
 
 // VM entry would refuse anything else: inside the TRUE MSRs' allowed settings, and without the
 // combinations that SDM Vol. 3C, 27.2.1.1 forbids.
-TEST_P(FreshVcpu, WordsAreAcceptedByTheHardware) {
+TEST_P(FreshVcpu, WordsAreAcceptedByTheHardware)
+{
     const HostDesc host = GetParam().host();
     for (unsigned number = 0; number < 128; number++) {
         const Loaded s = set_up(host, combination(number));

@@ -25,7 +25,7 @@ constexpr ControlWordInfo kControlWords[kControlFieldCount] = {
      MSR_IA32_VMX_TRUE_ENTRY_CTLS, 0x4012, 32, "25.8.1", 0x000011ff},
 };
 
-constexpr const char* kParameterNames[kParameterCount] = {
+constexpr const char *kParameterNames[kParameterCount] = {
     "",
     "vnmi",
     "preemption_timer",
@@ -40,13 +40,15 @@ constexpr const char* kParameterNames[kParameterCount] = {
 };
 static_assert(static_cast<unsigned>(Parameter::kPleGap) + 1 == kParameterCount);
 
-AllowedSettings settings_of(const ControlWordInfo& word, u64 msr) {
+AllowedSettings settings_of(const ControlWordInfo &word, u64 msr)
+{
     return word.width == 64 ? AllowedSettings::of_64_bit_word(msr)
                             : AllowedSettings::of_32_bit_word(msr);
 }
 
 /// Like text_equal(), but upper and lower case count as the same.
-bool equal_ignoring_case(const char* a, const char* b) {
+bool equal_ignoring_case(const char *a, const char *b)
+{
     const auto lower = [](char c) {
         return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
     };
@@ -59,15 +61,18 @@ bool equal_ignoring_case(const char* a, const char* b) {
 
 } // namespace
 
-const ControlWordInfo& control_word_info(ControlField field) {
+const ControlWordInfo &control_word_info(ControlField field)
+{
     return kControlWords[static_cast<unsigned>(field)];
 }
 
-Span<const ControlBit> all_control_bits() {
+Span<const ControlBit> all_control_bits()
+{
     return Span<const ControlBit>(kControlTable);
 }
 
-Span<const ControlBit> control_bits_of(ControlField field) {
+Span<const ControlBit> control_bits_of(ControlField field)
+{
     usize first = 0;
     while (first < kControlCount && kControlTable[first].field != field)
         first++;
@@ -77,28 +82,31 @@ Span<const ControlBit> control_bits_of(ControlField field) {
     return Span<const ControlBit>(kControlTable + first, end - first);
 }
 
-const ControlBit* find_control(ControlField field, unsigned bit) {
-    for (const ControlBit& row : control_bits_of(field)) {
+const ControlBit *find_control(ControlField field, unsigned bit)
+{
+    for (const ControlBit &row : control_bits_of(field)) {
         if (row.bit == bit)
             return &row;
     }
     return nullptr;
 }
 
-const ControlBit* find_control(const char* name) {
-    for (const ControlBit& row : kControlTable) {
+const ControlBit *find_control(const char *name)
+{
+    for (const ControlBit &row : kControlTable) {
         if (equal_ignoring_case(name, row.slug) || equal_ignoring_case(name, row.macro))
             return &row;
     }
-    for (const ControlBit& row : kControlTable) {
+    for (const ControlBit &row : kControlTable) {
         if (equal_ignoring_case(name, row.name))
             return &row;
     }
     return nullptr;
 }
 
-bool find_control_field(const char* slug, ControlField* field) {
-    for (const ControlWordInfo& word : kControlWords) {
+bool find_control_field(const char *slug, ControlField *field)
+{
+    for (const ControlWordInfo &word : kControlWords) {
         if (text_equal(slug, word.slug)) {
             *field = word.field;
             return true;
@@ -107,28 +115,32 @@ bool find_control_field(const char* slug, ControlField* field) {
     return false;
 }
 
-AllowedSettings allowed_settings(const VmxMsrs& msrs, ControlField field) {
-    const ControlWordInfo& word = control_word_info(field);
+AllowedSettings allowed_settings(const VmxMsrs &msrs, ControlField field)
+{
+    const ControlWordInfo &word = control_word_info(field);
     return settings_of(word, msrs[word.msr]);
 }
 
-AllowedSettings true_allowed_settings(const VmxMsrs& msrs, ControlField field) {
-    const ControlWordInfo& word = control_word_info(field);
+AllowedSettings true_allowed_settings(const VmxMsrs &msrs, ControlField field)
+{
+    const ControlWordInfo &word = control_word_info(field);
     const bool has_true = word.true_msr != 0 && VmxBasic{msrs[MSR_IA32_VMX_BASIC]}.true_controls();
     return settings_of(word, msrs[has_true ? word.true_msr : word.msr]);
 }
 
-const char* parameter_name(Parameter parameter) {
+const char *parameter_name(Parameter parameter)
+{
     return kParameterNames[static_cast<unsigned>(parameter)];
 }
 
-unsigned put_control_names(TextBuilder& out, ControlField field, u64 mask, const char* separator) {
+unsigned put_control_names(TextBuilder &out, ControlField field, u64 mask, const char *separator)
+{
     unsigned count = 0;
     for (; mask != 0; mask &= mask - 1) {
         if (count++ > 0)
             out.put(separator);
         const unsigned bit = lowest_bit(mask);
-        const ControlBit* row = find_control(field, bit);
+        const ControlBit *row = find_control(field, bit);
         if (row != nullptr)
             out.put(row->name);
         else

@@ -13,70 +13,70 @@ namespace {
 /// what the hardware lacks comes before what another parameter took away.
 struct ParameterRule {
     Parameter parameter;
-    bool (*applies)(const Hardware&);
-    const char* why;
+    bool (*applies)(const Hardware &);
+    const char *why;
     /// Another parameter is to blame: told in dmesg, since somebody asked for a combination that
     /// can't be. What the hardware lacks only reads back as off.
     bool conflict;
 };
 
 constexpr ParameterRule kParameterRules[] = {
-    {Parameter::kVpid, [](const Hardware& h) { return !cpu_has_vmx_vpid(h.config); },
+    {Parameter::kVpid, [](const Hardware &h) { return !cpu_has_vmx_vpid(h.config); },
      "this CPU has no VPID", false},
-    {Parameter::kVpid, [](const Hardware& h) { return !h.capability.vpid_cap().invvpid(); },
+    {Parameter::kVpid, [](const Hardware &h) { return !h.capability.vpid_cap().invvpid(); },
      "this CPU has no INVVPID", false},
     {Parameter::kVpid,
-     [](const Hardware& h) {
+     [](const Hardware &h) {
          return !h.capability.vpid_cap().invvpid_single() && !h.capability.vpid_cap().invvpid_all();
      },
      "this CPU's INVVPID can't flush a whole VPID", false},
 
-    {Parameter::kEpt, [](const Hardware& h) { return !cpu_has_vmx_ept(h.config); },
+    {Parameter::kEpt, [](const Hardware &h) { return !cpu_has_vmx_ept(h.config); },
      "this CPU has no EPT", false},
-    {Parameter::kEpt, [](const Hardware& h) { return !h.capability.ept_cap().walk_4_levels(); },
+    {Parameter::kEpt, [](const Hardware &h) { return !h.capability.ept_cap().walk_4_levels(); },
      "this CPU's EPT has no 4-level tables", false},
-    {Parameter::kEpt, [](const Hardware& h) { return !h.capability.ept_cap().type_write_back(); },
+    {Parameter::kEpt, [](const Hardware &h) { return !h.capability.ept_cap().type_write_back(); },
      "this CPU's EPT tables can't be in write-back memory", false},
-    {Parameter::kEpt, [](const Hardware& h) { return !h.capability.ept_cap().invept_all(); },
+    {Parameter::kEpt, [](const Hardware &h) { return !h.capability.ept_cap().invept_all(); },
      "this CPU has no INVEPT of all contexts", false},
 
-    {Parameter::kEptad, [](const Hardware& h) { return !h.capability.ept_cap().accessed_dirty(); },
+    {Parameter::kEptad, [](const Hardware &h) { return !h.capability.ept_cap().accessed_dirty(); },
      "this CPU's EPT has no accessed and dirty flags", false},
-    {Parameter::kEptad, [](const Hardware& h) { return !h.params.ept; }, "it needs ept", true},
+    {Parameter::kEptad, [](const Hardware &h) { return !h.params.ept; }, "it needs ept", true},
 
     {Parameter::kUnrestrictedGuest,
-     [](const Hardware& h) { return !cpu_has_vmx_unrestricted_guest(h.config); },
+     [](const Hardware &h) { return !cpu_has_vmx_unrestricted_guest(h.config); },
      "this CPU has no unrestricted guest", false},
-    {Parameter::kUnrestrictedGuest, [](const Hardware& h) { return !h.params.ept; },
-     "it needs ept", true},
+    {Parameter::kUnrestrictedGuest, [](const Hardware &h) { return !h.params.ept; }, "it needs ept",
+     true},
 
-    {Parameter::kFlexpriority, [](const Hardware& h) { return !cpu_has_vmx_tpr_shadow(h.config); },
+    {Parameter::kFlexpriority, [](const Hardware &h) { return !cpu_has_vmx_tpr_shadow(h.config); },
      "this CPU has no TPR shadow", false},
     {Parameter::kFlexpriority,
-     [](const Hardware& h) { return !cpu_has_vmx_virtualize_apic_accesses(h.config); },
+     [](const Hardware &h) { return !cpu_has_vmx_virtualize_apic_accesses(h.config); },
      "this CPU can't virtualize APIC accesses", false},
 
     {Parameter::kVnmi,
-     [](const Hardware& h) { return (h.config.pin_based_exec_ctrl & PIN_BASED_VIRTUAL_NMIS) == 0; },
+     [](const Hardware &h) { return (h.config.pin_based_exec_ctrl & PIN_BASED_VIRTUAL_NMIS) == 0; },
      "this CPU has no virtual NMIs", false},
-    {Parameter::kVnmi, [](const Hardware& h) { return !cpu_has_virtual_nmis(h.config); },
+    {Parameter::kVnmi, [](const Hardware &h) { return !cpu_has_virtual_nmis(h.config); },
      "this CPU has no NMI-window exiting", false},
 
-    {Parameter::kPleGap, [](const Hardware& h) { return !cpu_has_vmx_ple(h.config); },
+    {Parameter::kPleGap, [](const Hardware &h) { return !cpu_has_vmx_ple(h.config); },
      "this CPU has no PAUSE-loop exiting", false},
-    {Parameter::kApicv, [](const Hardware& h) { return !cpu_has_vmx_apicv(h.config); },
+    {Parameter::kApicv, [](const Hardware &h) { return !cpu_has_vmx_apicv(h.config); },
      "this CPU has not all of APICv", false},
 
-    {Parameter::kPml, [](const Hardware& h) { return !cpu_has_vmx_pml(h.config); },
+    {Parameter::kPml, [](const Hardware &h) { return !cpu_has_vmx_pml(h.config); },
      "this CPU has no page-modification logging", false},
-    {Parameter::kPml, [](const Hardware& h) { return !h.params.ept; }, "it needs ept", true},
-    {Parameter::kPml, [](const Hardware& h) { return !h.params.eptad; }, "it needs eptad", true},
+    {Parameter::kPml, [](const Hardware &h) { return !h.params.ept; }, "it needs ept", true},
+    {Parameter::kPml, [](const Hardware &h) { return !h.params.eptad; }, "it needs eptad", true},
 
     {Parameter::kPreemptionTimer,
-     [](const Hardware& h) { return !cpu_has_vmx_preemption_timer(h.config); },
+     [](const Hardware &h) { return !cpu_has_vmx_preemption_timer(h.config); },
      "this CPU has no usable preemption timer", false},
     {Parameter::kPreemptionTimer,
-     [](const Hardware& h) {
+     [](const Hardware &h) {
          // kvm_intel's rule: the timer is "off" while it counts down from 2^32 - 1, which must
          // take at least 10 seconds. Without a known TSC frequency 5 GHz is assumed.
          const u64 tsc_hz = h.host.tsc_khz != 0 ? u64{h.host.tsc_khz} * 1000 : 5000000000u;
@@ -85,7 +85,8 @@ constexpr ParameterRule kParameterRules[] = {
      "at this TSC frequency the timer runs out within 10 s", false},
 };
 
-void turn_off(Parameters& params, Parameter parameter) {
+void turn_off(Parameters &params, Parameter parameter)
+{
     switch (parameter) {
     case Parameter::kNone:
         break;
@@ -123,8 +124,9 @@ void turn_off(Parameters& params, Parameter parameter) {
     }
 }
 
-void reconcile_parameters(Hardware& hardware, SetupLog& log) {
-    for (const ParameterRule& rule : kParameterRules) {
+void reconcile_parameters(Hardware &hardware, SetupLog &log)
+{
+    for (const ParameterRule &rule : kParameterRules) {
         if (!parameter_on(hardware.params, rule.parameter) || !rule.applies(hardware))
             continue;
         turn_off(hardware.params, rule.parameter);
@@ -137,13 +139,15 @@ void reconcile_parameters(Hardware& hardware, SetupLog& log) {
     }
 }
 
-Status unsupported(SetupLog& log) {
+Status unsupported(SetupLog &log)
+{
     return Status::failure(Errno::kOpNotSupp, log.error.c_str());
 }
 
 } // namespace
 
-bool parameter_on(const Parameters& params, Parameter parameter) {
+bool parameter_on(const Parameters &params, Parameter parameter)
+{
     switch (parameter) {
     case Parameter::kNone:
         break;
@@ -173,7 +177,8 @@ bool parameter_on(const Parameters& params, Parameter parameter) {
 
 /// SDM Vol. 3C, 24.6 and 24.7. Like kvm_intel this only looks: a kernel with VMX support has set
 /// and locked IA32_FEATURE_CONTROL at boot if the firmware left that to it.
-Status check_vmx_support(const HostDesc& host, SetupLog& log) {
+Status check_vmx_support(const HostDesc &host, SetupLog &log)
+{
     log.error.clear();
     if (!host.has_vmx) {
         log.error.put("no VMX on CPU ", host.cpu, " (", host.vendor,
@@ -200,7 +205,8 @@ Status check_vmx_support(const HostDesc& host, SetupLog& log) {
     return unsupported(log);
 }
 
-Status vmx_in_use(u32 cpu, const char* owner, Sentence& why) {
+Status vmx_in_use(u32 cpu, const char *owner, Sentence &why)
+{
     why.clear();
     why.put("VMX is in use by another hypervisor: CR4.VMXE is set on CPU ", cpu);
     if (owner != nullptr)
@@ -210,7 +216,8 @@ Status vmx_in_use(u32 cpu, const char* owner, Sentence& why) {
     return Status::failure(Errno::kBusy, why.c_str());
 }
 
-Status hardware_setup(const HostDesc& host, Parameters& params, Hardware& hardware, SetupLog& log) {
+Status hardware_setup(const HostDesc &host, Parameters &params, Hardware &hardware, SetupLog &log)
+{
     hardware = Hardware{};
     hardware.host = host;
     hardware.asked = params;

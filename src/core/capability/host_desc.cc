@@ -8,7 +8,8 @@ namespace minivmx {
 
 namespace {
 
-bool read_this_cpu_msr(void*, u32 msr, u64* value) {
+bool read_this_cpu_msr(void *, u32 msr, u64 *value)
+{
     u64 result = 0;
     if (!arch::rdmsr_safe(msr, result))
         return false;
@@ -16,13 +17,15 @@ bool read_this_cpu_msr(void*, u32 msr, u64* value) {
     return true;
 }
 
-void put_register_text(char* to, u32 value) {
+void put_register_text(char *to, u32 value)
+{
     for (unsigned i = 0; i < 4; i++)
         to[i] = static_cast<char>(value >> (8 * i) & 0xff);
 }
 
 /// CPUID.80000002H to 80000004H, without the blanks that some CPUs put in front.
-void read_brand_string(HostDesc& host) {
+void read_brand_string(HostDesc &host)
+{
     if (arch::cpuid(0x80000000, 0).eax < 0x80000004)
         return;
     char text[49] = "";
@@ -33,7 +36,7 @@ void read_brand_string(HostDesc& host) {
         put_register_text(text + 16 * i + 8, r.ecx);
         put_register_text(text + 16 * i + 12, r.edx);
     }
-    const char* from = text;
+    const char *from = text;
     while (*from == ' ')
         from++;
     usize n = 0;
@@ -46,11 +49,13 @@ void read_brand_string(HostDesc& host) {
 
 } // namespace
 
-MsrReader this_cpu_msr_reader() {
+MsrReader this_cpu_msr_reader()
+{
     return MsrReader{read_this_cpu_msr, nullptr};
 }
 
-void describe_cpu(const MsrReader& reader, HostDesc& host) {
+void describe_cpu(const MsrReader &reader, HostDesc &host)
+{
     const arch::CpuidResult leaf0 = arch::cpuid(0, 0);
     put_register_text(host.vendor, leaf0.ebx);
     put_register_text(host.vendor + 4, leaf0.edx);
@@ -68,7 +73,7 @@ void describe_cpu(const MsrReader& reader, HostDesc& host) {
     if (last_extended >= 0x80000008)
         host.max_phys_bits = arch::cpuid(0x80000008, 0).eax & 0xff;
     read_brand_string(host);
-    host.is_64bit = sizeof(void*) == 8;
+    host.is_64bit = sizeof(void *) == 8;
     host.msr.read_all(reader);
 }
 

@@ -8,12 +8,12 @@ namespace minivmx {
 
 namespace {
 
-constexpr const char* kAdjust = "adjust_vmx_controls";
-constexpr const char* kSetup = "setup_vmcs_config";
-constexpr const char* kPinCtrl = "vmx_pin_based_exec_ctrl";
-constexpr const char* kExecCtrl = "vmx_exec_control";
-constexpr const char* kSecondaryCtrl = "vmx_secondary_exec_control";
-constexpr const char* kCreate = "init_vmcs";
+constexpr const char *kAdjust = "adjust_vmx_controls";
+constexpr const char *kSetup = "setup_vmcs_config";
+constexpr const char *kPinCtrl = "vmx_pin_based_exec_ctrl";
+constexpr const char *kExecCtrl = "vmx_exec_control";
+constexpr const char *kSecondaryCtrl = "vmx_secondary_exec_control";
+constexpr const char *kCreate = "init_vmcs";
 
 constexpr RuleInfo kRules[] = {
     {Rule::kRequired, "required", kAdjust, "required", "minivmx can't do without it"},
@@ -42,8 +42,7 @@ constexpr RuleInfo kRules[] = {
     {Rule::kEnlightenedVmcs, "enlightened-vmcs", kSetup, "enlightened VMCS",
      "Hyper-V's enlightened VMCS has no fields for it"},
     {Rule::kParameter, "parameter", kCreate, "parameter", "a module parameter decides"},
-    {Rule::kNegotiated, "negotiated", kCreate, "negotiated",
-     "module initialisation negotiated it"},
+    {Rule::kNegotiated, "negotiated", kCreate, "negotiated", "module initialisation negotiated it"},
     {Rule::kUnusedByVcpu, "unused-by-vcpu", kExecCtrl, "not used",
      "the CPU has it, but a vCPU uses it only when asked to"},
     {Rule::kOnlyWhilePending, "only-while-pending", kExecCtrl, "nothing waits",
@@ -77,7 +76,8 @@ constexpr RuleInfo kRules[] = {
      "it is switched on and off while the guest runs, as the guest's state asks"},
 };
 
-constexpr bool rules_in_order() {
+constexpr bool rules_in_order()
+{
     for (unsigned i = 0; i < static_cast<unsigned>(Rule::kCount); i++) {
         if (kRules[i].rule != static_cast<Rule>(i))
             return false;
@@ -89,11 +89,13 @@ static_assert(rules_in_order());
 
 } // namespace
 
-const RuleInfo& rule_info(Rule rule) {
+const RuleInfo &rule_info(Rule rule)
+{
     return kRules[static_cast<unsigned>(rule)];
 }
 
-void ControlWord::apply_parameter(Parameter parameter, bool on) {
+void ControlWord::apply_parameter(Parameter parameter, bool on)
+{
     if (on)
         return;
     const u64 clears = parameter_mask(field_, parameter, WhenOff::kClears);

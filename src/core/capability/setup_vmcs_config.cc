@@ -18,34 +18,39 @@ namespace minivmx {
 
 namespace {
 
-constexpr u32 required_mask(ControlField field, HostTraits host) {
+constexpr u32 required_mask(ControlField field, HostTraits host)
+{
     return static_cast<u32>(control_mask(field, ControlUse::kRequired, host));
 }
 
-constexpr u32 optional_mask(ControlField field, HostTraits host) {
+constexpr u32 optional_mask(ControlField field, HostTraits host)
+{
     return static_cast<u32>(control_mask(field, ControlUse::kOptional, host));
 }
 
 /// Everything setup_vmcs_config() works on, so that each of its steps is a function.
 struct Negotiation {
-    Negotiation(const HostDesc& h, const Parameters& p, SetupLog& l)
+    Negotiation(const HostDesc &h, const Parameters &p, SetupLog &l)
         : host(h), params(p), log(l), pin(ControlField::kPin, l.rules),
           primary(ControlField::kPrimary, l.rules), secondary(ControlField::kSecondary, l.rules),
           tertiary(ControlField::kTertiary, l.rules), exit(ControlField::kExit, l.rules),
-          entry(ControlField::kEntry, l.rules) {}
+          entry(ControlField::kEntry, l.rules)
+    {}
 
-    const HostDesc& host;
-    const Parameters& params;
-    SetupLog& log;
+    const HostDesc &host;
+    const Parameters &params;
+    SetupLog &log;
     ControlWord pin, primary, secondary, tertiary, exit, entry;
     vmx_capability cap;
 };
 
-Status fail_eio(SetupLog& log) {
+Status fail_eio(SetupLog &log)
+{
     return Status::failure(Errno::kIo, log.error.c_str());
 }
 
-void put_msr(TextBuilder& out, const HostDesc& host, u32 msr) {
+void put_msr(TextBuilder &out, const HostDesc &host, u32 msr)
+{
     out.put(msr_name(msr), " (", hex(msr), ")");
     if (host.msr.present(msr))
         out.put(" is ", hex(host.msr[msr], 16));
@@ -54,7 +59,8 @@ void put_msr(TextBuilder& out, const HostDesc& host, u32 msr) {
 }
 
 /// "bit 7" or "bits 7 and 9".
-void put_bit_numbers(TextBuilder& out, u64 mask) {
+void put_bit_numbers(TextBuilder &out, u64 mask)
+{
     out.put(count_bits(mask) == 1 ? "bit " : "bits ");
     for (bool first = true; mask != 0; mask &= mask - 1, first = false) {
         if (!first)
@@ -63,8 +69,9 @@ void put_bit_numbers(TextBuilder& out, u64 mask) {
     }
 }
 
-Status required_control_missing(const HostDesc& host, const ControlWordInfo& word, u64 missing,
-                                SetupLog& log) {
+Status required_control_missing(const HostDesc &host, const ControlWordInfo &word, u64 missing,
+                                SetupLog &log)
+{
     log.error.clear();
     log.error.put("this CPU can't run guests: it does not offer \"");
     put_control_names(log.error, word.field, missing, "\", \"");
@@ -78,7 +85,8 @@ Status required_control_missing(const HostDesc& host, const ControlWordInfo& wor
 
 /// Asks for what SGX needs even without SGX, as 6.1 does: the rule that takes it away again is
 /// then on record.
-Status negotiate_word(Negotiation& n, ControlWord& word) {
+Status negotiate_word(Negotiation &n, ControlWord &word)
+{
     const HostTraits host{n.host.is_64bit, true};
     return adjust_vmx_controls(n.host, required_mask(word.field(), host),
                                optional_mask(word.field(), host),
@@ -86,12 +94,14 @@ Status negotiate_word(Negotiation& n, ControlWord& word) {
 }
 
 /// A 64-bit word has only optional bits and no bits that must be 1. SDM Vol. 3D, A.3.4.
-void adjust_vmx_controls64(Negotiation& n, ControlWord& word) {
+void adjust_vmx_controls64(Negotiation &n, ControlWord &word)
+{
     word.set(Rule::kOptional, control_mask(word.field(), ControlUse::kOptional, n.host.traits()));
     word.clear(Rule::kNotAllowed, ~allowed_settings(n.host.msr, word.field()).allowed1);
 }
 
-Status negotiate_processor_based(Negotiation& n) {
+Status negotiate_processor_based(Negotiation &n)
+{
     if (Status status = negotiate_word(n, n.primary); status.failed())
         return status;
     if (n.host.is_64bit && n.primary.has(CPU_BASED_TPR_SHADOW))
@@ -107,18 +117,18 @@ Status negotiate_processor_based(Negotiation& n) {
     if (!n.host.is_64bit && !n.secondary.has(SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES))
         n.primary.clear(Rule::kTprShadowNeedsApicAccess, CPU_BASED_TPR_SHADOW);
     if (!n.primary.has(CPU_BASED_TPR_SHADOW))
-        n.secondary.clear(Rule::kApicVirtNeedsTprShadow,
-                          SECONDARY_EXEC_APIC_REGISTER_VIRT |
-                              SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE |
-                              SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
+        n.secondary.clear(Rule::kApicVirtNeedsTprShadow, SECONDARY_EXEC_APIC_REGISTER_VIRT |
+                                                             SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE |
+                                                             SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
     if (n.primary.has(CPU_BASED_ACTIVATE_TERTIARY_CONTROLS))
         adjust_vmx_controls64(n, n.tertiary);
     return Status::success();
 }
 
 /// A capability that the CPU reports without the control that would use it.
-Status capability_without_control(Negotiation& n, const char* what, u32 control, u32* half) {
-    Sentence& text = n.log.error;
+Status capability_without_control(Negotiation &n, const char *what, u32 control, u32 *half)
+{
+    Sentence &text = n.log.error;
     text.clear();
     text.put("this CPU contradicts itself: it reports ", what, " capabilities (");
     put_msr(text, n.host, MSR_IA32_VMX_EPT_VPID_CAP);
@@ -137,7 +147,8 @@ Status capability_without_control(Negotiation& n, const char* what, u32 control,
 }
 
 /// SDM Vol. 3D, A.10: the MSR exists only with EPT or VPID.
-Status check_ept_vpid_capabilities(Negotiation& n) {
+Status check_ept_vpid_capabilities(Negotiation &n)
+{
     const u64 msr = n.host.msr[MSR_IA32_VMX_EPT_VPID_CAP];
     n.cap.ept = static_cast<u32>(msr);
     n.cap.vpid = static_cast<u32>(msr >> 32);
@@ -147,8 +158,7 @@ Status check_ept_vpid_capabilities(Negotiation& n) {
                                                              CPU_BASED_CR3_STORE_EXITING |
                                                              CPU_BASED_INVLPG_EXITING);
     } else if (n.cap.ept != 0) {
-        Status status =
-            capability_without_control(n, "EPT", SECONDARY_EXEC_ENABLE_EPT, &n.cap.ept);
+        Status status = capability_without_control(n, "EPT", SECONDARY_EXEC_ENABLE_EPT, &n.cap.ept);
         if (status.failed())
             return status;
     }
@@ -161,7 +171,7 @@ Status check_ept_vpid_capabilities(Negotiation& n) {
 /// with the erratum's number in Intel's specification updates.
 struct BrokenTimer {
     u32 signature;
-    const char* erratum;
+    const char *erratum;
 };
 constexpr BrokenTimer kBrokenPreemptionTimers[] = {
     {0x000106a0, "AAM126, Xeon 3500 C0"},
@@ -175,15 +185,17 @@ constexpr BrokenTimer kBrokenPreemptionTimers[] = {
     {0x000306a8, "Xeon E3-1220 v2"},
 };
 
-bool cpu_has_broken_vmx_preemption_timer(const HostDesc& host) {
-    for (const BrokenTimer& model : kBrokenPreemptionTimers) {
+bool cpu_has_broken_vmx_preemption_timer(const HostDesc &host)
+{
+    for (const BrokenTimer &model : kBrokenPreemptionTimers) {
         if (host.signature.without_reserved() == model.signature)
             return true;
     }
     return false;
 }
 
-Status negotiate_pin_based(Negotiation& n) {
+Status negotiate_pin_based(Negotiation &n)
+{
     if (Status status = negotiate_word(n, n.pin); status.failed())
         return status;
     if (cpu_has_broken_vmx_preemption_timer(n.host))
@@ -207,9 +219,10 @@ constexpr EntryExitPair kEntryExitPairs[] = {
     {VM_ENTRY_LOAD_IA32_RTIT_CTL, VM_EXIT_CLEAR_IA32_RTIT_CTL},
 };
 
-Status inconsistent_pair(Negotiation& n, const EntryExitPair& pair) {
+Status inconsistent_pair(Negotiation &n, const EntryExitPair &pair)
+{
     const bool at_entry = n.entry.has(pair.entry);
-    Sentence& text = n.log.error;
+    Sentence &text = n.log.error;
     text.clear();
     text.put("this CPU contradicts itself: it offers \"");
     if (at_entry)
@@ -237,8 +250,9 @@ Status inconsistent_pair(Negotiation& n, const EntryExitPair& pair) {
     return Status::success();
 }
 
-Status check_entry_exit_pairs(Negotiation& n) {
-    for (const EntryExitPair& pair : kEntryExitPairs) {
+Status check_entry_exit_pairs(Negotiation &n)
+{
+    for (const EntryExitPair &pair : kEntryExitPairs) {
         if (n.entry.has(pair.entry) == n.exit.has(pair.exit))
             continue;
         if (Status status = inconsistent_pair(n, pair); status.failed())
@@ -248,7 +262,8 @@ Status check_entry_exit_pairs(Negotiation& n) {
 }
 
 /// Models where a VM exit that loads IA32_PERF_GLOBAL_CTRL may clear its bits 34:32.
-bool cpu_has_perf_global_ctrl_bug(const HostDesc& host) {
+bool cpu_has_perf_global_ctrl_bug(const HostDesc &host)
+{
     if (host.signature.family() != 6)
         return false;
     switch (host.signature.model()) {
@@ -263,7 +278,8 @@ bool cpu_has_perf_global_ctrl_bug(const HostDesc& host) {
     }
 }
 
-void apply_perf_global_ctrl_erratum(Negotiation& n) {
+void apply_perf_global_ctrl_erratum(Negotiation &n)
+{
     if (!cpu_has_perf_global_ctrl_bug(n.host))
         return;
     if (!n.entry.has(VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL) &&
@@ -276,13 +292,15 @@ void apply_perf_global_ctrl_erratum(Negotiation& n) {
 }
 
 /// The document's evmcs_sanitize_exec_ctrls().
-void evmcs_sanitize_exec_ctrls(Negotiation& n) {
-    ControlWord* const words[] = {&n.pin, &n.primary, &n.secondary, &n.tertiary, &n.exit, &n.entry};
-    for (ControlWord* word : words)
+void evmcs_sanitize_exec_ctrls(Negotiation &n)
+{
+    ControlWord *const words[] = {&n.pin, &n.primary, &n.secondary, &n.tertiary, &n.exit, &n.entry};
+    for (ControlWord *word : words)
         word->clear(Rule::kEnlightenedVmcs, enlightened_vmcs_unsupported(word->field()));
 }
 
-Status vmx_basic_unusable(Negotiation& n, const char* what) {
+Status vmx_basic_unusable(Negotiation &n, const char *what)
+{
     n.log.error.clear();
     n.log.error.put("this CPU can't run guests: ", what, ": ");
     put_msr(n.log.error, n.host, MSR_IA32_VMX_BASIC);
@@ -290,7 +308,8 @@ Status vmx_basic_unusable(Negotiation& n, const char* what) {
 }
 
 /// SDM Vol. 3D, A.1.
-Status check_vmx_basic(Negotiation& n) {
+Status check_vmx_basic(Negotiation &n)
+{
     const VmxBasic basic{n.host.msr[MSR_IA32_VMX_BASIC]};
     if (basic.vmcs_size() == 0 || basic.vmcs_size() > n.host.page_size)
         return vmx_basic_unusable(n, "its VMCS does not take 1 to 4096 bytes (bits 44:32)");
@@ -304,13 +323,15 @@ Status check_vmx_basic(Negotiation& n) {
 
 /// The MSR that says what the hardware really accepts: default1 controls may be 0 where the TRUE
 /// MSR, if there is one, says so. SDM Vol. 3D, A.2.
-u32 deciding_msr(const HostDesc& host, const ControlWordInfo& word) {
+u32 deciding_msr(const HostDesc &host, const ControlWordInfo &word)
+{
     const bool has_true = VmxBasic{host.msr[MSR_IA32_VMX_BASIC]}.true_controls();
     return word.true_msr != 0 && has_true ? word.true_msr : word.msr;
 }
 
-Status word_not_accepted(Negotiation& n, const ControlWordInfo& word, u64 bits, const char* why,
-                         u32 msr) {
+Status word_not_accepted(Negotiation &n, const ControlWordInfo &word, u64 bits, const char *why,
+                         u32 msr)
+{
     n.log.error.clear();
     n.log.error.put("this CPU contradicts itself: ", why, " \"");
     put_control_names(n.log.error, word.field, bits, "\", \"");
@@ -323,8 +344,9 @@ Status word_not_accepted(Negotiation& n, const ControlWordInfo& word, u64 bits, 
 
 /// Would VM entry take the word? The rules above must not have cleared a bit that this CPU wants
 /// to be 1, and a bit that must be 1 must also be allowed to be.
-Status check_word_is_accepted(Negotiation& n, const ControlWord& word) {
-    const ControlWordInfo& info = control_word_info(word.field());
+Status check_word_is_accepted(Negotiation &n, const ControlWord &word)
+{
+    const ControlWordInfo &info = control_word_info(word.field());
     const u64 outside = word.value() & ~allowed_settings(n.host.msr, word.field()).allowed1;
     if (outside != 0)
         return word_not_accepted(n, info, outside, "it wants always on, and does not offer,",
@@ -338,9 +360,10 @@ Status check_word_is_accepted(Negotiation& n, const ControlWord& word) {
     return Status::success();
 }
 
-Status check_words_are_accepted(Negotiation& n) {
-    const ControlWord* const words[] = {&n.pin, &n.primary, &n.secondary, &n.exit, &n.entry};
-    for (const ControlWord* word : words) {
+Status check_words_are_accepted(Negotiation &n)
+{
+    const ControlWord *const words[] = {&n.pin, &n.primary, &n.secondary, &n.exit, &n.entry};
+    for (const ControlWord *word : words) {
         const bool secondary_unused = word->field() == ControlField::kSecondary &&
                                       !n.primary.has(CPU_BASED_ACTIVATE_SECONDARY_CONTROLS);
         if (secondary_unused)
@@ -351,14 +374,16 @@ Status check_words_are_accepted(Negotiation& n) {
     return Status::success();
 }
 
-u32 order_of(u32 size, u32 page_size) {
+u32 order_of(u32 size, u32 page_size)
+{
     u32 order = 0;
     while ((page_size << order) < size)
         order++;
     return order;
 }
 
-void store_config(const Negotiation& n, vmcs_config& conf) {
+void store_config(const Negotiation &n, vmcs_config &conf)
+{
     const u64 basic = n.host.msr[MSR_IA32_VMX_BASIC];
     conf.size = VmxBasic{basic}.vmcs_size();
     conf.order = order_of(conf.size, n.host.page_size);
@@ -375,7 +400,8 @@ void store_config(const Negotiation& n, vmcs_config& conf) {
 
 } // namespace
 
-u64 vmcs_config::control(ControlField field) const {
+u64 vmcs_config::control(ControlField field) const
+{
     switch (field) {
     case ControlField::kPin:
         return pin_based_exec_ctrl;
@@ -395,8 +421,9 @@ u64 vmcs_config::control(ControlField field) const {
     return 0;
 }
 
-Status adjust_vmx_controls(const HostDesc& host, u32 ctl_min, u32 ctl_opt, u32 msr,
-                           ControlWord& result, SetupLog& log) {
+Status adjust_vmx_controls(const HostDesc &host, u32 ctl_min, u32 ctl_opt, u32 msr,
+                           ControlWord &result, SetupLog &log)
+{
     const AllowedSettings allowed = AllowedSettings::of_32_bit_word(host.msr[msr]);
 
     result.set(Rule::kRequired, ctl_min);
@@ -410,8 +437,9 @@ Status adjust_vmx_controls(const HostDesc& host, u32 ctl_min, u32 ctl_opt, u32 m
     return Status::success();
 }
 
-Status setup_vmcs_config(const HostDesc& host, const Parameters& params, vmcs_config& conf,
-                         vmx_capability& cap, SetupLog& log) {
+Status setup_vmcs_config(const HostDesc &host, const Parameters &params, vmcs_config &conf,
+                         vmx_capability &cap, SetupLog &log)
+{
     conf = vmcs_config{};
     cap = vmx_capability{};
     Negotiation n(host, params, log);

@@ -5,32 +5,20 @@ namespace minivmx {
 
 namespace {
 
-constexpr const char* kVmxMsrNames[kVmxMsrCount] = {
-    "IA32_VMX_BASIC",
-    "IA32_VMX_PINBASED_CTLS",
-    "IA32_VMX_PROCBASED_CTLS",
-    "IA32_VMX_EXIT_CTLS",
-    "IA32_VMX_ENTRY_CTLS",
-    "IA32_VMX_MISC",
-    "IA32_VMX_CR0_FIXED0",
-    "IA32_VMX_CR0_FIXED1",
-    "IA32_VMX_CR4_FIXED0",
-    "IA32_VMX_CR4_FIXED1",
-    "IA32_VMX_VMCS_ENUM",
-    "IA32_VMX_PROCBASED_CTLS2",
-    "IA32_VMX_EPT_VPID_CAP",
-    "IA32_VMX_TRUE_PINBASED_CTLS",
-    "IA32_VMX_TRUE_PROCBASED_CTLS",
-    "IA32_VMX_TRUE_EXIT_CTLS",
-    "IA32_VMX_TRUE_ENTRY_CTLS",
-    "IA32_VMX_VMFUNC",
-    "IA32_VMX_PROCBASED_CTLS3",
-    "IA32_VMX_EXIT_CTLS2",
+constexpr const char *kVmxMsrNames[kVmxMsrCount] = {
+    "IA32_VMX_BASIC",           "IA32_VMX_PINBASED_CTLS",      "IA32_VMX_PROCBASED_CTLS",
+    "IA32_VMX_EXIT_CTLS",       "IA32_VMX_ENTRY_CTLS",         "IA32_VMX_MISC",
+    "IA32_VMX_CR0_FIXED0",      "IA32_VMX_CR0_FIXED1",         "IA32_VMX_CR4_FIXED0",
+    "IA32_VMX_CR4_FIXED1",      "IA32_VMX_VMCS_ENUM",          "IA32_VMX_PROCBASED_CTLS2",
+    "IA32_VMX_EPT_VPID_CAP",    "IA32_VMX_TRUE_PINBASED_CTLS", "IA32_VMX_TRUE_PROCBASED_CTLS",
+    "IA32_VMX_TRUE_EXIT_CTLS",  "IA32_VMX_TRUE_ENTRY_CTLS",    "IA32_VMX_VMFUNC",
+    "IA32_VMX_PROCBASED_CTLS3", "IA32_VMX_EXIT_CTLS2",
 };
 
 } // namespace
 
-const char* msr_name(u32 msr) {
+const char *msr_name(u32 msr)
+{
     if (msr == MSR_IA32_FEATURE_CONTROL)
         return "IA32_FEATURE_CONTROL";
     if (msr >= kFirstVmxMsr && msr <= kLastVmxMsr)
@@ -38,7 +26,8 @@ const char* msr_name(u32 msr) {
     return "MSR";
 }
 
-void VmxMsrs::read_all(const MsrReader& reader) {
+void VmxMsrs::read_all(const MsrReader &reader)
+{
     *this = VmxMsrs{};
     u64 value = 0;
     if (reader.read(reader.context, MSR_IA32_FEATURE_CONTROL, &value))
