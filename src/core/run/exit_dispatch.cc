@@ -16,6 +16,12 @@ Outcome handle_external_interrupt(vcpu_vmx &)
     return Outcome::resume(); // the host took it right after the exit
 }
 
+// The longest countdown ran out in the guest; the entry starts the next one.
+Outcome handle_preemption_timer(vcpu_vmx &)
+{
+    return Outcome::resume();
+}
+
 Outcome handle_interrupt_window(vcpu_vmx &vmx)
 {
     exec_controls_clearbit<CPU_BASED_INTR_WINDOW_EXITING>(vmx.vmcs01);
@@ -149,6 +155,7 @@ Outcome vmx_handle_exit(vcpu_vmx &vmx)
     case EXIT_REASON_MONITOR_INSTRUCTION: return handle_as_nop(vmx);
     case EXIT_REASON_PAUSE_INSTRUCTION:   return handle_as_nop(vmx);
     case EXIT_REASON_EPT_VIOLATION:       return handle_memory(vmx);
+    case EXIT_REASON_PREEMPTION_TIMER:    return handle_preemption_timer(vmx);
     case EXIT_REASON_WBINVD:              return handle_as_nop(vmx);
     case EXIT_REASON_XSETBV:              return handle_xsetbv(vmx);
     case EXIT_REASON_VMCLEAR:

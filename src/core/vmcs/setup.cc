@@ -49,6 +49,9 @@ void write_control_operands(vcpu_vmx &vmx)
         vmcs_write(VIRTUAL_APIC_PAGE_ADDR, 0);
         vmcs_write(TPR_THRESHOLD, 0);
     }
+    // Loaded at each entry (SDM Vol. 3C, 25.5.1): as far away as it goes, since nothing is timed with it.
+    if (pin_controls_get(vmx.vmcs01) & PIN_BASED_VMX_PREEMPTION_TIMER)
+        vmcs_write(VMX_PREEMPTION_TIMER_VALUE, ~0u);
     vmcs_write(CR3_TARGET_COUNT, 0);
     vmcs_write(VM_EXIT_MSR_STORE_COUNT, 0);
     vmcs_write(VM_EXIT_MSR_LOAD_COUNT, 0);
