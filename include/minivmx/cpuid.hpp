@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The guest's CPUID: what KVM_SET_CPUID2 gave this vCPU, and what follows from it. SDM Vol. 2A, "CPUID".
+// The guest's CPUID: what KVM_SET_CPUID2 gave this vCPU, and what follows from it. SDM Vol. 2A,
+// "CPUID".
 //
-// Touched only with the vCPU's mutex held. A fresh vCPU has no entries: its CPUID is all zeros, as KVM's.
+// Touched only with the vCPU's mutex held. A fresh vCPU has no entries: its CPUID is all zeros, as
+// KVM's.
 #pragma once
 
 #include <linux/kvm.h>
@@ -79,8 +81,8 @@ struct Cpuid {
     u32 count;
     // What find() would answer, computed once at each change.
     u32 words[kCpuidWordCount];
-    u32 physical_bits;   // 0 while there are no entries: see guest_physical_bits()
-    u64 supported_xcr0;  // the bits XSETBV accepts, beside x87
+    u32 physical_bits;  // 0 while there are no entries: see guest_physical_bits()
+    u64 supported_xcr0; // the bits XSETBV accepts, beside x87
 
     bool has(CpuidFeature feature) const
     {
@@ -91,19 +93,20 @@ struct Cpuid {
     const kvm_cpuid_entry2 *find(u32 leaf, u32 subleaf) const;
     // The first entry for a leaf without.
     const kvm_cpuid_entry2 *find(u32 leaf) const;
-    void release(); // frees the entries [sleep]
+    bool is_intel() const;          // by the vendor's name
+    bool is_amd_compatible() const; // AMD or Hygon
+    void release();                 // frees the entries [sleep]
 };
-
-inline bool guest_cpuid_has(const Cpuid &cpuid, CpuidFeature feature) { return cpuid.has(feature); }
 
 // MAXPHYADDR of the guest: SDM Vol. 3A, 4.1.4. 36 when its CPUID says nothing.
 u32 guest_physical_bits(const vcpu_vmx &vmx);
-// Whether gpa has bits that the guest's physical addresses don't.
+// The bits that a guest-physical address can't have, and whether this one has some.
+u64 illegal_gpa_bits(const vcpu_vmx &vmx);
 bool is_illegal_gpa(const vcpu_vmx &vmx, u64 gpa);
 bool guest_has_1g_pages(const vcpu_vmx &vmx);
 
-// Bits of CPUID that show the vCPU's state (OSXSAVE, APIC, the size of the XSAVE area) follow it: to be called after each
-// change of CR4.OSXSAVE, XCR0, IA32_XSS or the APIC's enable bit.
+// Bits of CPUID that show the vCPU's state (OSXSAVE, APIC, the size of the XSAVE area) follow it:
+// to be called after each change of CR4.OSXSAVE, XCR0, IA32_XSS or the APIC's enable bit.
 void update_cpuid_runtime(vcpu_vmx &vmx);
 
 // What CPUID answers the guest.
@@ -112,7 +115,10 @@ struct CpuidAnswer {
 };
 CpuidAnswer guest_cpuid(const vcpu_vmx &vmx, u32 leaf, u32 subleaf);
 
-// What guests of this machine may be given: features the CPU has, the host kernel uses, and this hypervisor virtualises.
+// At module load, after negotiation, on any CPU: finds out what guests may be given. [any]
+void init_supported_cpuid();
+// What guests of this machine may be given: features the CPU has, the host kernel uses, and this
+// hypervisor virtualises.
 u32 supported_features(CpuidWord word);
 bool supports(CpuidFeature feature);
 // The XCR0 bits that guests may set.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The guest's MSRs that live neither in the VMCS nor in what the host switches (vcpu_area). Plain data of one vCPU,
-// touched with its mutex held.
+// The guest's MSRs that live neither in the VMCS nor in what the host switches (vcpu_area). Plain
+// data of one vCPU, touched with its mutex held.
 #pragma once
 
 #include <minivmx/types.hpp>
 
 namespace minivmx {
 
-// Memory type range registers: SDM Vol. 3A, 12.11. They are kept for the guest to read back; EPT's memory types decide.
+// Memory type range registers: SDM Vol. 3A, 12.11. They are kept for the guest to read back; EPT's
+// memory types decide.
 inline constexpr unsigned kVariableMtrrs = 8;
 inline constexpr unsigned kFixedMtrrs = 11;
 
@@ -22,7 +23,7 @@ struct GuestMtrrs {
 inline constexpr unsigned kMachineCheckBanks = 32;
 
 struct GuestMachineCheck {
-    u64 status; // IA32_MCG_STATUS
+    u64 status;                       // IA32_MCG_STATUS
     u64 bank[kMachineCheckBanks * 4]; // CTL, STATUS, ADDR, MISC of each
 };
 
@@ -39,7 +40,7 @@ struct GuestMsrs {
     u64 feature_control;
     u64 power_ctl;
     u64 umwait_control;
-    u64 k7_hwcr;
+    u64 hwcr; // AMD's
     GuestMtrrs mtrr;
     GuestMachineCheck machine_check;
 };

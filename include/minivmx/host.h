@@ -185,6 +185,8 @@ void host_relax(void);
 host_u32 host_cpu(void);
 /* How many CPU numbers there may be. [any] */
 host_u32 host_cpu_limit(void);
+/* How many CPUs are online. [any] */
+host_u32 host_online_cpus(void);
 /* Runs fn(arg) on cpu with interrupts off and waits; does nothing when that CPU is offline. [interrupts on] */
 void host_call_on_cpu(host_u32 cpu, void (*fn)(void *arg), void *arg);
 
@@ -300,6 +302,7 @@ struct core_host_info {
 	host_u64 xcr0;	    /* what the host enabled */
 	host_u64 xss;
 	host_u64 efer;
+	host_u64 cr4;	    /* bits that never change after boot, as MCE */
 	host_u32 features[HOST_FEATURE_WORDS];
 	host_u32 bugs;
 	char cpu_name[64];

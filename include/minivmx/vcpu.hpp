@@ -136,6 +136,8 @@ u8 guest_cpl(vcpu_vmx& vmx);
 
 // RIP behind the instruction that exited, as wide as the mode makes it; also ends an STI or MOV SS shadow.
 void skip_emulated_instruction(vcpu_vmx& vmx);
+// The same without the single-step trap that follows an instruction if RFLAGS.TF is set: for ICEBP, which traps by itself.
+void step_over_instruction(vcpu_vmx& vmx);
 void set_interrupt_shadow_off(vcpu_vmx& vmx);
 
 // ---- The last exit -------------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// The module's side of initialisation: runs the negotiation for the CPU this is on, prints what came
-// out, and keeps it.
+// The module's side of initialisation: runs the negotiation for the CPU this is on, prints what
+// came out, and keeps it.
+#include <minivmx/cpuid.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/report.hpp>
 #include <minivmx/vmcs.hpp>
@@ -12,23 +13,27 @@ constinit Hardware hardware;
 
 namespace {
 
-void log_warning_line(void*, const char* line) {
+void log_warning_line(void *, const char *line)
+{
     host_log(HOST_LOG_WARNING, line);
 }
 
-void log_info_line(void*, const char* line) {
+void log_info_line(void *, const char *line)
+{
     host_log(HOST_LOG_INFO, line);
 }
 
 /// CPUID and MSRs of the CPU this runs on, with what only the kernel knows. [atomic]
-void describe_this_cpu(const core_host_info& info, HostDesc& host) {
+void describe_this_cpu(const core_host_info &info, HostDesc &host)
+{
     describe_cpu(this_cpu_msr_reader(), host);
     host.cpu = host_cpu();
     host.tsc_khz = info.tsc_khz;
     host.enlightened_vmcs = info.hyperv_evmcs;
 }
 
-ReportLevel report_level(u32 parameter) {
+ReportLevel report_level(u32 parameter)
+{
     if (parameter >= static_cast<u32>(ReportLevel::kEveryBit))
         return ReportLevel::kEveryBit;
     return static_cast<ReportLevel>(parameter);
@@ -40,7 +45,8 @@ ReportLevel report_level(u32 parameter) {
 
 using namespace minivmx;
 
-int core_hardware_setup(core_params* params, const core_host_info* info) {
+int core_hardware_setup(core_params *params, const core_host_info *info)
+{
     HostDesc host;
     host_preempt_disable();
     describe_this_cpu(*info, host);
@@ -53,15 +59,18 @@ int core_hardware_setup(core_params* params, const core_host_info* info) {
         return status.code();
     }
     hardware.info = *info;
+    init_supported_cpuid();
     print_report(hardware, report_level(params->report), LineSink{log_info_line, nullptr});
     return cpu_table_alloc();
 }
 
-void core_hardware_unsetup() {
+void core_hardware_unsetup()
+{
     cpu_table_free();
 }
 
-int core_check_processor_compatibility() {
+int core_check_processor_compatibility()
+{
     HostDesc host;
     describe_this_cpu(hardware.info, host);
     SetupLog log;
@@ -73,6 +82,7 @@ int core_check_processor_compatibility() {
 
 // The revision identifier is the first thing in a VMXON region and in a VMCS; bit 31 stays 0 (it
 // would mean a shadow VMCS). SDM Vol. 3C, 25.2 and 25.11.5.
-void core_init_vmx_region(void* page) {
-    *static_cast<u32*>(page) = hardware.config.revision_id;
+void core_init_vmx_region(void *page)
+{
+    *static_cast<u32 *>(page) = hardware.config.revision_id;
 }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Exits of instructions that access control registers: SDM Vol. 3C, 28.2.1, table 28-3.
+#include <minivmx/state.hpp>
+#include <minivmx/vcpu.hpp>
+
+namespace minivmx {
+
+namespace {
+
+// The instruction is done, or it faulted: SDM Vol. 2B, MOV "Move to/from Control Registers".
+Outcome complete_or_gp(vcpu_vmx &vmx, bool done)
+{
+    if (done)
+        skip_emulated_instruction(vmx);
+    else
+        inject_gp(vmx);
+    return Outcome::resume();
+}
+
+// KVM's rule without an APIC in the kernel: user space holds back interrupts below the TPR, and has
+// to hear when it drops.
+Outcome mov_to_cr8(vcpu_vmx &vmx, u64 value)
+{
+    const u64 before = vmx.cr8;
+    const bool done = set_cr8(vmx, value);
+    const Outcome outcome = complete_or_gp(vmx, done);
+    if (!done || vmx.has_apic || vmx.cr8 >= before)
+        return outcome;
+    vmx.area->run->exit_reason = KVM_EXIT_SET_TPR;
+    return Outcome::to_user();
+}
+
+Outcome unknown_cr_access(vcpu_vmx &vmx)
+{
+    vmx.area->run->exit_reason = KVM_EXIT_UNKNOWN;
+    return Outcome::to_user();
+}
+
+Outcome mov_to_cr(vcpu_vmx &vmx, const CrAccessInfo &access)
+{
+    u64 value = read_gpr(vmx, access.gpr);
+    if (!is_64_bit_code(vmx))
+        value = static_cast<u32>(value);
+    switch (access.cr) {
+    case 0:
+        return complete_or_gp(vmx, set_cr0(vmx, value));
+    case 3:
+        return complete_or_gp(vmx, set_cr3(vmx, value));
+    case 4:
+        return complete_or_gp(vmx, set_cr4(vmx, value));
+    case 8:
+        return mov_to_cr8(vmx, value);
+    default:
+        return unknown_cr_access(vmx);
+    }
+}
+
+// CR0 and CR4 are read from their shadows without an exit.
+Outcome mov_from_cr(vcpu_vmx &vmx, const CrAccessInfo &access)
+{
+    if (access.cr != 3 && access.cr != 8)
+        return unknown_cr_access(vmx);
+    const u64 value = access.cr == 3 ? guest_cr3(vmx) : vmx.cr8;
+    write_gpr(vmx, access.gpr, is_64_bit_code(vmx) ? value : static_cast<u32>(value));
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
+
+} // namespace
+
+Outcome handle_cr_access(vcpu_vmx &vmx)
+{
+    const CrAccessInfo access = CrAccessInfo::decode(exit_qualification(vmx));
+    switch (access.type) {
+    case CrAccessInfo::kMovTo:
+        return mov_to_cr(vmx, access);
+    case CrAccessInfo::kMovFrom:
+        return mov_from_cr(vmx, access);
+    case CrAccessInfo::kClts:
+        return complete_or_gp(vmx, set_cr0(vmx, guest_cr0(vmx) & ~X86_CR0_TS));
+    case CrAccessInfo::kLmsw: {
+        // LMSW loads bits 3:0 of CR0, and can set PE but not clear it: SDM Vol. 2A, LMSW.
+        constexpr u64 kClearable = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
+        return complete_or_gp(
+            vmx, set_cr0(vmx, (guest_cr0(vmx) & ~kClearable) | (access.lmsw_source & 0xf)));
+    }
+    }
+    return unknown_cr_access(vmx);
+}
+
+} // namespace minivmx

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// General registers, RIP, RFLAGS and CPL, as the rest of the core reads and changes them. What the
+// VMCS holds is read at most once an exit; RIP and RSP are written back at the next entry, RFLAGS
+// at once.
+#include <minivmx/run.hpp>
+#include <minivmx/segment.hpp>
+#include <minivmx/vcpu.hpp>
+
+namespace minivmx {
+
+namespace {
+
+// SDM Vol. 3C, 25.4.2, table 25-4 "Format of Pending-Debug-Exceptions": bit 14, a single-step trap.
+constexpr u64 kPendingSingleStep = bit64(14);
+
+} // namespace
+
+u64 read_rip(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateRip)) {
+        vmx.rip = vmcs_read(GUEST_RIP);
+        vmx.state_available |= kStateRip;
+    }
+    return vmx.rip;
+}
+
+void write_rip(vcpu_vmx &vmx, u64 value)
+{
+    vmx.rip = value;
+    vmx.state_available |= kStateRip;
+    vmx.state_dirty |= kStateRip;
+}
+
+u64 read_rsp(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateRsp)) {
+        vmx.area->regs[kRsp] = vmcs_read(GUEST_RSP);
+        vmx.state_available |= kStateRsp;
+    }
+    return vmx.area->regs[kRsp];
+}
+
+void write_rsp(vcpu_vmx &vmx, u64 value)
+{
+    vmx.area->regs[kRsp] = value;
+    vmx.state_available |= kStateRsp;
+    vmx.state_dirty |= kStateRsp;
+}
+
+u64 read_rflags(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateRflags)) {
+        vmx.rflags = vmcs_read(GUEST_RFLAGS);
+        vmx.state_available |= kStateRflags;
+    }
+    return vmx.rflags;
+}
+
+void write_rflags(vcpu_vmx &vmx, u64 value)
+{
+    vmx.rflags = value;
+    vmx.state_available |= kStateRflags;
+    vmcs_write(GUEST_RFLAGS, value);
+}
+
+u64 read_gpr(vcpu_vmx &vmx, u8 index)
+{
+    return index == kRsp ? read_rsp(vmx) : vmx.area->regs[index & 15];
+}
+
+void write_gpr(vcpu_vmx &vmx, u8 index, u64 value)
+{
+    if (index == kRsp)
+        write_rsp(vmx, value);
+    else
+        vmx.area->regs[index & 15] = value;
+}
+
+bool is_64_bit_code(vcpu_vmx &vmx)
+{
+    return is_long_mode(vmx) && (vmcs_read(GUEST_CS_AR_BYTES) & AR_L) != 0;
+}
+
+u8 guest_cpl(vcpu_vmx &vmx)
+{
+    // SDM Vol. 3C, 25.4.1: the DPL of SS is the CPL, whatever the mode. In virtual-8086 mode that
+    // stands in for real mode, the guest believes to be at CPL 0.
+    if (vmx.vm86_active)
+        return 0;
+    return static_cast<u8>((vmcs_read(GUEST_SS_AR_BYTES) & AR_DPL_MASK) >> AR_DPL_SHIFT);
+}
+
+void set_interrupt_shadow_off(vcpu_vmx &vmx)
+{
+    (void)vmx;
+    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+    const u32 without = state & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
+    if (without != state)
+        vmcs_write(GUEST_INTERRUPTIBILITY_INFO, without);
+}
+
+void step_over_instruction(vcpu_vmx &vmx)
+{
+    const u64 before = read_rip(vmx);
+    u64 after = before + vmcs_read(VM_EXIT_INSTRUCTION_LEN);
+    // EIP wraps at 4 GiB outside 64-bit code. Asking for the mode costs VMREADs, so only if bit 31
+    // went from 1 to 0.
+    if ((before & ~after & bit64(31)) != 0 && !is_64_bit_code(vmx))
+        after = static_cast<u32>(after);
+    write_rip(vmx, after);
+    set_interrupt_shadow_off(vmx);
+}
+
+void skip_emulated_instruction(vcpu_vmx &vmx)
+{
+    step_over_instruction(vmx);
+    const u64 flags = read_rflags(vmx);
+    // SDM Vol. 3B, 18.3.1.4: after an instruction that began with TF set comes a single-step trap;
+    // the CPU can't know that the instruction was carried out. SDM Vol. 3B, 18.3.1.1: a completed
+    // instruction clears RF.
+    if (flags & X86_EFLAGS_TF)
+        vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS,
+                   vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) | kPendingSingleStep);
+    if (flags & X86_EFLAGS_RF)
+        write_rflags(vmx, flags & ~X86_EFLAGS_RF);
+}
+
+u64 exit_qualification(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateQualification)) {
+        vmx.exit_qualification = vmcs_read(EXIT_QUALIFICATION);
+        vmx.state_available |= kStateQualification;
+    }
+    return vmx.exit_qualification;
+}
+
+u32 exit_intr_info(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateIntrInfo)) {
+        vmx.exit_intr_info = vmcs_read(VM_EXIT_INTR_INFO);
+        vmx.state_available |= kStateIntrInfo;
+    }
+    return vmx.exit_intr_info;
+}
+
+} // namespace minivmx

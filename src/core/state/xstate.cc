@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// XCR0 and IA32_XSS: which state components XSAVE and its kin manage for the guest. SDM Vol. 1,
+// chapter 13.
+#include <minivmx/hardware.hpp>
+#include <minivmx/state.hpp>
+#include <minivmx/vcpu.hpp>
+
+namespace minivmx {
+
+namespace {
+
+constexpr u64 kFp = bit64(0), kSse = bit64(1), kYmm = bit64(2), kBndRegs = bit64(3),
+              kBndCsr = bit64(4), kAvx512 = bit64(5) | bit64(6) | bit64(7);
+
+// SDM Vol. 2D, XSETBV, and Vol. 1, 13.3: what goes together.
+bool is_valid_xcr0(const vcpu_vmx &vmx, u64 value)
+{
+    if (!(value & kFp) || value & ~(vmx.cpuid.supported_xcr0 | kFp))
+        return false;
+    if (value & kYmm && !(value & kSse))
+        return false;
+    if (((value & kBndRegs) != 0) != ((value & kBndCsr) != 0))
+        return false;
+    return !(value & kAvx512) || ((value & kAvx512) == kAvx512 && value & kYmm);
+}
+
+bool set_xcr(vcpu_vmx &vmx, u32 index, u64 value)
+{
+    if (index != 0 || !is_valid_xcr0(vmx, value))
+        return false;
+    vmx.msrs.xcr0 = value;
+    update_cpuid_runtime(vmx); // leaf 0DH tells the size
+    return true;
+}
+
+} // namespace
+
+Outcome handle_xsetbv(vcpu_vmx &vmx)
+{
+    // CR4.OSXSAVE clear would have been #UD before the exit: SDM Vol. 3C, 26.1.1.
+    const u64 value = static_cast<u32>(read_gpr(vmx, kRax)) | read_gpr(vmx, kRdx) << 32;
+    if (guest_cpl(vmx) == 0 && set_xcr(vmx, static_cast<u32>(read_gpr(vmx, kRcx)), value))
+        skip_emulated_instruction(vmx);
+    else
+        inject_gp(vmx);
+    return Outcome::resume();
+}
+
+// CR4.OSXSAVE is never the guest's own, so the cached CR4 has it and no VMREAD is needed.
+void load_guest_xcr0(vcpu_vmx &vmx)
+{
+    if (!(vmx.cr4 & X86_CR4_OSXSAVE))
+        return;
+    if (vmx.msrs.xcr0 != hardware.info.xcr0)
+        arch::xsetbv(0, vmx.msrs.xcr0);
+    if (vmx.xsaves_enabled && vmx.msrs.xss != hardware.info.xss)
+        (void)arch::wrmsr_safe(MSR_IA32_XSS, vmx.msrs.xss);
+}
+
+void load_host_xcr0(vcpu_vmx &vmx)
+{
+    if (!(vmx.cr4 & X86_CR4_OSXSAVE))
+        return;
+    if (vmx.msrs.xcr0 != hardware.info.xcr0)
+        arch::xsetbv(0, hardware.info.xcr0);
+    if (vmx.xsaves_enabled && vmx.msrs.xss != hardware.info.xss)
+        (void)arch::wrmsr_safe(MSR_IA32_XSS, hardware.info.xss);
+}
+
+} // namespace minivmx
