@@ -209,6 +209,19 @@ TEST(CpusDiffer, BitsWithoutANameMayDiffer)
     EXPECT_EQ(compare(first, second).code, 0) << compare(first, second).why;
 }
 
+// Only the TRUE MSR tells that one CPU wants "Load debug controls" on and the other does not.
+TEST(CpusDiffer, ABitThatMustBeOneOnOneCpu)
+{
+    HostDesc second = haswell();
+    ASSERT_EQ(second.msr[MSR_IA32_VMX_TRUE_ENTRY_CTLS] & VM_ENTRY_LOAD_DEBUG_CONTROLS, 0u);
+    second.msr.set(MSR_IA32_VMX_TRUE_ENTRY_CTLS,
+                   second.msr[MSR_IA32_VMX_TRUE_ENTRY_CTLS] | VM_ENTRY_LOAD_DEBUG_CONTROLS);
+    const Compared c = compare(haswell(), second);
+    EXPECT_EQ(c.code, -EIO);
+    EXPECT_TRUE(contains(c.why, "entry bit 2 (Load debug controls) is always on, not available"))
+        << c.why;
+}
+
 TEST(CpusDiffer, OtherCapabilityMsrs)
 {
     for (const u32 msr : {MSR_IA32_VMX_BASIC, MSR_IA32_VMX_MISC, MSR_IA32_VMX_EPT_VPID_CAP,
