@@ -36,7 +36,7 @@ void core_vm_destroy(core_vm *vm)
 int core_set_tss_addr(core_vm *vm, host_u64 address)
 {
     // Three pages below 4 GiB; used only where real mode has to run in virtual-8086 mode.
-    if (address > 0xffffffffull - 3 * kPageSize)
+    if (address > (1ull << 32) - 3 * kPageSize)
         return -EINVAL;
     to_kvm(vm).tss_addr = address;
     return 0;

@@ -119,12 +119,14 @@ static int set_tss_addr(struct host_vm *vm, u64 address)
 static int set_identity_map_addr(struct host_vm *vm, const void __user *user)
 {
 	u64 address;
-	int r = -EINVAL;
+	int r;
 
-	if (copy_from_user(&address, user, sizeof(address)))
-		return -EFAULT;
 	mutex_lock(&vm->lock);
-	if (!vm->vcpu_count)
+	if (vm->vcpu_count) /* before the pointer is looked at, as in KVM */
+		r = -EINVAL;
+	else if (copy_from_user(&address, user, sizeof(address)))
+		r = -EFAULT;
+	else
 		r = core_set_identity_map_addr(vm->core, address);
 	mutex_unlock(&vm->lock);
 	return r;
