@@ -56,10 +56,11 @@ namespace {
 
 // Empties the entries of [gfn, end) in a table. Whole tables inside the range are unlinked without
 // a look at what they hold, so the time under the mmu lock does not grow with the memory mapped.
+// Returns whether a CPU may have cached any of it.
 bool zap_in_table(u64 *table, unsigned level, u64 gfn, u64 end, u64 *&unlinked)
 {
     const u64 span = ept_span(level);
-    bool found = false;
+    bool zapped = false;
     u64 next;
     for (; gfn < end; gfn = next) {
         next = (gfn | (span - 1)) + 1;
@@ -67,21 +68,22 @@ bool zap_in_table(u64 *table, unsigned level, u64 gfn, u64 end, u64 *&unlinked)
         const u64 value = ept_load(entry);
         if (value == 0)
             continue;
-        found = true;
         if (ept_is_leaf(value, level)) {
             ept_store(entry, 0);
+            zapped = true;
             continue;
         }
         u64 *child = ept_table_of(value);
         const bool whole = next - gfn == span && next <= end;
         if (!whole)
-            zap_in_table(child, level - 1, gfn, next < end ? next : end, unlinked);
+            zapped |= zap_in_table(child, level - 1, gfn, next < end ? next : end, unlinked);
         if (whole || ept_table_is_empty(child)) {
             ept_store(entry, 0);
             ept_unlink_table(child, level - 1, unlinked);
+            zapped = true;
         }
     }
-    return found;
+    return zapped;
 }
 
 // Calls visit(entry, level) for every leaf that covers a frame of [gfn, end). Only present tables
