@@ -29,7 +29,7 @@ Outcome simultaneous_exception(vcpu_vmx &vmx, u32 information, u32 error_code)
 Outcome handle_debug_exception(vcpu_vmx &vmx, u32 information)
 {
     if (is_icebp(information))
-        skip_emulated_instruction(vmx);
+        step_over_instruction(vmx);
     inject_debug_exception(vmx, exit_qualification(vmx));
     return Outcome::resume();
 }
