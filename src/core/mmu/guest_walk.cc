@@ -235,6 +235,23 @@ MemoryResult translate(vcpu_vmx &vmx, const AddressState &state, u64 linear, Acc
     return page_fault(walk, 0, fault);
 }
 
+namespace {
+
+// With EPT the CPU walks the guest's tables by its own abilities, whatever the guest's CPUID says;
+// so must we, or an instruction would fault that the CPU lets pass. Without, CPUID is the law.
+u32 physical_bits(const vcpu_vmx &vmx)
+{
+    const u32 bits = hardware.params.ept ? hardware.host.max_phys_bits : guest_physical_bits(vmx);
+    return bits < 32 ? 32 : bits > 52 ? 52 : bits; // SDM Vol. 3A, 4.1.4; user space sets any value
+}
+
+bool has_1g_pages(const vcpu_vmx &vmx)
+{
+    return hardware.params.ept ? supports(CpuidFeature::kPages1G) : guest_has_1g_pages(vmx);
+}
+
+} // namespace
+
 AddressState address_state(vcpu_vmx &vmx)
 {
     const u64 cr0 = guest_cr0(vmx);
@@ -249,8 +266,8 @@ AddressState address_state(vcpu_vmx &vmx)
         return s;
     const u64 cr4 = guest_cr4(vmx);
     s.cr3 = guest_cr3(vmx);
-    s.physical_bits = guest_physical_bits(vmx);
-    s.pages_1g = guest_has_1g_pages(vmx);
+    s.physical_bits = physical_bits(vmx);
+    s.pages_1g = has_1g_pages(vmx);
     s.pae = (cr4 & X86_CR4_PAE) != 0;
     s.pse = (cr4 & X86_CR4_PSE) != 0;
     s.write_protect = (cr0 & X86_CR0_WP) != 0;
