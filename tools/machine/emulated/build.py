@@ -25,8 +25,13 @@ def modules(kernel):
     return directory
 
 
+def command():
+    """Builds the minivmx command and the guest programs."""
+    _build("the minivmx command", "make", "-s", "command")
+
+
 def programs():
-    """Builds the tools, the guest programs and the test programs."""
+    """Builds these and the test programs."""
     _build("the tools", "make", "-s", "tools")
 
 
