@@ -19,7 +19,7 @@ override SHELL := /bin/bash
 
 SOURCES = $(shell git ls-files '*.c' '*.h' '*.cc' '*.hpp' '*.cpp' 2>/dev/null)
 
-.PHONY: all module tools command run test test-long install load unload clean format lint help packages
+.PHONY: all module tools command configure run test test-long install load unload clean format lint help packages
 
 all: module tools
 
@@ -28,19 +28,21 @@ module:
 	@test -n "$(KDIR)" || { echo "module: no kernel headers found; give KDIR=, or install linux-headers-amd64" >&2; exit 1; }
 	$(MAKE) -C $(KDIR) M=$(CURDIR) CONFIG_DEBUG_INFO_BTF_MODULES= modules
 
-tools: $(BUILD)/CMakeCache.txt
+tools: configure
 	cmake --build $(BUILD) --parallel $(JOBS)
 	$(MAKE) -C tools/guests
 	$(MAKE) -C test-user/client
 
 # What `make run` needs of them.
-command: $(BUILD)/CMakeCache.txt
+command: configure
 	cmake --build $(BUILD) --parallel $(JOBS) --target minivmx
 	$(MAKE) -C tools/guests
 
-$(BUILD)/CMakeCache.txt: CMakeLists.txt
+# Every time: it is quick, and a package that was missing then (GoogleTest) may be there now.
+configure:
 	@tools/packages --check build
-	cmake -S . -B $(BUILD) -DCMAKE_BUILD_TYPE=Release
+	@mkdir -p $(BUILD)
+	@cmake -S . -B $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log >&2; exit 1; }
 
 run:
 	@CPU='$(CPU)' KERNEL='$(KERNEL)' PARAMS='$(PARAMS)' JOBS='$(JOBS)' tools/machine/demo \
