@@ -115,14 +115,14 @@ Outcome failed_entry(vcpu_vmx &vmx)
 
 Outcome cannot_run(vcpu_vmx &vmx, const char *reason)
 {
-    if (!vmx.cannot_run) {
-        vmx.cannot_run = true;
+    if (!vmx.cannot_run && host_log_allowed()) {
         Sentence line;
         line.put("vCPU ", vmx.vcpu_id, " can't run: ", reason);
         host_log(HOST_LOG_WARNING, line.c_str());
-        if (hardware.params.dump_invalid_vmcs)
-            dump_vmcs(vmx);
     }
+    if (!vmx.cannot_run && hardware.params.dump_invalid_vmcs)
+        dump_vmcs(vmx);
+    vmx.cannot_run = true;
     return emulation_failure(vmx, nullptr, 0);
 }
 

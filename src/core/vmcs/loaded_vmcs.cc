@@ -33,7 +33,7 @@ void clear_on_this_cpu(void *argument)
     (void)arch::vmclear(v.phys);
     for (loaded_vmcs **link = &here.loaded; *link; link = &(*link)->next) {
         if (*link == &v) {
-            *link = v.next;
+            __atomic_store_n(link, v.next, __ATOMIC_RELEASE);
             break;
         }
     }
@@ -117,7 +117,8 @@ void vmx_vcpu_load(vcpu_vmx &vmx, u32 cpu)
         loaded_vmcs_clear(v);
         const u64 flags = host_irq_save();
         v.next = here.loaded;
-        here.loaded = &v;
+        // Whole before it is in the list: an NMI that ends the machine may walk it at any moment.
+        __atomic_store_n(&here.loaded, &v, __ATOMIC_RELEASE);
         v.cpu = cpu;
         host_irq_restore(flags);
     }
