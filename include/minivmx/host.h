@@ -141,7 +141,8 @@ void host_page_free(void *page);
 host_u64 host_page_phys(const void *page);
 void *host_phys_page(host_u64 phys);
 
-/* Copies guest memory by hva, faulting pages in; -EFAULT unless all of it was copied. current->mm is the VM's. [sleep] */
+/* Copies guest memory by hva, faulting pages in; -EFAULT unless all of it was copied. 4 or 8 bytes, aligned to their size,
+ * are read in one access. current->mm is the VM's. [sleep] */
 int host_copy_from_user(void *to, host_u64 hva, size_t size);
 int host_copy_to_user(host_u64 hva, const void *from, size_t size);
 /* If the size (4 or 8) bytes at hva, aligned to their size, equal *expected, replaces them with desired, atomically; else
@@ -310,15 +311,16 @@ struct core_host_info {
 
 /*
  * hardware_setup(): negotiates every control on the CPU this runs on, fixes params up, prints the report.
- * -ENODEV: no VMX, or off in firmware; -EIO: a required control is missing or inconsistent. The reason is logged. [sleep]
+ * -EOPNOTSUPP: no VMX, or off in firmware, as kvm_intel answers; -EIO: a required control is missing or inconsistent. The reason is logged. [sleep]
  */
 int core_hardware_setup(struct core_params *params, const struct core_host_info *info);
 void core_hardware_unsetup(void);
 /* Whether this CPU offers what core_hardware_setup() found on its CPU; logs the differing bits by name: -EIO.
  * [atomic], on the CPU to be checked */
 int core_check_processor_compatibility(void);
-/* VMXON/VMXOFF on this CPU with a region of its own (one page of host_page_alloc(), kept by the host);
- * -EBUSY when CR4.VMXE is already set: VMX belongs to somebody else. VMXOFF clears what is loaded first. [irqoff] */
+/* VMXON/VMXOFF on this CPU with a region of its own (one page, kept by the host); -EIO: VMXON failed. CR4.VMXE is the
+ * host's: it found it clear (else VMX belongs to somebody else), set it before VMXON and clears it after VMXOFF.
+ * VMXOFF clears what is loaded first. [irqoff] */
 int core_cpu_vmxon(void *region);
 void core_cpu_vmxoff(void);
 /* The same in an emergency (panic, kexec): VMCLEARs what this CPU has loaded, then VMXOFF, only if we turned it on. [any] */

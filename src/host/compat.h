@@ -19,24 +19,29 @@
 #include <asm/desc.h>
 
 /*
- * Syscore callbacks: later updates of 6.12 pass them data. The build looks into the header, since no version number tells.
+ * Syscore callbacks: later updates of 6.12 pass them data. The build looks into the header, since
+ * no version number tells.
  */
 #ifdef COMPAT_SYSCORE_WITH_DATA
 #define COMPAT_SYSCORE_PARAMETER void *unused
-#define COMPAT_DEFINE_SYSCORE(name, suspend_fn, resume_fn)                            \
-	static const struct syscore_ops name##_ops = { .suspend = suspend_fn, .resume = resume_fn }; \
+#define COMPAT_DEFINE_SYSCORE(name, suspend_fn, resume_fn)                                         \
+	static const struct syscore_ops name##_ops = { .suspend = suspend_fn,                      \
+						       .resume = resume_fn };                      \
 	static struct syscore name = { .ops = &name##_ops }
 #define compat_register_syscore(name) register_syscore(name)
 #define compat_unregister_syscore(name) unregister_syscore(name)
 #else
 #define COMPAT_SYSCORE_PARAMETER void
-#define COMPAT_DEFINE_SYSCORE(name, suspend_fn, resume_fn) \
+#define COMPAT_DEFINE_SYSCORE(name, suspend_fn, resume_fn)                                         \
 	static struct syscore_ops name = { .suspend = suspend_fn, .resume = resume_fn }
 #define compat_register_syscore(name) register_syscore_ops(name)
 #define compat_unregister_syscore(name) unregister_syscore_ops(name)
 #endif
 
-/* Ioctls of kvm's long gone tracing, which 6.1 still knows by name and refuses with an errno of their own. */
+/*
+ * Ioctls of kvm's long gone tracing, which 6.1 still knows by name and refuses with an errno of
+ * their own.
+ */
 static inline bool compat_is_trace_ioctl(unsigned int ioctl)
 {
 #ifdef KVM_TRACE_ENABLE
@@ -47,8 +52,8 @@ static inline bool compat_is_trace_ioctl(unsigned int ioctl)
 }
 
 /*
- * The NMI entry for a hypervisor whose VM exit took the NMI: it runs on the present stack, unlike the gate's. Each kernel
- * exports its own name.
+ * The NMI entry for a hypervisor whose VM exit took the NMI: it runs on the present stack, unlike
+ * the gate's. Each kernel exports its own name.
  */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0)
 asmlinkage void asm_exc_nmi_kvm_vmx(void);
@@ -71,7 +76,9 @@ asmlinkage void asm_exc_nmi_noist(void);
 #else
 /* Without FRED every event is delivered through the IDT. */
 #define compat_uses_fred() false
-#define compat_fred_entry(type, vector) do { } while (0)
+#define compat_fred_entry(type, vector)                                                            \
+	do {                                                                                       \
+	} while (0)
 #endif
 
 #endif

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What the core asks about CPUs: which one this is, what its host state is, and to run something on another. */
+/*
+ * What the core asks about CPUs: which one this is, what its host state is, and to run something on
+ * another.
+ */
 #include <linux/cpumask.h>
 #include <linux/irqflags.h>
 #include <linux/preempt.h>

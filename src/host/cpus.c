@@ -2,9 +2,10 @@
 /*
  * VMX operation of each CPU.
  *
- * CR4.VMXE tells who owns VMX: we set it before the core's VMXON and clear it after its VMXOFF, through the kernel's shadow
- * of CR4, and never touch a CPU on which it was set already. kvm_intel keeps the same rule, so of the two the one
- * that first creates a VM has VMX until its last VM is gone.
+ * CR4.VMXE tells who owns VMX: we set it before the core's VMXON and clear it after its VMXOFF,
+ * through the kernel's shadow of CR4, and never touch a CPU on which it was set already. kvm_intel
+ * keeps the same rule, so of the two the one that first creates a VM has VMX until its last VM is
+ * gone.
  */
 #define pr_fmt(fmt) "minivmx: " fmt
 
@@ -35,7 +36,10 @@ struct cpu_vmx {
 
 static DEFINE_PER_CPU(struct cpu_vmx, cpu_vmx);
 
-/* How many VMs there are. Changes with users_lock and the CPU hotplug lock (read) held; the latter is taken first. */
+/*
+ * How many VMs there are. Changes with users_lock and the CPU hotplug lock (read) held; the latter
+ * is taken first.
+ */
 static unsigned int users;
 static DEFINE_MUTEX(users_lock);
 static bool going_down;
@@ -51,7 +55,7 @@ bool cpus_going_down(void)
 	return READ_ONCE(going_down);
 }
 
-/* ---- One CPU; interrupts off --------------------------------------------------------------------------------- */
+/* ---- One CPU; interrupts off ---- */
 
 static bool vmxe_set_here(void)
 {
@@ -124,7 +128,7 @@ void cpus_emergency_off(void)
 	cr4_clear_bits(X86_CR4_VMXE);
 }
 
-/* ---- Every CPU ------------------------------------------------------------------------------------------------- */
+/* ---- Every CPU ---- */
 
 static void report_error(int cpu, int error)
 {
@@ -179,9 +183,12 @@ void cpus_put(void)
 	cpus_read_unlock();
 }
 
-/* ---- CPUs come and go, and so does the machine ------------------------------------------------------------------- */
+/* ---- CPUs come and go, and so does the machine ---- */
 
-/* The hotplug lock is held for writing, so users can't change. A CPU that won't do is refused while VMs are there. */
+/*
+ * The hotplug lock is held for writing, so users can't change. A CPU that won't do is refused while
+ * VMs are there.
+ */
 static int cpu_comes(unsigned int cpu)
 {
 	unsigned long flags;
@@ -223,12 +230,16 @@ static void resume(COMPAT_SYSCORE_PARAMETER)
 	if (users && !going_down)
 		r = enter_vmx(this_cpu_ptr(&cpu_vmx));
 	if (r)
-		pr_err("VMX does not come back after suspend (error %d): VMs can't run any more\n", r);
+		pr_err("VMX does not come back after suspend (error %d): VMs can't run any more\n",
+		       r);
 }
 
 COMPAT_DEFINE_SYSCORE(syscore, suspend, resume);
 
-/* Firmware, and a kernel started by kexec, expect VMX to be off: it would block INIT (SDM Vol. 3C, 24.8). */
+/*
+ * Firmware, and a kernel started by kexec, expect VMX to be off: it would block INIT (SDM Vol. 3C,
+ * 24.8).
+ */
 static int on_reboot(struct notifier_block *block, unsigned long event, void *data)
 {
 	mutex_lock(&users_lock);
@@ -242,7 +253,7 @@ static struct notifier_block reboot_notifier = {
 	.notifier_call = on_reboot,
 };
 
-/* ---- Module load and unload ---------------------------------------------------------------------------------------- */
+/* ---- Module load and unload ---- */
 
 static void check_unused_here(void *unused)
 {
@@ -293,7 +304,10 @@ static int alloc_regions(void)
 	return 0;
 }
 
-/* Into VMX operation and out again, once on each CPU: what doesn't work is better known now than at the first VM. */
+/*
+ * Into VMX operation and out again, once on each CPU: what doesn't work is better known now than at
+ * the first VM.
+ */
 static int probe_every_cpu(void)
 {
 	int r;

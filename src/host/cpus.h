@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * VMX operation of each CPU: entered on all of them for the first VM, left after the last, and kept right through CPU
- * hotplug, suspend, reboot, kexec and panic.
+ * VMX operation of each CPU: entered on all of them for the first VM, left after the last, and kept
+ * right through CPU hotplug, suspend, reboot, kexec and panic.
  */
 #ifndef MINIVMX_HOST_CPUS_H
 #define MINIVMX_HOST_CPUS_H
@@ -9,8 +9,9 @@
 #include <linux/types.h>
 
 /*
- * Module load, in this order: cpus_check_unused() before the core's hardware_setup, cpus_init() after it.
- * -EBUSY: VMX belongs to somebody else; -EIO: a CPU differs from the others or can't enter VMX operation. Logged. [sleep]
+ * Module load, in this order: cpus_check_unused() before the core's hardware_setup, cpus_init()
+ * after it. -EBUSY: VMX belongs to somebody else; -EIO: a CPU differs from the others or can't
+ * enter VMX operation. Logged. [sleep]
  */
 int cpus_check_unused(void);
 int cpus_init(void);
@@ -25,7 +26,10 @@ bool cpus_vmx_on_here(void);
 /* Whether the machine is going down, so that VMX stays off. [any] */
 bool cpus_going_down(void);
 
-/* emergency.c: the kernel's one slot for a callback that ends VMX operation in a panic or crash. [sleep] */
+/*
+ * emergency.c: the kernel's one slot for a callback that ends VMX operation in a panic or crash.
+ * [sleep]
+ */
 int emergency_init(void);
 void emergency_exit(void);
 /* Takes the slot unless kvm has, or may want it now. */

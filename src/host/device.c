@@ -12,7 +12,10 @@
 #include "device.h"
 #include "objects.h"
 
-/* kvm_run and the page for port I/O data; there is no ring for coalesced MMIO, the third page of kvm's. */
+/*
+ * kvm_run and the page for port I/O data; there is no ring for coalesced MMIO, the third page of
+ * kvm's.
+ */
 #define VCPU_MMAP_SIZE (2 * PAGE_SIZE)
 
 static int get_supported_cpuid(struct kvm_cpuid2 __user *user)

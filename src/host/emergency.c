@@ -2,10 +2,11 @@
 /*
  * The callback that ends VMX operation when the kernel crashes.
  *
- * The kernel has one slot for it and warns when it is taken twice. kvm takes it without asking (6.1: when kvm_intel is
- * loaded; 6.12: when it first enters VMX operation), so it is only ours while kvm_intel is not there: it is given back
- * before kvm_intel's init runs, and taken again after it is gone. While kvm has the slot, its callback still executes VMXOFF on
- * every CPU with CR4.VMXE set, ours included; only our VMCSs aren't cleared first.
+ * The kernel has one slot for it and warns when it is taken twice. kvm takes it without asking
+ * (6.1: when kvm_intel is loaded; 6.12: when it first enters VMX operation), so it is only ours
+ * while kvm_intel is not there: it is given back before kvm_intel's init runs, and taken again
+ * after it is gone. While kvm has the slot, its callback still executes VMXOFF on every CPU with
+ * CR4.VMXE set, ours included; only our VMCSs aren't cleared first.
  */
 #define pr_fmt(fmt) "minivmx: " fmt
 
@@ -22,8 +23,8 @@ static DEFINE_MUTEX(slot_lock);
 static bool slot_is_ours;
 
 /*
- * A module shows up in /sys/module only after its coming was announced. In between it already counts as a user of kvm.ko,
- * on which it depends, so one of the two always tells.
+ * A module shows up in /sys/module only after its coming was announced. In between it already
+ * counts as a user of kvm.ko, on which it depends, so one of the two always tells.
  */
 static bool kvm_may_want_slot(void)
 {

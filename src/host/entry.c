@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* The way into a guest and back: everything that must happen with interrupts off, in the order in which it happens. */
+/*
+ * The way into a guest and back: everything that must happen with interrupts off, in the order in
+ * which it happens.
+ */
 #include <linux/context_tracking.h>
 #include <linux/ftrace.h>
 #include <linux/instrumentation.h>
@@ -28,9 +31,12 @@ static_assert(offsetof(struct vcpu_area, spec_ctrl) == AREA_SPEC_CTRL);
 static_assert(offsetof(struct vcpu_area, launched) == AREA_LAUNCHED);
 static_assert(offsetof(struct vcpu_area, save_spec_ctrl) == AREA_SAVE_SPEC_CTRL);
 
-/* ---- Before ------------------------------------------------------------------------------------------------ */
+/* ---- Before ---- */
 
-/* Whether something must be done before the guest may run. mode already says "in the guest": see kick.c. */
+/*
+ * Whether something must be done before the guest may run. mode already says "in the guest": see
+ * kick.c.
+ */
 static bool must_stay_out(struct host_vcpu *vcpu)
 {
 	return !vcpu->loaded || !cpus_vmx_on_here() || READ_ONCE(vcpu->area.requests) ||
@@ -39,7 +45,10 @@ static bool must_stay_out(struct host_vcpu *vcpu)
 
 static void load_guest_fpu_registers(void)
 {
-	/* The task's FPU state is the guest's for all of KVM_RUN; an interrupt or a schedule may have unloaded it. */
+	/*
+	 * The task's FPU state is the guest's for all of KVM_RUN; an interrupt or a schedule may
+	 * have unloaded it.
+	 */
 	fpregs_assert_state_consistent();
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
 		switch_fpu_return();
@@ -48,7 +57,10 @@ static void load_guest_fpu_registers(void)
 static void load_guest_debug_registers(struct vcpu_area *area)
 {
 	if (!area->switch_db_regs) {
-		/* The guest's DR7 comes with the entry; the host's breakpoints must not fire on the way there. */
+		/*
+		 * The guest's DR7 comes with the entry; the host's breakpoints must not fire on the
+		 * way there.
+		 */
 		if (hw_breakpoint_active())
 			set_debugreg(0, 7);
 		return;
@@ -91,7 +103,7 @@ bool host_prepare_entry(struct host_vcpu *vcpu)
 	return true;
 }
 
-/* ---- The entry --------------------------------------------------------------------------------------------- */
+/* ---- The entry ---- */
 
 /* To RCU, lockdep and the interrupt tracer running a guest is what running in user mode is. */
 static __always_inline void guest_context_enter(void)
@@ -131,7 +143,7 @@ noinstr host_u32 host_vmenter(struct host_vcpu *vcpu)
 	return failed;
 }
 
-/* ---- After ------------------------------------------------------------------------------------------------- */
+/* ---- After ---- */
 
 static void save_guest_debug_registers(struct vcpu_area *area)
 {
@@ -166,13 +178,16 @@ void host_after_exit(struct host_vcpu *vcpu)
 
 void host_finish_exit(struct host_vcpu *vcpu)
 {
-	/* A timer tick that ended the guest's run was handled by now and counted as the guest's time. */
+	/*
+	 * A timer tick that ended the guest's run was handled by now and counted as the guest's
+	 * time.
+	 */
 	vtime_account_guest_exit();
 	local_irq_enable();
 	preempt_enable();
 }
 
-/* ---- Events that a VM exit took from the host ---------------------------------------------------------------- */
+/* ---- Events that a VM exit took from the host ---- */
 
 void host_handle_nmi(void)
 {
@@ -199,7 +214,10 @@ void host_handle_interrupt(host_u32 vector)
 void host_handle_machine_check(void)
 {
 #ifdef CONFIG_X86_MCE
-	/* The handler only asks whether the error may be blamed on a task: say that user mode was interrupted. */
+	/*
+	 * The handler only asks whether the error may be blamed on a task: say that user mode was
+	 * interrupted.
+	 */
 	struct pt_regs regs = {
 		.cs = 3,
 		.flags = X86_EFLAGS_IF,
@@ -209,14 +227,17 @@ void host_handle_machine_check(void)
 #endif
 }
 
-/* ---- Work in between ------------------------------------------------------------------------------------------ */
+/* ---- Work in between ---- */
 
 bool host_signal_pending(void)
 {
 	return signal_pending(current);
 }
 
-/* The thread is on a CPU that is going offline, or VMX is off everywhere since the machine goes down. */
+/*
+ * The thread is on a CPU that is going offline, or VMX is off everywhere since the machine goes
+ * down.
+ */
 static int wait_for_vmx(struct host_vcpu *vcpu)
 {
 	while (!READ_ONCE(vcpu->loaded)) {

@@ -2,8 +2,9 @@
 /*
  * The host page behind a guest page.
  *
- * No page stays referenced while the guest uses it: the reference taken here lasts until the translation is made, and the
- * mmu notifiers (mmu_notifier.c) take the translation away when user space's mapping changes.
+ * No page stays referenced while the guest uses it: the reference taken here lasts until the
+ * translation is made, and the mmu notifiers (mmu_notifier.c) take the translation away when user
+ * space's mapping changes.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -18,9 +19,10 @@
 #define ORDER_1G (PUD_SHIFT - PAGE_SHIFT)
 
 /*
- * How much of address space around hva one leaf of the page tables maps. With interrupts off the tables can't be freed,
- * as in the kernel's lockless page walks. What is read may be changed the next moment: such a change moves mmu_seq,
- * which was read before, so host_mmu_retry() discards the answer.
+ * How much of address space around hva one leaf of the page tables maps. With interrupts off the
+ * tables can't be freed, as in the kernel's lockless page walks. What is read may be changed the
+ * next moment: such a change moves mmu_seq, which was read before, so host_mmu_retry() discards the
+ * answer.
  */
 static unsigned int mapping_order(struct mm_struct *mm, unsigned long hva)
 {
@@ -79,12 +81,15 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
 
 	memset(frame, 0, sizeof(*frame));
 	frame->mmu_seq = READ_ONCE(vm->mmu_seq);
-	/* The sequence is read before the page is looked up; its writers move it after the change. */
+	/*
+	 * The sequence is read before the page is looked up; its writers move it after the change.
+	 */
 	smp_rmb();
 
 	r = get_page_at(hva, want_write, &page, &writable);
 	if (r == -EHWPOISON)
-		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)(unsigned long)hva, PAGE_SHIFT, current);
+		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)(unsigned long)hva, PAGE_SHIFT,
+				current);
 	if (r == -EHWPOISON || r == -EINTR)
 		return r;
 	if (r)

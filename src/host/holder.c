@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Finding other hypervisors. Modules can't look others up by name, but their own directory in /sys/module leads to the set
- * of all of them.
+ * Finding other hypervisors. Modules can't look others up by name, but their own directory in
+ * /sys/module leads to the set of all of them.
  */
 #define pr_fmt(fmt) "minivmx: " fmt
 

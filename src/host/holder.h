@@ -5,7 +5,10 @@
 
 #include <linux/types.h>
 
-/* Says in the log (rate-limited) that VMX is taken on cpu, by whom if that can be told, and what to do. [sleep] */
+/*
+ * Says in the log (rate-limited) that VMX is taken on cpu, by whom if that can be told, and what to
+ * do. [sleep]
+ */
 void holder_report(int cpu);
 /* Whether /sys/module has that name. [sleep] */
 bool holder_module_present(const char *name);

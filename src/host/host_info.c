@@ -52,7 +52,10 @@ static u32 host_bugs(const struct core_params *params)
 	return bugs;
 }
 
-/* kvm_intel's rule: nothing is lost where the erratum is not, or where the user turned mitigations off. */
+/*
+ * kvm_intel's rule: nothing is lost where the erratum is not, or where the user turned mitigations
+ * off.
+ */
 static bool want_nx_huge_pages(void)
 {
 	return boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off();

@@ -2,9 +2,10 @@
 /*
  * Requests to vCPUs, and the interrupts that make a running one see them.
  *
- * A vCPU says that it is in the guest, then looks for requests; a requester sets the request, then looks whether the vCPU
- * is in the guest. With a full barrier on both sides at least one sees the other, so a vCPU either stays out or gets an
- * interrupt. The interrupt's handler runs only once the guest was left, so waiting for it waits for the exit.
+ * A vCPU says that it is in the guest, then looks for requests; a requester sets the request, then
+ * looks whether the vCPU is in the guest. With a full barrier on both sides at least one sees the
+ * other, so a vCPU either stays out or gets an interrupt. The interrupt's handler runs only once
+ * the guest was left, so waiting for it waits for the exit.
  */
 #include <linux/cpumask.h>
 #include <linux/percpu.h>
@@ -21,7 +22,8 @@ int kick_init(void)
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		if (!zalloc_cpumask_var_node(&per_cpu(kick_mask, cpu), GFP_KERNEL, cpu_to_node(cpu))) {
+		if (!zalloc_cpumask_var_node(&per_cpu(kick_mask, cpu), GFP_KERNEL,
+					     cpu_to_node(cpu))) {
 			kick_exit();
 			return -ENOMEM;
 		}

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * L1 terminal fault: on affected CPUs a guest can speculatively read what is in the L1 data cache, so it is flushed before
- * VM entry. Parameter vmentry_l1d_flush has kvm_intel's values and meaning:
+ * L1 terminal fault: on affected CPUs a guest can speculatively read what is in the L1 data cache,
+ * so it is flushed before VM entry. Parameter vmentry_l1d_flush has kvm_intel's values and meaning:
  *   never   not at all
- *   cond    when host code ran that may have brought in somebody else's data; an exit that was answered by a few lines of
- *           ours is not
- *   always  before each entry
- * Without it the kernel's l1tf= option decides.
+ *   cond    when host code ran that may have brought in somebody else's data; an exit that was
+ * answered by a few lines of ours is not always  before each entry Without it the kernel's l1tf=
+ * option decides.
  */
 #define pr_fmt(fmt) "minivmx: " fmt
 
@@ -92,7 +91,10 @@ static int need_flush_buffer(void)
 	if (!pages)
 		return -ENOMEM;
 	flush_buffer = page_address(pages);
-	/* Should this host be a guest, a hypervisor that merges equal pages must not shrink the buffer. */
+	/*
+	 * Should this host be a guest, a hypervisor that merges equal pages must not shrink the
+	 * buffer.
+	 */
 	for (i = 0; i < 1u << FLUSH_BUFFER_ORDER; i++)
 		memset(flush_buffer + i * PAGE_SIZE, i + 1, PAGE_SIZE);
 	return 0;
@@ -173,7 +175,8 @@ static const struct kernel_param_ops parameter_ops = {
 	.get = parameter_get,
 };
 module_param_cb(vmentry_l1d_flush, &parameter_ops, NULL, 0644);
-MODULE_PARM_DESC(vmentry_l1d_flush, "L1 data cache flush before VM entry: auto, never, cond or always");
+MODULE_PARM_DESC(vmentry_l1d_flush,
+		 "L1 data cache flush before VM entry: auto, never, cond or always");
 
 /* Touches each page, so that no page walk adds lines afterwards, then each line. */
 static __always_inline void fill_cache_from_buffer(void)

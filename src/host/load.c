@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A vCPU's state in the CPU follows its thread: onto a CPU when the thread is scheduled in, off it when scheduled out. */
+/*
+ * A vCPU's state in the CPU follows its thread: onto a CPU when the thread is scheduled in, off it
+ * when scheduled out.
+ */
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/smp.h>
@@ -9,8 +12,9 @@
 #include "world.h"
 
 /*
- * Preemption is off. A CPU that is going offline has left VMX operation while a thread may still come by for a moment: it
- * stays unloaded then, which keeps it out of the guest, until it is moved elsewhere.
+ * Preemption is off. A CPU that is going offline has left VMX operation while a thread may still
+ * come by for a moment: it stays unloaded then, which keeps it out of the guest, until it is moved
+ * elsewhere.
  */
 static void attach(struct host_vcpu *vcpu, int cpu)
 {

@@ -14,8 +14,8 @@
 #include "world.h"
 
 /*
- * Names, types, permissions and defaults are kvm_intel's. The core keeps a pointer to them: what the hardware lacks reads back
- * as off, and dump_invalid_vmcs may change at any time.
+ * Names, types, permissions and defaults are kvm_intel's. The core keeps a pointer to them: what
+ * the hardware lacks reads back as off, and dump_invalid_vmcs may change at any time.
  */
 static struct core_params params = {
 	.vnmi = true,
@@ -34,8 +34,8 @@ static struct core_params params = {
 	.report = 1,
 };
 
-#define PARAMETER(name, type, permissions, description)                   \
-	module_param_named(name, params.name, type, permissions);         \
+#define PARAMETER(name, type, permissions, description)                                            \
+	module_param_named(name, params.name, type, permissions);                                  \
 	MODULE_PARM_DESC(name, description)
 
 PARAMETER(vnmi, bool, 0444, "virtual NMIs");
@@ -46,13 +46,16 @@ PARAMETER(vpid, bool, 0444, "virtual-processor identifiers");
 PARAMETER(unrestricted_guest, bool, 0444, "real mode and unpaged protected mode run directly");
 PARAMETER(flexpriority, bool, 0444, "virtualized APIC accesses");
 PARAMETER(pml, bool, 0444, "page-modification logging");
-PARAMETER(enable_apicv, bool, 0444, "APIC-register virtualization, virtual-interrupt delivery, posted interrupts");
+PARAMETER(enable_apicv, bool, 0444,
+	  "APIC-register virtualization, virtual-interrupt delivery, posted interrupts");
 PARAMETER(dump_invalid_vmcs, bool, 0644, "print the whole VMCS after a failed VM entry");
 PARAMETER(error_on_inconsistent_vmcs_config, bool, 0444,
 	  "refuse to load when capabilities contradict each other, instead of doing without");
-PARAMETER(ple_gap, uint, 0444, "pause-loop exiting: largest gap between two PAUSEs of a loop, in TSC ticks; 0: off");
+PARAMETER(ple_gap, uint, 0444,
+	  "pause-loop exiting: largest gap between two PAUSEs of a loop, in TSC ticks; 0: off");
 PARAMETER(ple_window, uint, 0444, "pause-loop exiting: how long a loop may run, in TSC ticks");
-PARAMETER(report, uint, 0444, "at load, print no report (0), a screen (1), or every control bit (2)");
+PARAMETER(report, uint, 0444,
+	  "at load, print no report (0), a screen (1), or every control bit (2)");
 
 static int setup_core(void)
 {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Guest memory follows user space's mappings: when one changes, the guest's translations of it go first.
+ * Guest memory follows user space's mappings: when one changes, the guest's translations of it go
+ * first.
  *
- * A page fault of the guest races with such changes: it finds the page without the mmu lock, then takes the lock and asks
- * host_mmu_retry() whether what it found can still be used. It can't when a change that covers the address is under way
- * (it may have passed by before the translation was made), nor when any change has ended since (mmu_seq moved).
+ * A page fault of the guest races with such changes: it finds the page without the mmu lock, then
+ * takes the lock and asks host_mmu_retry() whether what it found can still be used. It can't when a
+ * change that covers the address is under way (it may have passed by before the translation was
+ * made), nor when any change has ended since (mmu_seq moved).
  */
 #include <linux/mmu_notifier.h>
 #include <linux/sched/mm.h>
@@ -22,7 +24,9 @@ static void note_invalidation(struct host_vm *vm, unsigned long start, unsigned 
 		vm->invalid_start = start;
 		vm->invalid_end = end;
 	} else {
-		/* One range for several changes: too wide costs a retry, too narrow would be wrong. */
+		/*
+		 * One range for several changes: too wide costs a retry, too narrow would be wrong.
+		 */
 		vm->invalid_start = min(vm->invalid_start, start);
 		vm->invalid_end = max(vm->invalid_end, end);
 	}
@@ -118,12 +122,12 @@ void vm_unwatch_mm(struct host_vm *vm)
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
 }
 
-void host_mmu_lock(struct host_vm *vm)
+void host_mmu_lock(struct host_vm *vm) __acquires(&vm->mmu_lock)
 {
 	spin_lock(&vm->mmu_lock);
 }
 
-void host_mmu_unlock(struct host_vm *vm)
+void host_mmu_unlock(struct host_vm *vm) __releases(&vm->mmu_lock)
 {
 	spin_unlock(&vm->mmu_lock);
 }

@@ -2,8 +2,8 @@
 /*
  * The host's side of a VM and of a vCPU, and who keeps them alive.
  *
- * A VM lives as long as its file, any of its vCPUs' files, or an ioctl of one of them is in use. vCPUs are destroyed with
- * their VM, never before, so whoever holds a VM may follow its vCPUs.
+ * A VM lives as long as its file, any of its vCPUs' files, or an ioctl of one of them is in use.
+ * vCPUs are destroyed with their VM, never before, so whoever holds a VM may follow its vCPUs.
  */
 #ifndef MINIVMX_HOST_OBJECTS_H
 #define MINIVMX_HOST_OBJECTS_H
@@ -21,7 +21,10 @@
 
 #include <minivmx/host.h>
 
-/* KVM's limits on x86: what core_check_extension() reports for KVM_CAP_MAX_VCPUS and KVM_CAP_MAX_VCPU_ID. */
+/*
+ * KVM's limits on x86: what core_check_extension() reports for KVM_CAP_MAX_VCPUS and
+ * KVM_CAP_MAX_VCPU_ID.
+ */
 #define HOST_MAX_VCPUS 1024
 #define HOST_MAX_VCPU_IDS 4096
 /* How many entries KVM_SET_CPUID2 and its siblings may carry. */
@@ -35,14 +38,20 @@ struct host_vm {
 	refcount_t users;
 	bool dead; /* set once; every ioctl answers -EIO from then on */
 
-	struct mutex lock;	 /* vCPU creation and settings of the VM as a whole; outside of slots_lock */
-	struct mutex slots_lock; /* KVM_SET_USER_MEMORY_REGION */
-	struct xarray vcpus;	 /* by order of creation; grows under lock, read without */
+	/* vCPU creation and settings of the VM as a whole; taken before slots_lock. */
+	struct mutex lock;
+	/* KVM_SET_USER_MEMORY_REGION. */
+	struct mutex slots_lock;
+	/* By order of creation; grows under lock, is read without. */
+	struct xarray vcpus;
 	unsigned int vcpu_count;
 
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock;
-	/* Under mmu_lock: changes of user space's mappings that are under way, and how many have ended. */
+	/*
+	 * Under mmu_lock: changes of user space's mappings that are under way, and how many have
+	 * ended.
+	 */
 	u64 mmu_seq;
 	unsigned int invalidations;
 	unsigned long invalid_start, invalid_end;
@@ -62,7 +71,7 @@ struct host_vcpu {
 	struct mutex mutex; /* held by each ioctl of the vCPU, KVM_RUN for as long as it runs */
 
 	struct preempt_notifier preempt_notifier;
-	int cpu;     /* where it is loaded, or was last */
+	int cpu; /* where it is loaded, or was last */
 	bool loaded; /* its VMCS is the current one of cpu; only its thread looks */
 
 	struct fpu_guest fpu;
@@ -77,15 +86,18 @@ struct host_vcpu {
 	int perf_count;
 };
 
-/* vm.c */
-struct host_vm *vm_create(void);	/* or ERR_PTR; one user [sleep] */
-int vm_create_fd(unsigned long type);	/* KVM_CREATE_VM [sleep] */
+/* vm.c: KVM_CREATE_VM: a file descriptor, or a negative errno. [sleep] */
+int vm_create_fd(unsigned long type);
+/* One user more, one less; the last one's vm_put() destroys the VM. [sleep] */
 void vm_get(struct host_vm *vm);
-void vm_put(struct host_vm *vm);	/* the last user's destroys the VM [sleep] */
+void vm_put(struct host_vm *vm);
 /* Whether the calling process may use the VM: 0, or -EIO as KVM answers. */
 int vm_check_caller(const struct host_vm *vm);
 
-/* vcpu.c: creates vCPU id under vm->lock and returns its file descriptor, or a negative errno [sleep] */
+/*
+ * vcpu.c: creates vCPU id under vm->lock and returns its file descriptor, or a negative errno
+ * [sleep]
+ */
 int vcpu_create_fd(struct host_vm *vm, u32 id);
 /* Frees a vCPU that nobody can reach any more [sleep] */
 void vcpu_destroy(struct host_vcpu *vcpu);

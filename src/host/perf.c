@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The host's performance counters while a guest runs: perf says which MSRs must hold what then. Counters that exclude guests
- * stop, those that exclude the host start; and PEBS stops where the CPU doesn't see to it itself, for it would write its
- * records by the host's addresses into the guest's memory.
+ * The host's performance counters while a guest runs: perf says which MSRs must hold what then.
+ * Counters that exclude guests stop, those that exclude the host start; and PEBS stops where the
+ * CPU doesn't see to it itself, for it would write its records by the host's addresses into the
+ * guest's memory.
  *
- * The values are written shortly before the entry and after the exit. An NMI of perf that comes in between writes its own
- * again: a counter may then count a stretch of the guest, which VM entry's and exit's own switch of these MSRs would avoid.
+ * The values are written shortly before the entry and after the exit. An NMI of perf that comes in
+ * between writes its own again: a counter may then count a stretch of the guest, which VM entry's
+ * and exit's own switch of these MSRs would avoid.
  */
 #include <linux/perf_event.h>
 #include <asm/msr.h>
@@ -19,7 +21,10 @@ void perf_enter_guest(struct host_vcpu *vcpu)
 	int i;
 
 	vcpu->perf_count = 0;
-	/* The count is only set when there are MSRs. They are this CPU's, and stay as they are until interrupts are on. */
+	/*
+	 * The count is only set when there are MSRs. They are this CPU's, and stay as they are
+	 * until interrupts are on.
+	 */
 	vcpu->perf_msrs = perf_guest_get_msrs(&vcpu->perf_count, NULL);
 	if (!vcpu->perf_msrs)
 		vcpu->perf_count = 0;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Segment state that VM entry and VM exit don't switch by themselves, or not back to what a task may have.
+ * Segment state that VM entry and VM exit don't switch by themselves, or not back to what a task
+ * may have.
  *
- * VM exit loads FS, GS, DS and ES from the VMCS, whose host selectors must have RPL 0 and TI 0 (SDM Vol. 3C, 27.2.3), clears
- * LDTR and sets the limits of GDTR and TSS to fixed values (28.5.2). The kernel itself needs none of FS, DS, ES and the
- * LDT, and IA32_KERNEL_GS_BASE only matters to user mode: so the host gets them back not at each exit but when the vCPU's
- * thread is scheduled out or leaves the ioctl.
+ * VM exit loads FS, GS, DS and ES from the VMCS, whose host selectors must have RPL 0 and TI 0 (SDM
+ * Vol. 3C, 27.2.3), clears LDTR and sets the limits of GDTR and TSS to fixed values (28.5.2). The
+ * kernel itself needs none of FS, DS, ES and the LDT, and IA32_KERNEL_GS_BASE only matters to user
+ * mode: so the host gets them back not at each exit but when the vCPU's thread is scheduled out or
+ * leaves the ioctl.
  */
 #include <linux/sched.h>
 #include <asm/desc.h>
@@ -52,7 +54,9 @@ static void save_host_segments(struct host_vcpu *vcpu)
 
 	area->host_fs_sel = selector_for_vmcs(host->fs_sel);
 	area->host_gs_sel = selector_for_vmcs(host->gs_sel);
-	/* Null is what 64-bit user code has in them, too, so there mostly is nothing to bring back. */
+	/*
+	 * Null is what 64-bit user code has in them, too, so there mostly is nothing to bring back.
+	 */
 	area->host_ds_sel = 0;
 	area->host_es_sel = 0;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * MSRs that the kernel itself doesn't use while it runs (SYSCALL's targets, TSC_AUX, parts of EFER): the guest's values
- * stay in the CPU until it returns to user mode, when a notifier puts the host's back.
+ * MSRs that the kernel itself doesn't use while it runs (SYSCALL's targets, TSC_AUX, parts of
+ * EFER): the guest's values stay in the CPU until it returns to user mode, when a notifier puts the
+ * host's back.
  */
 #include <linux/percpu.h>
 #include <linux/user-return-notifier.h>
@@ -10,6 +11,7 @@
 #include "objects.h"
 #include "world.h"
 
+/* clang-format off */
 static const u32 uret_msr[URET_COUNT] = {
 	[URET_STAR] = MSR_STAR,
 	[URET_LSTAR] = MSR_LSTAR,
@@ -18,11 +20,15 @@ static const u32 uret_msr[URET_COUNT] = {
 	[URET_TSC_AUX] = MSR_TSC_AUX,
 	[URET_EFER] = MSR_EFER,
 };
+/* clang-format on */
 
 /* Which of them every CPU has; a bit per enum vcpu_uret_msr. */
 static u32 uret_present;
 
-/* What this CPU's MSRs are for the host, and what they hold now. Interrupts are off around changes of registered. */
+/*
+ * What this CPU's MSRs are for the host, and what they hold now. Interrupts are off around changes
+ * of registered.
+ */
 struct uret_cpu {
 	struct user_return_notifier notifier;
 	bool registered;

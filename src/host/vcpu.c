@@ -12,10 +12,13 @@
 
 #include "objects.h"
 
-/* Where user space finds the data of string port I/O, in pages behind kvm_run: KVM_PIO_PAGE_OFFSET of <linux/kvm.h>. */
+/*
+ * Where user space finds the data of string port I/O, in pages behind kvm_run: KVM_PIO_PAGE_OFFSET
+ * of <linux/kvm.h>.
+ */
 #define PIO_PAGE KVM_PIO_PAGE_OFFSET
 
-/* ---- Life ------------------------------------------------------------------------------------------------------ */
+/* ---- Life ---- */
 
 static void free_host_parts(struct host_vcpu *vcpu)
 {
@@ -67,7 +70,7 @@ void vcpu_destroy(struct host_vcpu *vcpu)
 	free_host_parts(vcpu);
 }
 
-/* ---- The file ---------------------------------------------------------------------------------------------------- */
+/* ---- The file ---- */
 
 static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 {
@@ -112,7 +115,7 @@ static const struct file_operations vcpu_fops = {
 	.llseek = noop_llseek,
 };
 
-/* ---- KVM_CREATE_VCPU ----------------------------------------------------------------------------------------------- */
+/* ---- KVM_CREATE_VCPU ---- */
 
 static bool id_taken(struct host_vm *vm, u32 id)
 {
@@ -120,6 +123,7 @@ static bool id_taken(struct host_vm *vm, u32 id)
 	unsigned long index;
 
 	xa_for_each(&vm->vcpus, index, vcpu) {
+		/* cppcheck-suppress uninitvar ; xa_for_each() sets it */
 		if (vcpu->id == id)
 			return true;
 	}

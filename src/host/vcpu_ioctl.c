@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* A vCPU's ioctls: arguments are copied in once and out of zeroed memory; what they mean is the core's. */
+/*
+ * A vCPU's ioctls: arguments are copied in once and out of zeroed memory; what they mean is the
+ * core's.
+ */
 #include <linux/compat.h>
 #include <linux/fs.h>
 #include <linux/kvm.h>
@@ -10,9 +13,12 @@
 
 #include "objects.h"
 
-/* ---- KVM_RUN ---------------------------------------------------------------------------------------------------- */
+/* ---- KVM_RUN ---- */
 
-/* While the vCPU runs the thread has KVM_SET_SIGNAL_MASK's mask, so that those signals, too, end the run. */
+/*
+ * While the vCPU runs the thread has KVM_SET_SIGNAL_MASK's mask, so that those signals, too, end
+ * the run.
+ */
 static void sigset_activate(struct host_vcpu *vcpu)
 {
 	if (vcpu->sigset_active)
@@ -41,7 +47,7 @@ static int run(struct host_vcpu *vcpu)
 	return r;
 }
 
-/* ---- Registers ---------------------------------------------------------------------------------------------------- */
+/* ---- Registers ---- */
 
 static int get_regs(struct host_vcpu *vcpu, void __user *user)
 {
@@ -85,7 +91,7 @@ static int set_sregs(struct host_vcpu *vcpu, const void __user *user)
 	return core_set_sregs(vcpu->core, &sregs);
 }
 
-/* ---- CPUID ---------------------------------------------------------------------------------------------------------- */
+/* ---- CPUID ---- */
 
 static int set_cpuid2(struct host_vcpu *vcpu, const struct kvm_cpuid2 __user *user)
 {
@@ -136,7 +142,7 @@ out:
 	return r;
 }
 
-/* ---- Events --------------------------------------------------------------------------------------------------------- */
+/* ---- Events ---- */
 
 static int interrupt(struct host_vcpu *vcpu, const void __user *user)
 {
@@ -147,7 +153,7 @@ static int interrupt(struct host_vcpu *vcpu, const void __user *user)
 	return core_interrupt(vcpu->core, irq.irq);
 }
 
-/* ---- KVM_SET_SIGNAL_MASK -------------------------------------------------------------------------------------------- */
+/* ---- KVM_SET_SIGNAL_MASK ---- */
 
 /* NULL: no mask of the vCPU's own. The vCPU's mutex is held. */
 static void use_sigset(struct host_vcpu *vcpu, const sigset_t *sigset)
@@ -198,7 +204,7 @@ static int set_signal_mask_compat(struct host_vcpu *vcpu, const struct kvm_signa
 }
 #endif
 
-/* ---- Dispatch ------------------------------------------------------------------------------------------------------- */
+/* ---- Dispatch ---- */
 
 /* The ioctls that look into the vCPU or run it: its state is loaded. */
 static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user)

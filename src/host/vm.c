@@ -12,7 +12,7 @@
 #include "cpus.h"
 #include "objects.h"
 
-/* ---- Life ---------------------------------------------------------------------------------------------------- */
+/* ---- Life ---- */
 
 static void init_vm(struct host_vm *vm)
 {
@@ -32,7 +32,8 @@ static void free_vm(struct host_vm *vm)
 	kfree(vm);
 }
 
-struct host_vm *vm_create(void)
+/* With one user, or ERR_PTR. */
+static struct host_vm *vm_create(void)
 {
 	struct host_vm *vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	int r;
@@ -91,7 +92,7 @@ int vm_check_caller(const struct host_vm *vm)
 	return vm->mm != current->mm || READ_ONCE(vm->dead) ? -EIO : 0;
 }
 
-/* ---- Ioctls ---------------------------------------------------------------------------------------------------- */
+/* ---- Ioctls ---- */
 
 static int set_user_memory_region(struct host_vm *vm, const void __user *user)
 {

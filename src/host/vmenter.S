@@ -17,9 +17,9 @@
 /*
  * u32 minivmx_enter(struct vcpu_area *area)
  *
- * The stack below the callee-saved registers holds one thing, area, and HOST_RSP points at it: that is all a VM exit has
- * to find its way back. SPEC_CTRL takes the guest's value as late, and the host's as early as possible; between them must
- * be neither a return nor an indirect branch.
+ * The stack below the callee-saved registers holds one thing, area, and HOST_RSP points at it: that
+ * is all a VM exit has to find its way back. SPEC_CTRL takes the guest's value as late, and the
+ * host's as early as possible; between them must be neither a return nor an indirect branch.
  */
 SYM_FUNC_START(minivmx_enter)
 	push	%rbp
@@ -68,12 +68,16 @@ SYM_FUNC_START(minivmx_enter)
 	mov	AREA_R15(%rdi), %r15
 	mov	AREA_RDI(%rdi), %rdi
 
-	/* VERW: changes ZF only. Last, so that nothing of the host gets into the buffers after it. */
+	/*
+	 * VERW: changes ZF only. Last, so that nothing of the host gets into the buffers after it.
+	 */
 	CLEAR_CPU_BUFFERS
 
 	jc	.Llaunch
 
-	/* The CPU goes on at minivmx_vmexit with the stack as it is here: tell objtool's unwinder. */
+	/*
+	 * The CPU goes on at minivmx_vmexit with the stack as it is here: tell objtool's unwinder.
+	 */
 	UNWIND_HINT_SAVE
 .Lresume:
 	vmresume
@@ -113,7 +117,10 @@ SYM_INNER_LABEL(minivmx_vmexit, SYM_L_GLOBAL)
 	xor	%ebx, %ebx
 
 .Lclear_registers:
-	/* What the guest left in registers must not steer the host, not even speculatively before it is overwritten. */
+	/*
+	 * What the guest left in registers must not steer the host, not even speculatively before
+	 * it is overwritten.
+	 */
 	xor	%eax, %eax
 	xor	%ecx, %ecx
 	xor	%edx, %edx
@@ -130,7 +137,8 @@ SYM_INNER_LABEL(minivmx_vmexit, SYM_L_GLOBAL)
 	xor	%r15d, %r15d
 
 	/* Before the first return whose call was made before the guest ran. */
-	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, X86_FEATURE_RSB_VMEXIT_LITE
+	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
+		X86_FEATURE_RSB_VMEXIT_LITE
 
 	pop	%rdi
 
@@ -143,7 +151,10 @@ SYM_INNER_LABEL(minivmx_vmexit, SYM_L_GLOBAL)
 	mov	%edx, AREA_SPEC_CTRL + 4(%rdi)
 .Lguest_spec_ctrl_saved:
 	mov	PER_CPU_VAR(x86_spec_ctrl_current), %eax
-	/* With IBRS as the kernel's mitigation the write itself is the barrier, even of an equal value. */
+	/*
+	 * With IBRS as the kernel's mitigation the write itself is the barrier, even of an equal
+	 * value.
+	 */
 	ALTERNATIVE "", "jmp .Lwrite_host_spec_ctrl", X86_FEATURE_KERNEL_IBRS
 	cmp	AREA_SPEC_CTRL(%rdi), %eax
 	je	.Lspec_ctrl_barrier
@@ -174,8 +185,8 @@ SYM_FUNC_END(minivmx_enter)
 /*
  * void minivmx_call_gate(unsigned long entry)
  *
- * Builds the frame that event delivery would push (SDM Vol. 3A, 6.14.2) and calls the handler, whose IRET comes back
- * here with interrupts still off.
+ * Builds the frame that event delivery would push (SDM Vol. 3A, 6.14.2) and calls the handler, whose
+ * IRET comes back here with interrupts still off.
  */
 SYM_FUNC_START(minivmx_call_gate)
 	push	%rbp

@@ -30,7 +30,10 @@
 #ifndef __ASSEMBLY__
 #include <minivmx/host.h>
 
-/* The world switch: 0 after a VM exit, 1 when VM entry failed before it left the host. [irqoff, not instrumented] */
+/*
+ * The world switch: 0 after a VM exit, 1 when VM entry failed before it left the host. [irqoff, not
+ * instrumented]
+ */
 u32 minivmx_enter(struct vcpu_area *area);
 /* Where a VM exit comes back to: the VMCS's host RIP. Not to be called. */
 void minivmx_vmexit(void);

@@ -2,8 +2,8 @@
 /*
  * What a task owes the kernel before it may stay in a guest: rescheduling, signals, task work.
  *
- * The kernel's helper for that is made for kvm and reports a signal through a struct kvm_vcpu. It gets one of its own that
- * nobody else looks at; that a signal came is known from the return value.
+ * The kernel's helper for that is made for kvm and reports a signal through a struct kvm_vcpu. It
+ * gets one of its own that nobody else looks at; that a signal came is known from the return value.
  */
 #include <linux/entry-kvm.h>
 #include <linux/kvm_host.h>
@@ -11,7 +11,10 @@
 
 #include "compat.h"
 
-/* world.h's declarations, which can't be included here: host.h and kvm's headers both name KVM_DEBUGREG_*. */
+/*
+ * world.h's declarations, which can't be included here: host.h and kvm's headers both name
+ * KVM_DEBUGREG_*.
+ */
 bool work_pending_before_entry(void);
 int work_do_before_entry(void);
 
