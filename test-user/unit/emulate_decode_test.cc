@@ -21,25 +21,29 @@ struct Decoded {
     Instruction insn;
 };
 
-Decoded decode(CodeMode mode, const std::vector<u8>& bytes) {
+Decoded decode(CodeMode mode, const std::vector<u8> &bytes)
+{
     Decoded d;
     d.status = decode_instruction(mode, bytes.data(), static_cast<u32>(bytes.size()), d.insn);
     return d;
 }
 
-std::string hex_of(const std::vector<u8>& bytes) {
+std::string hex_of(const std::vector<u8> &bytes)
+{
     std::string text;
     for (const u8 byte : bytes) {
-        constexpr const char* digits = "0123456789abcdef";
+        constexpr const char *digits = "0123456789abcdef";
         text += {digits[byte >> 4], digits[byte & 15], ' '};
     }
     return text;
 }
 
-// ---- Single encodings --------------------------------------------------------
+// ---- Single encodings -------------------------------------------------------
 
-TEST(Decode, MovStore) {
-    const auto [status, insn] = decode(CodeMode::k64, {0x48, 0x89, 0x44, 0xb3, 0xf8}); // [rbx+rsi*4-8]
+TEST(Decode, MovStore)
+{
+    const auto [status, insn] =
+        decode(CodeMode::k64, {0x48, 0x89, 0x44, 0xb3, 0xf8}); // [rbx+rsi*4-8]
     ASSERT_EQ(status, DecodeStatus::kDecoded);
     EXPECT_EQ(insn.operation, Operation::kMov);
     EXPECT_EQ(insn.length, 5);
@@ -55,7 +59,8 @@ TEST(Decode, MovStore) {
     EXPECT_EQ(insn.memory.segment, kDs);
 }
 
-TEST(Decode, HighByteRegistersExistWithoutRexOnly) {
+TEST(Decode, HighByteRegistersExistWithoutRexOnly)
+{
     Decoded d = decode(CodeMode::k64, {0x88, 0x23}); // mov [rbx], ah
     ASSERT_EQ(d.status, DecodeStatus::kDecoded);
     EXPECT_TRUE(d.insn.source.high_byte);
@@ -66,20 +71,23 @@ TEST(Decode, HighByteRegistersExistWithoutRexOnly) {
     EXPECT_EQ(d.insn.source.reg, kRsp);
 }
 
-TEST(Decode, RexCountsOnlyRightBeforeTheOpcode) {
+TEST(Decode, RexCountsOnlyRightBeforeTheOpcode)
+{
     const Decoded d = decode(CodeMode::k64, {0x48, 0x66, 0x89, 0x03});
     ASSERT_EQ(d.status, DecodeStatus::kDecoded);
     EXPECT_EQ(d.insn.operand_size, 2);
 }
 
-TEST(Decode, RipRelativeIn64BitCodeOnly) {
+TEST(Decode, RipRelativeIn64BitCodeOnly)
+{
     const std::vector<u8> bytes = {0x8b, 0x05, 0x10, 0, 0, 0};
     EXPECT_TRUE(decode(CodeMode::k64, bytes).insn.memory.rip_relative);
     EXPECT_FALSE(decode(CodeMode::k32, bytes).insn.memory.rip_relative);
     EXPECT_EQ(decode(CodeMode::k32, bytes).insn.memory.displacement, 0x10u);
 }
 
-TEST(Decode, SegmentOverridesIn64BitCode) {
+TEST(Decode, SegmentOverridesIn64BitCode)
+{
     EXPECT_EQ(decode(CodeMode::k64, {0x2e, 0x8b, 0x00}).insn.memory.segment, kDs);
     EXPECT_EQ(decode(CodeMode::k64, {0x64, 0x8b, 0x00}).insn.memory.segment, kFs);
     EXPECT_EQ(decode(CodeMode::k64, {0x64, 0x2e, 0x8b, 0x00}).insn.memory.segment, kFs);
@@ -87,7 +95,8 @@ TEST(Decode, SegmentOverridesIn64BitCode) {
     EXPECT_EQ(decode(CodeMode::k32, {0x8b, 0x45, 0x00}).insn.memory.segment, kSs);
 }
 
-TEST(Decode, WhatIsNotDecoded) {
+TEST(Decode, WhatIsNotDecoded)
+{
     EXPECT_EQ(decode(CodeMode::k64, {}).status, DecodeStatus::kTruncated);
     EXPECT_EQ(decode(CodeMode::k64, {0x48, 0x89}).status, DecodeStatus::kTruncated);
     EXPECT_EQ(decode(CodeMode::k64, {0x8b, 0x05, 0, 0, 0}).status, DecodeStatus::kTruncated);
@@ -104,7 +113,7 @@ TEST(Decode, WhatIsNotDecoded) {
     EXPECT_EQ(decode(CodeMode::k64, std::vector<u8>(32, 0x66)).status, DecodeStatus::kTooLong);
 }
 
-// ---- Against Zydis -----------------------------------------------------------
+// ---- Against Zydis ----------------------------------------------------------
 
 /// An opcode of the table, with the operation Zydis has for it.
 struct Known {
@@ -112,20 +121,21 @@ struct Known {
     u8 opcode;
 };
 constexpr Known kKnown[] = {
-    {false, 0x63}, {false, 0x6c}, {false, 0x6d}, {false, 0x6e}, {false, 0x6f}, {false, 0x88},
-    {false, 0x89}, {false, 0x8a}, {false, 0x8b}, {false, 0xa0}, {false, 0xa1}, {false, 0xa2},
-    {false, 0xa3}, {false, 0xa4}, {false, 0xa5}, {false, 0xaa}, {false, 0xab}, {false, 0xac},
-    {false, 0xad}, {false, 0xc6}, {false, 0xc7}, {true, 0xb6},  {true, 0xb7},  {true, 0xbe},
-    {true, 0xbf},
+    {false, 0x63}, {false, 0x6c}, {false, 0x6d}, {false, 0x6e}, {false, 0x6f},
+    {false, 0x88}, {false, 0x89}, {false, 0x8a}, {false, 0x8b}, {false, 0xa0},
+    {false, 0xa1}, {false, 0xa2}, {false, 0xa3}, {false, 0xa4}, {false, 0xa5},
+    {false, 0xaa}, {false, 0xab}, {false, 0xac}, {false, 0xad}, {false, 0xc6},
+    {false, 0xc7}, {true, 0xb6},  {true, 0xb7},  {true, 0xbe},  {true, 0xbf},
 };
 
-bool in_table(const ZydisDecodedInstruction& z) {
+bool in_table(const ZydisDecodedInstruction &z)
+{
     if (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
         return false;
     if (z.mnemonic == ZYDIS_MNEMONIC_ARPL || z.mnemonic == ZYDIS_MNEMONIC_XABORT ||
         z.mnemonic == ZYDIS_MNEMONIC_XBEGIN)
         return false;
-    for (const Known& known : kKnown) {
+    for (const Known &known : kKnown) {
         const auto map = known.two_byte ? ZYDIS_OPCODE_MAP_0F : ZYDIS_OPCODE_MAP_DEFAULT;
         if (z.opcode_map == map && z.opcode == known.opcode)
             return true;
@@ -133,36 +143,47 @@ bool in_table(const ZydisDecodedInstruction& z) {
     return false;
 }
 
-Operation operation_of(ZydisMnemonic mnemonic) {
+Operation operation_of(ZydisMnemonic mnemonic)
+{
     switch (mnemonic) {
-    case ZYDIS_MNEMONIC_MOV: return Operation::kMov;
-    case ZYDIS_MNEMONIC_MOVZX: return Operation::kMovzx;
+    case ZYDIS_MNEMONIC_MOV:
+        return Operation::kMov;
+    case ZYDIS_MNEMONIC_MOVZX:
+        return Operation::kMovzx;
     case ZYDIS_MNEMONIC_MOVSX:
-    case ZYDIS_MNEMONIC_MOVSXD: return Operation::kMovsx;
+    case ZYDIS_MNEMONIC_MOVSXD:
+        return Operation::kMovsx;
     case ZYDIS_MNEMONIC_MOVSB:
     case ZYDIS_MNEMONIC_MOVSW:
     case ZYDIS_MNEMONIC_MOVSD:
-    case ZYDIS_MNEMONIC_MOVSQ: return Operation::kMovs;
+    case ZYDIS_MNEMONIC_MOVSQ:
+        return Operation::kMovs;
     case ZYDIS_MNEMONIC_STOSB:
     case ZYDIS_MNEMONIC_STOSW:
     case ZYDIS_MNEMONIC_STOSD:
-    case ZYDIS_MNEMONIC_STOSQ: return Operation::kStos;
+    case ZYDIS_MNEMONIC_STOSQ:
+        return Operation::kStos;
     case ZYDIS_MNEMONIC_LODSB:
     case ZYDIS_MNEMONIC_LODSW:
     case ZYDIS_MNEMONIC_LODSD:
-    case ZYDIS_MNEMONIC_LODSQ: return Operation::kLods;
+    case ZYDIS_MNEMONIC_LODSQ:
+        return Operation::kLods;
     case ZYDIS_MNEMONIC_INSB:
     case ZYDIS_MNEMONIC_INSW:
-    case ZYDIS_MNEMONIC_INSD: return Operation::kIns;
+    case ZYDIS_MNEMONIC_INSD:
+        return Operation::kIns;
     case ZYDIS_MNEMONIC_OUTSB:
     case ZYDIS_MNEMONIC_OUTSW:
-    case ZYDIS_MNEMONIC_OUTSD: return Operation::kOuts;
-    default: return Operation::kUnknown;
+    case ZYDIS_MNEMONIC_OUTSD:
+        return Operation::kOuts;
+    default:
+        return Operation::kUnknown;
     }
 }
 
 /// Zydis' register as our number; kNoRegister for none, 16 for RIP and EIP.
-u8 gpr_of(ZydisRegister reg, bool* high_byte = nullptr) {
+u8 gpr_of(ZydisRegister reg, bool *high_byte = nullptr)
+{
     if (reg == ZYDIS_REGISTER_NONE)
         return kNoRegister;
     if (reg == ZYDIS_REGISTER_RIP || reg == ZYDIS_REGISTER_EIP)
@@ -177,26 +198,35 @@ u8 gpr_of(ZydisRegister reg, bool* high_byte = nullptr) {
     return static_cast<u8>(ZydisRegisterGetId(reg));
 }
 
-u8 segment_of(ZydisRegister reg) {
+u8 segment_of(ZydisRegister reg)
+{
     switch (reg) {
-    case ZYDIS_REGISTER_ES: return kEs;
-    case ZYDIS_REGISTER_CS: return kCs;
-    case ZYDIS_REGISTER_SS: return kSs;
-    case ZYDIS_REGISTER_DS: return kDs;
-    case ZYDIS_REGISTER_FS: return kFs;
-    case ZYDIS_REGISTER_GS: return kGs;
-    default: return 0xff;
+    case ZYDIS_REGISTER_ES:
+        return kEs;
+    case ZYDIS_REGISTER_CS:
+        return kCs;
+    case ZYDIS_REGISTER_SS:
+        return kSs;
+    case ZYDIS_REGISTER_DS:
+        return kDs;
+    case ZYDIS_REGISTER_FS:
+        return kFs;
+    case ZYDIS_REGISTER_GS:
+        return kGs;
+    default:
+        return 0xff;
     }
 }
 
 class Comparison {
-public:
-    Comparison(CodeMode mode, const std::vector<u8>& bytes) : mode_{mode}, bytes_{bytes} {}
+  public:
+    Comparison(CodeMode mode, const std::vector<u8> &bytes) : mode_{mode}, bytes_{bytes} {}
 
     /// What the two make of the bytes; false when a check failed.
-    bool run(ZydisDecoder& decoder) {
-        const ZyanStatus status = ZydisDecoderDecodeFull(
-            &decoder, bytes_.data(), bytes_.size(), &z_, operands_);
+    bool run(ZydisDecoder &decoder)
+    {
+        const ZyanStatus status =
+            ZydisDecoderDecodeFull(&decoder, bytes_.data(), bytes_.size(), &z_, operands_);
         d_ = decode(mode_, bytes_);
         const auto [expected, exact] = expected_status(status);
         if (d_.status != expected && exact)
@@ -208,15 +238,17 @@ public:
     }
     bool decoded() const { return d_.status == DecodeStatus::kDecoded; }
 
-private:
-    bool fail(const std::string& what) {
+  private:
+    bool fail(const std::string &what)
+    {
         ADD_FAILURE() << what << ": mode " << static_cast<int>(mode_) << ": " << hex_of(bytes_);
         return false;
     }
 
     /// The status we should have, and whether it must be that one: Zydis looks at operands and
     /// prefixes of instructions that are none of ours.
-    std::pair<DecodeStatus, bool> expected_status(ZyanStatus status) {
+    std::pair<DecodeStatus, bool> expected_status(ZyanStatus status)
+    {
         switch (status) {
         case ZYAN_STATUS_SUCCESS:
             return {in_table(z_) ? DecodeStatus::kDecoded : DecodeStatus::kUnknown, true};
@@ -231,8 +263,9 @@ private:
         }
     }
 
-    bool same() {
-        const Instruction& i = d_.insn;
+    bool same()
+    {
+        const Instruction &i = d_.insn;
         if (i.length != z_.length)
             return fail("length");
         if (i.operation != operation_of(z_.mnemonic))
@@ -246,7 +279,8 @@ private:
         return same_operand(i.destination, operands_[0]) && same_operand(i.source, operands_[1]);
     }
 
-    bool same_operand(const Operand& ours, const ZydisDecodedOperand& theirs) {
+    bool same_operand(const Operand &ours, const ZydisDecodedOperand &theirs)
+    {
         // MOVSXD with a 16-bit operand size reads 16 bits (SDM Vol. 2B, MOVSXD); Zydis says 32.
         const bool movsxd_16 = d_.insn.opcode == 0x63 && d_.insn.operand_size == 2;
         if (ours.size * 8 != theirs.size && !movsxd_16)
@@ -267,7 +301,8 @@ private:
             return true;
         }
         case ZYDIS_OPERAND_TYPE_MEMORY:
-            return ours.kind == OperandKind::kMemory ? same_memory(theirs) : fail("no memory operand");
+            return ours.kind == OperandKind::kMemory ? same_memory(theirs)
+                                                     : fail("no memory operand");
         default:
             return fail("operand type");
         }
@@ -275,9 +310,10 @@ private:
 
     bool has_sib() const { return (z_.attributes & ZYDIS_ATTRIB_HAS_SIB) != 0; }
 
-    bool same_memory(const ZydisDecodedOperand& theirs) {
-        const MemoryOperand& m = d_.insn.memory;
-        const ZydisDecodedOperandMem& t = theirs.mem;
+    bool same_memory(const ZydisDecodedOperand &theirs)
+    {
+        const MemoryOperand &m = d_.insn.memory;
+        const ZydisDecodedOperandMem &t = theirs.mem;
         const u8 base = gpr_of(t.base);
         if (base == kRdi && t.segment == ZYDIS_REGISTER_ES && d_.insn.modrm == 0 &&
             d_.insn.operation >= Operation::kMovs)
@@ -303,19 +339,20 @@ private:
     }
 
     CodeMode mode_;
-    const std::vector<u8>& bytes_;
+    const std::vector<u8> &bytes_;
     ZydisDecodedInstruction z_;
     ZydisDecodedOperand operands_[ZYDIS_MAX_OPERAND_COUNT];
     Decoded d_;
 };
 
 class AgainstZydis : public testing::TestWithParam<CodeMode> {
-protected:
+  protected:
     std::mt19937_64 random{static_cast<u64>(GetParam()) + 100};
     u64 below(u64 n) { return random() % n; }
     ZydisDecoder decoder{};
 
-    void SetUp() override {
+    void SetUp() override
+    {
         switch (GetParam()) {
         case CodeMode::k16:
             ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
@@ -329,7 +366,8 @@ protected:
         }
     }
 
-    void add_prefixes(std::vector<u8>& bytes) {
+    void add_prefixes(std::vector<u8> &bytes)
+    {
         constexpr u8 prefixes[] = {0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x26,
                                    0x2e, 0x36, 0x3e, 0x64, 0x65};
         const u64 count = below(3) ? below(3) : below(14);
@@ -344,10 +382,11 @@ protected:
                 bytes.push_back(prefixes[below(std::size(prefixes))]);
         }
     }
-    std::vector<u8> known_instruction() {
+    std::vector<u8> known_instruction()
+    {
         std::vector<u8> bytes;
         add_prefixes(bytes);
-        const Known& known = kKnown[below(std::size(kKnown))];
+        const Known &known = kKnown[below(std::size(kKnown))];
         if (known.two_byte)
             bytes.push_back(0x0f);
         bytes.push_back(known.opcode);
@@ -362,7 +401,8 @@ protected:
     }
 };
 
-TEST_P(AgainstZydis, KnownOpcodes) {
+TEST_P(AgainstZydis, KnownOpcodes)
+{
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{6};
     u64 count = 0, decoded = 0;
     while (count < 1500000 && std::chrono::steady_clock::now() < end) {
@@ -377,13 +417,14 @@ TEST_P(AgainstZydis, KnownOpcodes) {
     RecordProperty("encodings", std::to_string(count));
 }
 
-TEST_P(AgainstZydis, RandomBytes) {
+TEST_P(AgainstZydis, RandomBytes)
+{
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds{2};
     u64 count = 0;
     while (count < 500000 && std::chrono::steady_clock::now() < end) {
         for (unsigned i = 0; i < 1000; i++, count++) {
             std::vector<u8> bytes(1 + below(20));
-            for (u8& byte : bytes)
+            for (u8 &byte : bytes)
                 byte = static_cast<u8>(random());
             Comparison comparison{GetParam(), bytes};
             ASSERT_TRUE(comparison.run(decoder));
@@ -391,8 +432,9 @@ TEST_P(AgainstZydis, RandomBytes) {
     }
 }
 
-std::string mode_name(const testing::TestParamInfo<CodeMode>& info) {
-    constexpr const char* kNames[] = {"code16", "code32", "code64"};
+std::string mode_name(const testing::TestParamInfo<CodeMode> &info)
+{
+    constexpr const char *kNames[] = {"code16", "code32", "code64"};
     return kNames[static_cast<int>(info.param)];
 }
 

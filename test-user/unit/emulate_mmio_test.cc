@@ -15,33 +15,41 @@ namespace {
 constexpr u64 kCode = 0x1000, kDevice = 0xd0000000, kRam = 0x40000;
 
 class Mmio : public testing::Test {
-protected:
+  protected:
     Guest guest;
 
-    void SetUp() override {
+    void SetUp() override
+    {
         guest.add_ram(0, 0, kRam);
         guest.protected_mode(kCode);
         std::memset(&guest.run(), 0xcc, sizeof(kvm_run)); // what user space left there
     }
 
     /// Puts the instruction at CS:RIP and has it touch gpa through this linear address.
-    Outcome run(const std::vector<u8>& code, u64 gpa, bool write, u64 linear) {
+    Outcome run(const std::vector<u8> &code, u64 gpa, bool write, u64 linear)
+    {
         guest.poke_bytes(guest.rip(), code);
         return again(gpa, write, linear);
     }
-    Outcome run(const std::vector<u8>& code, u64 gpa, bool write) { return run(code, gpa, write, gpa); }
-    Outcome again(u64 gpa, bool write, u64 linear) {
+    Outcome run(const std::vector<u8> &code, u64 gpa, bool write)
+    {
+        return run(code, gpa, write, gpa);
+    }
+    Outcome again(u64 gpa, bool write, u64 linear)
+    {
         return guest.ept_violation(
             gpa, (write ? kEptViolationWrite : kEptViolationRead) | kEptViolationLinear, linear);
     }
-    Outcome answer(u64 value) {
+    Outcome answer(u64 value)
+    {
         std::memcpy(guest.run().mmio.data, &value, 8);
         return complete_pending(guest.vmx());
     }
 
-    void expect_exit(Outcome outcome, u64 gpa, u32 size, bool write, u64 value = 0) {
+    void expect_exit(Outcome outcome, u64 gpa, u32 size, bool write, u64 value = 0)
+    {
         EXPECT_EQ(outcome.ioctl_result(), 0);
-        const kvm_run& run = guest.run();
+        const kvm_run &run = guest.run();
         EXPECT_EQ(run.exit_reason, KVM_EXIT_MMIO);
         EXPECT_EQ(run.mmio.phys_addr, gpa);
         EXPECT_EQ(run.mmio.len, size);
@@ -53,7 +61,8 @@ protected:
         }
     }
     void expect_resume(Outcome outcome) { EXPECT_TRUE(outcome.resumes()); }
-    void expect_fault(Outcome outcome, u8 vector, u32 error_code) {
+    void expect_fault(Outcome outcome, u8 vector, u32 error_code)
+    {
         EXPECT_TRUE(outcome.resumes());
         const ExceptionQueue exception = guest.take_exception();
         EXPECT_TRUE(exception.pending);
@@ -63,9 +72,10 @@ protected:
     }
 };
 
-// ---- Writes ------------------------------------------------------------------
+// ---- Writes -----------------------------------------------------------------
 
-TEST_F(Mmio, Write) {
+TEST_F(Mmio, Write)
+{
     guest.reg(kRax) = 0x1122334455667788;
     guest.reg(kRbx) = kDevice;
     expect_exit(run({0x89, 0x03}, kDevice, true), kDevice, 4, true, 0x55667788);
@@ -77,19 +87,22 @@ TEST_F(Mmio, Write) {
     EXPECT_EQ(guest.vmx().pending.kind, PendingIo::kNone);
 }
 
-TEST_F(Mmio, WriteImmediate) {
+TEST_F(Mmio, WriteImmediate)
+{
     guest.reg(kRbx) = kDevice - 8;
     expect_exit(run({0x66, 0xc7, 0x43, 0x08, 0x34, 0x12}, kDevice, true), kDevice, 2, true, 0x1234);
     EXPECT_EQ(guest.rip(), kCode + 6);
 }
 
-TEST_F(Mmio, WriteWithSegmentBase) {
+TEST_F(Mmio, WriteWithSegmentBase)
+{
     guest.set_segment(kEs, 0xc0000000, 0xffffffff, 0xc093);
     guest.reg(kRax) = 0x5a00;
     expect_exit(run({0x26, 0x88, 0x25, 0, 0, 0, 0x10}, kDevice, true), kDevice, 1, true, 0x5a);
 }
 
-TEST_F(Mmio, WriteAcrossPagesIsTwoExits) {
+TEST_F(Mmio, WriteAcrossPagesIsTwoExits)
+{
     guest.reg(kRax) = 0x44332211;
     guest.reg(kRbx) = kDevice + 0xffd;
     expect_exit(run({0x89, 0x03}, kDevice + 0xffd, true), kDevice + 0xffd, 3, true, 0x332211);
@@ -98,7 +111,8 @@ TEST_F(Mmio, WriteAcrossPagesIsTwoExits) {
     EXPECT_EQ(guest.rip(), kCode + 2);
 }
 
-TEST_F(Mmio, WriteHalfToMemory) {
+TEST_F(Mmio, WriteHalfToMemory)
+{
     guest.reg(kRax) = 0x44332211;
     guest.reg(kRbx) = kRam - 1; // memory ends inside the operand
     expect_exit(run({0x89, 0x03}, kRam, true, kRam), kRam, 3, true, 0x443322);
@@ -106,7 +120,8 @@ TEST_F(Mmio, WriteHalfToMemory) {
     expect_resume(answer(0));
 }
 
-TEST_F(Mmio, WriteThatIsAllMemoryNow) {
+TEST_F(Mmio, WriteThatIsAllMemoryNow)
+{
     // Somebody put memory there between the exit and its handling.
     guest.reg(kRax) = 0x55667788;
     guest.reg(kRbx) = 0x3000;
@@ -118,7 +133,8 @@ TEST_F(Mmio, WriteThatIsAllMemoryNow) {
     EXPECT_EQ(guest.rip(), kCode + 2);
 }
 
-TEST_F(Mmio, WriteToAReadOnlySlot) {
+TEST_F(Mmio, WriteToAReadOnlySlot)
+{
     guest.add_ram(1, kDevice, 0x1000, KVM_MEM_READONLY);
     guest.reg(kRax) = 0x55667788;
     guest.reg(kRbx) = kDevice;
@@ -126,9 +142,10 @@ TEST_F(Mmio, WriteToAReadOnlySlot) {
     EXPECT_EQ(guest.peek<u32>(kDevice), 0u);
 }
 
-// ---- Reads -------------------------------------------------------------------
+// ---- Reads ------------------------------------------------------------------
 
-TEST_F(Mmio, Read) {
+TEST_F(Mmio, Read)
+{
     guest.long_mode(kCode, 0x8000);
     guest.reg(kRax) = ~u64{0};
     guest.reg(kRbx) = kDevice;
@@ -157,7 +174,8 @@ TEST_F(Mmio, Read) {
     EXPECT_EQ(guest.reg(kRdx), 0x111111111111ab11u);
 }
 
-TEST_F(Mmio, ReadAcrossPages) {
+TEST_F(Mmio, ReadAcrossPages)
+{
     guest.reg(kRbx) = kDevice + 0xffe;
     expect_exit(run({0x8b, 0x03}, kDevice + 0xffe, false), kDevice + 0xffe, 2, false);
     expect_exit(answer(0x2211), kDevice + 0x1000, 2, false);
@@ -165,7 +183,8 @@ TEST_F(Mmio, ReadAcrossPages) {
     EXPECT_EQ(guest.reg(kRax), 0x44332211u);
 }
 
-TEST_F(Mmio, ReadHalfFromMemory) {
+TEST_F(Mmio, ReadHalfFromMemory)
+{
     guest.poke<u8>(kRam - 1, 0x11);
     guest.reg(kRbx) = kRam - 1;
     expect_exit(run({0x8b, 0x03}, kRam, false, kRam), kRam, 3, false);
@@ -173,7 +192,8 @@ TEST_F(Mmio, ReadHalfFromMemory) {
     EXPECT_EQ(guest.reg(kRax), 0x44332211u);
 }
 
-TEST_F(Mmio, MemoryBehindAnUnmappedAddressOfTheOwner) {
+TEST_F(Mmio, MemoryBehindAnUnmappedAddressOfTheOwner)
+{
     ASSERT_EQ(guest.set_region(1, kDevice, 0x1000, 0x10000), 0); // nothing is mapped there
     guest.reg(kRbx) = kDevice;
     guest.poke_bytes(kCode, {0x8b, 0x03});
@@ -181,10 +201,12 @@ TEST_F(Mmio, MemoryBehindAnUnmappedAddressOfTheOwner) {
     expect_exit(emulate_mmio(guest.vmx(), kDevice), kDevice, 4, false); // KVM does the same
 }
 
-// ---- Side effects of finishing -----------------------------------------------
+// ---- Side effects of finishing ----------------------------------------------
 
-TEST_F(Mmio, FinishingEndsShadowAndResumeFlagAndTraps) {
-    constexpr u64 kShadow = GUEST_INTR_STATE_STI, kNmi = GUEST_INTR_STATE_NMI, kSingleStep = 1 << 14;
+TEST_F(Mmio, FinishingEndsShadowAndResumeFlagAndTraps)
+{
+    constexpr u64 kShadow = GUEST_INTR_STATE_STI, kNmi = GUEST_INTR_STATE_NMI,
+                  kSingleStep = 1 << 14;
     guest.reg(kRbx) = kDevice;
     guest.set(GUEST_INTERRUPTIBILITY_INFO, kShadow | kNmi);
     guest.set(GUEST_RFLAGS, X86_EFLAGS_FIXED | X86_EFLAGS_RF | X86_EFLAGS_TF | X86_EFLAGS_IF);
@@ -195,7 +217,8 @@ TEST_F(Mmio, FinishingEndsShadowAndResumeFlagAndTraps) {
     EXPECT_EQ(guest.get(GUEST_PENDING_DBG_EXCEPTIONS), kSingleStep);
 }
 
-TEST_F(Mmio, RipWrapsAt4GiB) {
+TEST_F(Mmio, RipWrapsAt4GiB)
+{
     // The code's last byte is the segment's last: EIP goes on at 0.
     guest.add_ram(2, 0xfffff000, 0x1000);
     guest.set_rip(0xfffffffe);
@@ -205,12 +228,13 @@ TEST_F(Mmio, RipWrapsAt4GiB) {
     EXPECT_EQ(guest.rip(), 0u);
 }
 
-// ---- Faults ------------------------------------------------------------------
+// ---- Faults -----------------------------------------------------------------
 
 class PagedMmio : public Mmio {
-protected:
+  protected:
     static constexpr u64 kDirectory = 0x8000, kTable = 0x9000;
-    void SetUp() override {
+    void SetUp() override
+    {
         Mmio::SetUp();
         // The first 4 MiB identity-mapped, the device at 0x400000.
         guest.poke<u32>(kDirectory, kTable | 7);
@@ -223,23 +247,27 @@ protected:
     }
 };
 
-TEST_F(PagedMmio, LinearAddressOfTheExitSavesTheWalk) {
+TEST_F(PagedMmio, LinearAddressOfTheExitSavesTheWalk)
+{
     guest.reg(kRbx) = 0x400010;
     guest.reg(kRax) = 0x77;
     guest.poke<u32>(kTable + 0x1000, 0); // the table no longer says so, but the CPU has translated
     expect_exit(run({0x88, 0x03}, kDevice + 0x10, true, 0x400010), kDevice + 0x10, 1, true, 0x77);
 }
 
-TEST_F(PagedMmio, AnotherLinearAddressIsWalked) {
+TEST_F(PagedMmio, AnotherLinearAddressIsWalked)
+{
     guest.reg(kRbx) = 0x400ffe;
     guest.reg(kRax) = 0x44332211;
-    expect_exit(run({0x89, 0x03}, kDevice + 0x1000, true, 0x401000), kDevice + 0xffe, 2, true, 0x2211);
+    expect_exit(run({0x89, 0x03}, kDevice + 0x1000, true, 0x401000), kDevice + 0xffe, 2, true,
+                0x2211);
     expect_exit(answer(0), kDevice + 0x1000, 2, true, 0x4433);
     EXPECT_EQ(guest.peek<u32>(kTable + 0x1000), kDevice | 0x67);
     EXPECT_EQ(guest.peek<u32>(kTable + 0x1004), (kDevice + 0x1000) | 0x67);
 }
 
-TEST_F(PagedMmio, PageFaultOfTheOperand) {
+TEST_F(PagedMmio, PageFaultOfTheOperand)
+{
     guest.reg(kRbx) = 0x400ffe;
     guest.poke<u32>(kTable + 0x1004, kDevice | 5); // read-only
     expect_fault(run({0x89, 0x03}, kDevice + 0xffe, true, 0x400ffe), PF_VECTOR, 3);
@@ -248,7 +276,8 @@ TEST_F(PagedMmio, PageFaultOfTheOperand) {
     EXPECT_NE(guest.run().exit_reason, u32{KVM_EXIT_MMIO}); // not even for the first page
 }
 
-TEST_F(PagedMmio, PageFaultOfTheSecondCodePage) {
+TEST_F(PagedMmio, PageFaultOfTheSecondCodePage)
+{
     guest.set_rip(0x1fff);
     guest.poke_bytes(0x1fff, {0x89, 0x03});
     guest.poke<u32>(kTable + 4 * 2, 0);
@@ -256,7 +285,8 @@ TEST_F(PagedMmio, PageFaultOfTheSecondCodePage) {
     EXPECT_EQ(guest.area().cr2, 0x2000u);
 }
 
-TEST_F(PagedMmio, CodeInTwoPagesThatAreNoNeighbours) {
+TEST_F(PagedMmio, CodeInTwoPagesThatAreNoNeighbours)
+{
     guest.set_rip(0x1fff);
     guest.poke<u8>(0x1fff, 0x89);
     guest.poke<u32>(kTable + 4 * 2, 0x5000 | 7);
@@ -266,7 +296,8 @@ TEST_F(PagedMmio, CodeInTwoPagesThatAreNoNeighbours) {
     EXPECT_EQ(guest.rip(), 0x2001u);
 }
 
-TEST_F(Mmio, SegmentFaults) {
+TEST_F(Mmio, SegmentFaults)
+{
     guest.set_segment(kDs, 0, 0xffff, 0x4093);
     guest.reg(kRbx) = kDevice;
     expect_fault(run({0x89, 0x03}, kDevice, true), GP_VECTOR, 0);
@@ -277,26 +308,30 @@ TEST_F(Mmio, SegmentFaults) {
     expect_fault(run({0x89, 0x03}, kDevice, true), GP_VECTOR, 0);
 }
 
-TEST_F(Mmio, LockIsInvalid) {
+TEST_F(Mmio, LockIsInvalid)
+{
     guest.reg(kRbx) = kDevice;
     expect_fault(run({0xf0, 0x89, 0x03}, kDevice, true), UD_VECTOR, 0);
 }
 
-TEST_F(Mmio, TooLong) {
+TEST_F(Mmio, TooLong)
+{
     std::vector<u8> code(16, 0x66);
     expect_fault(run(code, kDevice, true), GP_VECTOR, 0);
 }
 
-// ---- What we don't know ------------------------------------------------------
+// ---- What we don't know -----------------------------------------------------
 
-TEST_F(Mmio, UnknownInstruction) {
+TEST_F(Mmio, UnknownInstruction)
+{
     guest.vmx().idt_vectoring_info = 0;
     const Outcome outcome = run({0x0f, 0x10, 0x03}, kDevice, false); // movups xmm0, [ebx]
     EXPECT_EQ(outcome.ioctl_result(), 0);
-    const kvm_run& run = guest.run();
+    const kvm_run &run = guest.run();
     EXPECT_EQ(run.exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});
     EXPECT_EQ(run.emulation_failure.suberror, u32{KVM_INTERNAL_ERROR_EMULATION});
-    EXPECT_EQ(run.emulation_failure.flags, u64{KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES});
+    EXPECT_EQ(run.emulation_failure.flags,
+              u64{KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES});
     EXPECT_EQ(run.emulation_failure.insn_size, 15);
     EXPECT_EQ(run.emulation_failure.insn_bytes[0], 0x0f);
     EXPECT_EQ(run.emulation_failure.insn_bytes[2], 0x03);
@@ -308,16 +343,19 @@ TEST_F(Mmio, UnknownInstruction) {
     EXPECT_EQ(guest.take_exception().vector, u8{UD_VECTOR});
 }
 
-TEST_F(Mmio, UnknownInstructionOfUserMode) {
+TEST_F(Mmio, UnknownInstructionOfUserMode)
+{
     guest.set_cpl(3);
     expect_fault(run({0x0f, 0x10, 0x03}, kDevice, false), UD_VECTOR, 0);
 }
 
-TEST_F(Mmio, CodeOutsideOfMemory) {
+TEST_F(Mmio, CodeOutsideOfMemory)
+{
     guest.set_rip(kDevice);
-    const Outcome outcome = guest.ept_violation(kDevice, kEptViolationFetch | kEptViolationLinear, kDevice);
+    const Outcome outcome =
+        guest.ept_violation(kDevice, kEptViolationFetch | kEptViolationLinear, kDevice);
     EXPECT_EQ(outcome.ioctl_result(), 0);
-    const kvm_run& run = guest.run();
+    const kvm_run &run = guest.run();
     EXPECT_EQ(run.exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});
     EXPECT_EQ(run.emulation_failure.suberror, u32{KVM_INTERNAL_ERROR_EMULATION});
     EXPECT_EQ(run.emulation_failure.flags, 0u);
@@ -325,7 +363,8 @@ TEST_F(Mmio, CodeOutsideOfMemory) {
     guest.take_exception();
 }
 
-TEST_F(Mmio, DuringTheDeliveryOfAnEvent) {
+TEST_F(Mmio, DuringTheDeliveryOfAnEvent)
+{
     guest.set(EXIT_QUALIFICATION, kEptViolationWrite);
     guest.vmx().exit_reason = EXIT_REASON_EPT_VIOLATION;
     guest.vmx().idt_vectoring_info = INTR_INFO_VALID | 0x20;
@@ -339,12 +378,13 @@ TEST_F(Mmio, DuringTheDeliveryOfAnEvent) {
     EXPECT_EQ(guest.run().internal.data[3], kDevice);
 }
 
-// ---- A hostile user space ----------------------------------------------------
+// ---- A hostile user space ---------------------------------------------------
 
-TEST_F(Mmio, WhateverUserSpaceWritesIntoKvmRun) {
+TEST_F(Mmio, WhateverUserSpaceWritesIntoKvmRun)
+{
     guest.reg(kRbx) = kDevice + 0xffe;
     expect_exit(run({0x8b, 0x03}, kDevice + 0xffe, false), kDevice + 0xffe, 2, false);
-    kvm_run& run = guest.run();
+    kvm_run &run = guest.run();
     std::memset(&run, 0xff, sizeof(run)); // length 2^32 - 1, another address, a write
     expect_exit(answer(0xffffffffffff2211), kDevice + 0x1000, 2, false);
     std::memset(&run, 0, sizeof(run));
@@ -353,7 +393,8 @@ TEST_F(Mmio, WhateverUserSpaceWritesIntoKvmRun) {
     EXPECT_EQ(guest.reg(kRax), 0x44332211u);
 }
 
-TEST_F(Mmio, TheVcpuIsMovedElsewhereMeanwhile) {
+TEST_F(Mmio, TheVcpuIsMovedElsewhereMeanwhile)
+{
     guest.reg(kRbx) = kDevice;
     guest.reg(kRax) = 0x1234;
     expect_exit(run({0x8b, 0x03}, kDevice, false), kDevice, 4, false);
@@ -364,7 +405,8 @@ TEST_F(Mmio, TheVcpuIsMovedElsewhereMeanwhile) {
     EXPECT_EQ(guest.vmx().pending.kind, PendingIo::kNone);
 }
 
-TEST_F(Mmio, RegistersMayChangeWhileARedIsAnswered) {
+TEST_F(Mmio, RegistersMayChangeWhileARedIsAnswered)
+{
     // The instruction that was decoded is finished; the code under it may change.
     guest.reg(kRbx) = kDevice;
     expect_exit(run({0x8b, 0x03}, kDevice, false), kDevice, 4, false);
@@ -375,7 +417,8 @@ TEST_F(Mmio, RegistersMayChangeWhileARedIsAnswered) {
     EXPECT_EQ(guest.rip(), kCode + 2);
 }
 
-TEST_F(Mmio, CodeAndSlotsChangeWhileWritesAreServed) {
+TEST_F(Mmio, CodeAndSlotsChangeWhileWritesAreServed)
+{
     guest.reg(kRax) = 0x44332211;
     guest.reg(kRbx) = kDevice + 0xffe;
     expect_exit(run({0x89, 0x03}, kDevice + 0xffe, true), kDevice + 0xffe, 2, true, 0x2211);
@@ -384,9 +427,10 @@ TEST_F(Mmio, CodeAndSlotsChangeWhileWritesAreServed) {
     expect_resume(answer(0));
 }
 
-// ---- String instructions -----------------------------------------------------
+// ---- String instructions ----------------------------------------------------
 
-TEST_F(Mmio, Stos) {
+TEST_F(Mmio, Stos)
+{
     guest.reg(kRax) = 0x55667788;
     guest.reg(kRdi) = kDevice;
     guest.reg(kRcx) = 2;
@@ -402,7 +446,8 @@ TEST_F(Mmio, Stos) {
     EXPECT_EQ(guest.rflags() & X86_EFLAGS_RF, 0u);
 }
 
-TEST_F(Mmio, StosDownward) {
+TEST_F(Mmio, StosDownward)
+{
     guest.reg(kRdi) = kDevice + 0x10;
     guest.set(GUEST_RFLAGS, X86_EFLAGS_FIXED | X86_EFLAGS_DF);
     expect_exit(run({0xaa}, kDevice + 0x10, true), kDevice + 0x10, 1, true, guest.reg(kRax) & 0xff);
@@ -410,7 +455,8 @@ TEST_F(Mmio, StosDownward) {
     EXPECT_EQ(guest.rip(), kCode + 1);
 }
 
-TEST_F(Mmio, MovsFromDeviceToDevice) {
+TEST_F(Mmio, MovsFromDeviceToDevice)
+{
     guest.reg(kRsi) = kDevice;
     guest.reg(kRdi) = kDevice + 0x2000;
     expect_exit(run({0xa5}, kDevice, false), kDevice, 4, false);
@@ -422,7 +468,8 @@ TEST_F(Mmio, MovsFromDeviceToDevice) {
     EXPECT_EQ(guest.rip(), kCode + 1);
 }
 
-TEST_F(Mmio, MovsToMemoryAndBack) {
+TEST_F(Mmio, MovsToMemoryAndBack)
+{
     guest.reg(kRsi) = kDevice;
     guest.reg(kRdi) = 0x3000;
     guest.reg(kRcx) = 5;
@@ -436,7 +483,8 @@ TEST_F(Mmio, MovsToMemoryAndBack) {
     expect_exit(again(kDevice, true, kDevice), kDevice, 1, true, 0x5a);
 }
 
-TEST_F(Mmio, LodsWith16BitAddresses) {
+TEST_F(Mmio, LodsWith16BitAddresses)
+{
     guest.real_mode(kCode);
     guest.set_segment(kDs, 0xb8000, 0xffff, 0x93);
     guest.reg(kRsi) = 0xabcdffff;
@@ -447,7 +495,8 @@ TEST_F(Mmio, LodsWith16BitAddresses) {
     EXPECT_EQ(guest.reg(kRsi), 0xabcd0000u); // only SI moves
 }
 
-TEST_F(Mmio, RepeatedZeroTimes) {
+TEST_F(Mmio, RepeatedZeroTimes)
+{
     guest.reg(kRdi) = kDevice;
     guest.reg(kRcx) = 0;
     expect_resume(run({0xf3, 0xab}, kDevice, true));
@@ -455,15 +504,17 @@ TEST_F(Mmio, RepeatedZeroTimes) {
     EXPECT_EQ(guest.reg(kRdi), kDevice);
 }
 
-// ---- Anything at all ---------------------------------------------------------
+// ---- Anything at all --------------------------------------------------------
 
-TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm) {
+TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm)
+{
     std::mt19937_64 random{99};
     unsigned exits[5] = {};
     for (unsigned round = 0; round < 30000; round++) {
         for (u32 i = 0; i < 16; i++)
-            guest.reg(static_cast<Gpr>(i)) =
-                random() % 3 ? 0x400000 + random() % 0x2000 : random() % 2 ? random() : random() % kRam;
+            guest.reg(static_cast<Gpr>(i)) = random() % 3   ? 0x400000 + random() % 0x2000
+                                             : random() % 2 ? random()
+                                                            : random() % kRam;
         static constexpr u8 kOpcodes[] = {0x88, 0x89, 0x8a, 0x8b, 0xa4, 0xa5, 0xaa, 0xab,
                                           0xac, 0xad, 0xc6, 0xc7, 0xa1, 0xa3, 0x6d, 0x6f};
         std::vector<u8> code;
@@ -474,7 +525,9 @@ TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm) {
             code.push_back(static_cast<u8>(random()));
         guest.set_rip(random() % 8 ? kCode : 0x1ff8 + random() % 8);
         for (unsigned i = 0; i < 4; i++)
-            guest.poke<u32>(kTable + 0x1000 + 4 * i, static_cast<u32>(random() % 4 ? kDevice + i * 0x1000 : random() % kRam) | 7);
+            guest.poke<u32>(
+                kTable + 0x1000 + 4 * i,
+                static_cast<u32>(random() % 4 ? kDevice + i * 0x1000 : random() % kRam) | 7);
         guest.set(GUEST_RFLAGS, X86_EFLAGS_FIXED | (random() % 2 ? X86_EFLAGS_DF : 0));
         guest.set_cpl(random() % 2 ? 3 : 0);
         guest.poke_bytes(guest.rip(), code);
@@ -492,7 +545,7 @@ TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm) {
             if (guest.vmx().pending.kind == PendingIo::kNone)
                 break;
             for (u32 i = 0; i < 64; i++)
-                reinterpret_cast<u8*>(&guest.run())[i] = static_cast<u8>(random());
+                reinterpret_cast<u8 *>(&guest.run())[i] = static_cast<u8>(random());
             outcome = complete_pending(guest.vmx());
         }
         guest.take_exception();

@@ -16,13 +16,14 @@ constexpr u16 kPort = 0x1f0;
 
 // Whether the exits describe INS and OUTS (IA32_VMX_BASIC[54]) or the core has to decode them.
 class PortIo : public testing::TestWithParam<bool> {
-protected:
-    Guest guest{"corei7_haswell_4770", [](sim::Machine& machine, Parameters&) {
-                    u64& basic = machine.msr[MSR_IA32_VMX_BASIC];
+  protected:
+    Guest guest{"corei7_haswell_4770", [](sim::Machine &machine, Parameters &) {
+                    u64 &basic = machine.msr[MSR_IA32_VMX_BASIC];
                     basic = GetParam() ? basic | bit64(54) : basic & ~bit64(54);
                 }};
 
-    void SetUp() override {
+    void SetUp() override
+    {
         guest.add_ram(0, 0, kRam);
         guest.protected_mode(kCode);
         guest.reg(kRdx) = kPort;
@@ -30,7 +31,8 @@ protected:
         std::memset(guest.pio(), 0xcc, kPageSize);
     }
 
-    Outcome plain(bool in, u32 size, u16 port, u32 length) {
+    Outcome plain(bool in, u32 size, u16 port, u32 length)
+    {
         return exit((size - 1) | (in ? 8 : 0) | u64{port} << 16, length, 0);
     }
     struct String {
@@ -40,7 +42,8 @@ protected:
         u32 address_size = 4;
         Segment segment = kDs;
     };
-    Outcome string(const String& s) {
+    Outcome string(const String &s)
+    {
         std::vector<u8> code;
         if (s.rep)
             code.push_back(0xf3);
@@ -54,12 +57,16 @@ protected:
         code.push_back((s.in ? 0x6c : 0x6e) | (s.size != 1));
         guest.poke_bytes(kCode, code);
         length = static_cast<u32>(code.size());
-        const u64 details = (s.address_size == 2 ? 0 : s.address_size == 4 ? 1 : 2) << 7 |
+        const u64 details = (s.address_size == 2   ? 0
+                             : s.address_size == 4 ? 1
+                                                   : 2)
+                                << 7 |
                             (s.in ? 0 : u64{s.segment} << 15);
-        return exit((s.size - 1) | (s.in ? 8 : 0) | 16 | (s.rep ? 32 : 0) | u64{kPort} << 16, length,
-                    details);
+        return exit((s.size - 1) | (s.in ? 8 : 0) | 16 | (s.rep ? 32 : 0) | u64{kPort} << 16,
+                    length, details);
     }
-    Outcome exit(u64 qualification, u32 instruction_length, u64 details) {
+    Outcome exit(u64 qualification, u32 instruction_length, u64 details)
+    {
         guest.set(EXIT_QUALIFICATION, qualification);
         guest.set(VM_EXIT_INSTRUCTION_LEN, instruction_length);
         guest.set(VMX_INSTRUCTION_INFO, details);
@@ -69,9 +76,10 @@ protected:
     }
     Outcome answer() { return complete_pending(guest.vmx()); }
 
-    void expect_io(Outcome outcome, bool in, u32 size, u32 count, u16 port = kPort) {
+    void expect_io(Outcome outcome, bool in, u32 size, u32 count, u16 port = kPort)
+    {
         EXPECT_EQ(outcome.ioctl_result(), 0);
-        const kvm_run& run = guest.run();
+        const kvm_run &run = guest.run();
         EXPECT_EQ(run.exit_reason, u32{KVM_EXIT_IO});
         EXPECT_EQ(run.io.direction, in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT);
         EXPECT_EQ(run.io.size, size);
@@ -79,7 +87,8 @@ protected:
         EXPECT_EQ(run.io.port, port);
         EXPECT_EQ(run.io.data_offset, kPageSize);
     }
-    u32 data(u32 size) {
+    u32 data(u32 size)
+    {
         u32 value = 0;
         std::memcpy(&value, guest.pio(), size);
         return value;
@@ -89,11 +98,12 @@ protected:
     u32 length = 0;
 };
 
-// ---- Plain -------------------------------------------------------------------
+// ---- Plain ------------------------------------------------------------------
 
-TEST_P(PortIo, Out) {
+TEST_P(PortIo, Out)
+{
     guest.reg(kRax) = 0x1122334455667788;
-    for (const auto& [size, value] : {std::pair{1u, 0x88u}, {2u, 0x7788u}, {4u, 0x55667788u}}) {
+    for (const auto &[size, value] : {std::pair{1u, 0x88u}, {2u, 0x7788u}, {4u, 0x55667788u}}) {
         guest.set_rip(kCode);
         expect_io(plain(false, size, 0x3f8, 1), false, size, 1, 0x3f8);
         EXPECT_EQ(data(4), value | (size == 1 ? 0xcccccc00 : size == 2 ? 0xcccc0000 : 0));
@@ -105,8 +115,9 @@ TEST_P(PortIo, Out) {
     EXPECT_EQ(guest.reg(kRax), 0x1122334455667788u);
 }
 
-TEST_P(PortIo, In) {
-    for (const auto& [size, value] :
+TEST_P(PortIo, In)
+{
+    for (const auto &[size, value] :
          {std::pair{1u, 0x11223344556677ddull}, {2u, 0x112233445566ccddull}, {4u, 0xaabbccddull}}) {
         guest.set_rip(kCode);
         guest.reg(kRax) = 0x1122334455667788;
@@ -120,13 +131,15 @@ TEST_P(PortIo, In) {
     }
 }
 
-TEST_P(PortIo, OutToPort7eIsOverAtTheExit) {
+TEST_P(PortIo, OutToPort7eIsOverAtTheExit)
+{
     expect_io(plain(false, 1, 0x7e, 2), false, 1, 1, 0x7e);
     EXPECT_EQ(guest.rip(), kCode + 2);
     EXPECT_EQ(guest.vmx().pending.kind, PendingIo::kNone);
 }
 
-TEST_P(PortIo, TheVcpuIsMovedElsewhereMeanwhile) {
+TEST_P(PortIo, TheVcpuIsMovedElsewhereMeanwhile)
+{
     guest.reg(kRax) = 0x1234;
     expect_io(plain(true, 4, kPort, 1), true, 4, 1);
     write_rip(guest.vmx(), 0xfff0);
@@ -141,7 +154,8 @@ TEST_P(PortIo, TheVcpuIsMovedElsewhereMeanwhile) {
     EXPECT_EQ(guest.rip(), kCode);
 }
 
-TEST_P(PortIo, WhateverUserSpaceWritesIntoKvmRun) {
+TEST_P(PortIo, WhateverUserSpaceWritesIntoKvmRun)
+{
     expect_io(plain(true, 1, kPort, 1), true, 1, 1);
     std::memset(&guest.run(), 0xff, sizeof(kvm_run));
     std::memset(guest.pio(), 0x5a, kPageSize);
@@ -150,9 +164,10 @@ TEST_P(PortIo, WhateverUserSpaceWritesIntoKvmRun) {
     EXPECT_EQ(guest.reg(kRax), 0x5au);
 }
 
-// ---- OUTS --------------------------------------------------------------------
+// ---- OUTS -------------------------------------------------------------------
 
-TEST_P(PortIo, OutsGivesOneElementAnExit) {
+TEST_P(PortIo, OutsGivesOneElementAnExit)
+{
     for (u32 i = 0; i < 3; i++)
         guest.poke<u16>(kBuffer + 2 * i, static_cast<u16>(0x1111 * (i + 1)));
     guest.reg(kRsi) = kBuffer;
@@ -168,7 +183,8 @@ TEST_P(PortIo, OutsGivesOneElementAnExit) {
     EXPECT_EQ(guest.rip(), kCode + length);
 }
 
-TEST_P(PortIo, OutsDownThroughAnotherSegment) {
+TEST_P(PortIo, OutsDownThroughAnotherSegment)
+{
     guest.set_segment(kFs, 0x100, 0xffffffff, 0xc093);
     guest.poke<u32>(kBuffer + 0x100, 0x12345678);
     guest.reg(kRsi) = kBuffer;
@@ -181,7 +197,8 @@ TEST_P(PortIo, OutsDownThroughAnotherSegment) {
     EXPECT_EQ(guest.rip(), kCode + length);
 }
 
-TEST_P(PortIo, OutsFromADevice) {
+TEST_P(PortIo, OutsFromADevice)
+{
     guest.reg(kRsi) = kDevice;
     guest.reg(kRcx) = 2;
     EXPECT_EQ(string({.in = false, .size = 4}).ioctl_result(), 0);
@@ -195,7 +212,8 @@ TEST_P(PortIo, OutsFromADevice) {
     EXPECT_EQ(guest.reg(kRsi), kDevice + 4);
 }
 
-TEST_P(PortIo, OutsFault) {
+TEST_P(PortIo, OutsFault)
+{
     guest.set_segment(kDs, 0, kBuffer + 3, 0x4093);
     guest.reg(kRsi) = kBuffer;
     guest.reg(kRcx) = 2;
@@ -206,7 +224,7 @@ TEST_P(PortIo, OutsFault) {
     EXPECT_EQ(guest.rip(), kCode);
 }
 
-// ---- INS ---------------------------------------------------------------------
+// ---- INS --------------------------------------------------------------------
 
 struct InsCase {
     u32 size;
@@ -216,14 +234,16 @@ struct InsCase {
     u32 address_size;
 };
 
-TEST_P(PortIo, InsAgreesWithAModel) {
+TEST_P(PortIo, InsAgreesWithAModel)
+{
     // Random REP INS, user space feeding a counted stream; memory must hold it where it belongs.
     std::mt19937_64 random{5};
     for (unsigned round = 0; round < 400; round++) {
         const u32 size = 1u << random() % 3;
         const bool down = random() % 2;
         const u64 count = 1 + random() % 3000;
-        const u64 start = down ? kBuffer + count * size + random() % 5000 : kBuffer + random() % 5000;
+        const u64 start =
+            down ? kBuffer + count * size + random() % 5000 : kBuffer + random() % 5000;
         std::vector<u8> expected(kRam - kBuffer);
         std::generate(expected.begin(), expected.end(), [&] { return static_cast<u8>(random()); });
         for (usize i = 0; i < expected.size(); i++)
@@ -260,7 +280,8 @@ TEST_P(PortIo, InsAgreesWithAModel) {
     }
 }
 
-TEST_P(PortIo, InsOnce) {
+TEST_P(PortIo, InsOnce)
+{
     guest.reg(kRdi) = kBuffer;
     guest.reg(kRcx) = 9;
     expect_io(string({.in = true, .size = 4, .rep = false}), true, 4, 1);
@@ -275,7 +296,8 @@ TEST_P(PortIo, InsOnce) {
     EXPECT_EQ(guest.rip(), kCode + length);
 }
 
-TEST_P(PortIo, InsWith16BitAddressesWrapsOnlyAtTheEdge) {
+TEST_P(PortIo, InsWith16BitAddressesWrapsOnlyAtTheEdge)
+{
     guest.real_mode(kCode);
     mode_16 = true;
     guest.set_segment(kEs, 0x800, 0xffff, 0x93);
@@ -299,7 +321,8 @@ TEST_P(PortIo, InsWith16BitAddressesWrapsOnlyAtTheEdge) {
     EXPECT_EQ(guest.take_exception().vector, u8{GP_VECTOR});
 }
 
-TEST_P(PortIo, InsAsksOnlyForElementsWithinTheLimit) {
+TEST_P(PortIo, InsAsksOnlyForElementsWithinTheLimit)
+{
     guest.set_segment(kEs, 0, kBuffer + 9, 0x4093);
     guest.reg(kRdi) = kBuffer;
     guest.reg(kRcx) = 100;
@@ -312,7 +335,8 @@ TEST_P(PortIo, InsAsksOnlyForElementsWithinTheLimit) {
     EXPECT_EQ(guest.reg(kRcx), 98u);
 }
 
-TEST_P(PortIo, InsToAPageThatFaultsReadsNoPort) {
+TEST_P(PortIo, InsToAPageThatFaultsReadsNoPort)
+{
     guest.poke<u32>(0x8000, 0x9000 | 7);
     for (u32 page = 0; page < kRam >> 12; page++)
         guest.poke<u32>(0x9000 + 4 * page, page << 12 | 7);
@@ -333,7 +357,8 @@ TEST_P(PortIo, InsToAPageThatFaultsReadsNoPort) {
     EXPECT_EQ(guest.area().cr2, kBuffer + 0x1000);
 }
 
-TEST_P(PortIo, InsToADevice) {
+TEST_P(PortIo, InsToADevice)
+{
     guest.reg(kRdi) = kRam - 4;
     guest.reg(kRcx) = 3;
     expect_io(string({.in = true, .size = 4}), true, 4, 1);
@@ -354,7 +379,8 @@ TEST_P(PortIo, InsToADevice) {
     EXPECT_EQ(guest.vmx().pending.kind, PendingIo::kNone);
 }
 
-TEST_P(PortIo, CounterLoweredWhileInsIsAnswered) {
+TEST_P(PortIo, CounterLoweredWhileInsIsAnswered)
+{
     guest.reg(kRdi) = kBuffer;
     guest.reg(kRcx) = 8;
     expect_io(string({.in = true, .size = 1}), true, 1, 8);
@@ -373,7 +399,8 @@ TEST_P(PortIo, CounterLoweredWhileInsIsAnswered) {
     EXPECT_EQ(guest.reg(kRcx), 0u);
 }
 
-TEST_P(PortIo, ZeroTimes) {
+TEST_P(PortIo, ZeroTimes)
+{
     guest.reg(kRcx) = 0;
     for (const bool in : {false, true}) {
         guest.set_rip(kCode);
@@ -382,7 +409,8 @@ TEST_P(PortIo, ZeroTimes) {
     }
 }
 
-TEST_P(PortIo, LongModeAddressSizes) {
+TEST_P(PortIo, LongModeAddressSizes)
+{
     guest.poke<u64>(0x8000, 0x9000 | 7);
     guest.poke<u64>(0x9000, 0xa000 | 7);
     guest.poke<u64>(0xa000, 0x87);
@@ -402,7 +430,8 @@ TEST_P(PortIo, LongModeAddressSizes) {
     EXPECT_EQ(guest.reg(kRdi), kBuffer + 8);
 }
 
-TEST_P(PortIo, CodeThatChangedUnderTheExit) {
+TEST_P(PortIo, CodeThatChangedUnderTheExit)
+{
     guest.reg(kRcx) = 1;
     guest.reg(kRsi) = kBuffer;
     guest.poke_bytes(kCode, {0x90, 0x90});
@@ -414,7 +443,8 @@ TEST_P(PortIo, CodeThatChangedUnderTheExit) {
     guest.take_exception();
 }
 
-std::string param_name(const testing::TestParamInfo<bool>& info) {
+std::string param_name(const testing::TestParamInfo<bool> &info)
+{
     return info.param ? "described" : "decoded";
 }
 

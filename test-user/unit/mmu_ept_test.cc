@@ -22,20 +22,22 @@ constexpr u64 kFrame = 0x000ffffffffff000;
 
 // Haswell has accessed and dirty flags, 2 MiB and 1 GiB pages in the architecture; the model in the
 // emulator lacks some, so tests say what they want.
-void all_features(sim::Machine& machine, Parameters&) {
+void all_features(sim::Machine &machine, Parameters &)
+{
     machine.msr[MSR_IA32_VMX_EPT_VPID_CAP] |= bit64(16) | bit64(17) | bit64(21);
     machine.host_info.maxphyaddr = 46;
 }
 
 class EptTest : public testing::Test {
-protected:
-    explicit EptTest(const Guest::Tweak& tweak = all_features)
-        : guest{"corei7_haswell_4770", tweak} {}
+  protected:
+    explicit EptTest(const Guest::Tweak &tweak = all_features) : guest{"corei7_haswell_4770", tweak}
+    {}
 
     Guest guest;
-    sim::Machine& machine = guest.machine;
+    sim::Machine &machine = guest.machine;
 
-    u64 entry(u64 gpa, unsigned* level = nullptr) {
+    u64 entry(u64 gpa, unsigned *level = nullptr)
+    {
         unsigned at = 0;
         const u64 value = ept_lookup(guest.kvm().ept, gpa >> 12, at);
         if (level != nullptr)
@@ -46,35 +48,40 @@ protected:
     int write(u64 gpa, u64 present = 0) { return violate(gpa, kEptViolationWrite | present); }
     int fetch(u64 gpa, u64 present = 0) { return violate(gpa, kEptViolationFetch | present); }
     /// 1 for "the guest goes on", else what KVM_RUN returns.
-    int violate(u64 gpa, u64 qualification) {
+    int violate(u64 gpa, u64 qualification)
+    {
         return guest.ept_violation(gpa, qualification).ioctl_result();
     }
     u64 pfn(u64 hva) { return machine.pfn_of(hva); }
     bool unmap(u64 start, u64 end) { return machine.unmap_user(guest.host(), start, end); }
-    bool age(u64 start, u64 end, bool clear) {
+    bool age(u64 start, u64 end, bool clear)
+    {
         host_mmu_lock(&guest.host());
         const bool young = core_mmu_age_hva_range(guest.host().core, start, end, clear);
         host_mmu_unlock(&guest.host());
         return young;
     }
-    bool flush_requested() {
+    bool flush_requested()
+    {
         const bool requested = (guest.area().requests & VCPU_REQUEST_TLB_FLUSH) != 0;
         guest.area().requests = 0;
         return requested;
     }
 };
 
-TEST_F(EptTest, Pointer) {
-    const Ept& ept = guest.kvm().ept;
+TEST_F(EptTest, Pointer)
+{
+    const Ept &ept = guest.kvm().ept;
     EXPECT_EQ(ept_pointer(ept), host_page_phys(ept.root) | 6 | 3 << 3 | 1 << 6);
 }
 
-TEST_F(EptTest, ReadMapsAPageWritableIfTheOwnersIs) {
+TEST_F(EptTest, ReadMapsAPageWritableIfTheOwnersIs)
+{
     const u64 hva = guest.add_ram(0, 0x10000, 4 * kPage);
     EXPECT_EQ(entry(0x11000), 0u);
     EXPECT_EQ(read(0x11abc), 1);
-    EXPECT_EQ(entry(0x11000), pfn(hva + kPage) << 12 | kR | kW | kX | kWriteBack | kIpat |
-                                  kAccessed | kDirty);
+    EXPECT_EQ(entry(0x11000),
+              pfn(hva + kPage) << 12 | kR | kW | kX | kWriteBack | kIpat | kAccessed | kDirty);
     EXPECT_EQ(entry(0x10000), 0u);
     EXPECT_EQ(entry(0x12000), 0u);
     ASSERT_EQ(machine.frame_puts.size(), 1u);
@@ -82,7 +89,8 @@ TEST_F(EptTest, ReadMapsAPageWritableIfTheOwnersIs) {
     EXPECT_FALSE(flush_requested());
 }
 
-TEST_F(EptTest, TheOwnersReadOnlyPage) {
+TEST_F(EptTest, TheOwnersReadOnlyPage)
+{
     const u64 hva = machine.add_user_memory(kPage, false);
     ASSERT_EQ(guest.set_region(0, 0, kPage, hva), 0);
     EXPECT_EQ(read(0), 1);
@@ -98,10 +106,11 @@ TEST_F(EptTest, TheOwnersReadOnlyPage) {
     EXPECT_EQ(machine.faults, machine.frame_puts.size());
 }
 
-TEST_F(EptTest, CopyOnWriteMovesThePage) {
+TEST_F(EptTest, CopyOnWriteMovesThePage)
+{
     const u64 hva = guest.add_ram(0, 0, kPage);
     bool shared = true;
-    machine.on_fault_in = [&](u64, bool want_write, host_frame& frame) {
+    machine.on_fault_in = [&](u64, bool want_write, host_frame &frame) {
         if (want_write && shared) {
             shared = false;
             unmap(hva, hva + kPage);
@@ -122,7 +131,8 @@ TEST_F(EptTest, CopyOnWriteMovesThePage) {
     EXPECT_NE(entry(0) & kW, 0u);
 }
 
-TEST_F(EptTest, ReadOnlySlot) {
+TEST_F(EptTest, ReadOnlySlot)
+{
     const u64 hva = guest.add_ram(0, 0x1000, kPage, KVM_MEM_READONLY);
     EXPECT_EQ(read(0x1000), 1);
     EXPECT_EQ(entry(0x1000), pfn(hva) << 12 | kR | kX | kWriteBack | kIpat | kAccessed);
@@ -131,7 +141,8 @@ TEST_F(EptTest, ReadOnlySlot) {
     EXPECT_EQ(ept_map(guest.vmx(), 0x1000, write), EptFault::kMmio);
 }
 
-TEST_F(EptTest, NothingThere) {
+TEST_F(EptTest, NothingThere)
+{
     guest.add_ram(0, 0x1000, kPage);
     for (const u64 gpa : {0x0ull, 0x2000ull, 0xfee00000ull, 0xfffffffff000ull}) {
         const EptViolationInfo read = EptViolationInfo::decode(kEptViolationRead);
@@ -140,11 +151,12 @@ TEST_F(EptTest, NothingThere) {
     EXPECT_EQ(machine.faults, 0u);
 }
 
-TEST_F(EptTest, WhatTheHostAnswers) {
+TEST_F(EptTest, WhatTheHostAnswers)
+{
     guest.add_ram(0, 0, kPage);
     int answer = 0;
-    machine.on_fault_in = [&](u64, bool, host_frame&) { return answer; };
-    for (const auto& [error, result] : std::map<int, int>{{-EFAULT, -EFAULT},
+    machine.on_fault_in = [&](u64, bool, host_frame &) { return answer; };
+    for (const auto &[error, result] : std::map<int, int>{{-EFAULT, -EFAULT},
                                                           {-EINTR, -EINTR},
                                                           {-ENOMEM, -ENOMEM},
                                                           {-EHWPOISON, 1},
@@ -160,7 +172,8 @@ TEST_F(EptTest, WhatTheHostAnswers) {
     EXPECT_EQ(read(0), -EFAULT);
 }
 
-TEST_F(EptTest, NoMemoryForTables) {
+TEST_F(EptTest, NoMemoryForTables)
+{
     guest.add_ram(0, 0, kPage);
     machine.allocations_left = 2;
     EXPECT_EQ(read(0), -ENOMEM);
@@ -171,10 +184,11 @@ TEST_F(EptTest, NoMemoryForTables) {
     EXPECT_NE(entry(0), 0u);
 }
 
-TEST_F(EptTest, AMappingThatChangedMeanwhileIsNotUsed) {
+TEST_F(EptTest, AMappingThatChangedMeanwhileIsNotUsed)
+{
     const u64 hva = guest.add_ram(0, 0, kPage);
     unsigned calls = 0;
-    machine.on_fault_in = [&](u64, bool, host_frame&) {
+    machine.on_fault_in = [&](u64, bool, host_frame &) {
         if (++calls == 1)
             unmap(hva, hva + kPage);
         return 0;
@@ -187,10 +201,11 @@ TEST_F(EptTest, AMappingThatChangedMeanwhileIsNotUsed) {
     EXPECT_NE(entry(0), 0u);
 }
 
-TEST_F(EptTest, ASlotThatWentMeanwhileIsNotUsed) {
+TEST_F(EptTest, ASlotThatWentMeanwhileIsNotUsed)
+{
     guest.add_ram(0, 0, kPage);
-    const MemSlotArray* old = guest.kvm().slots.current;
-    machine.on_fault_in = [&](u64, bool, host_frame&) {
+    const MemSlotArray *old = guest.kvm().slots.current;
+    machine.on_fault_in = [&](u64, bool, host_frame &) {
         guest.kvm().slots.current = nullptr; // as an updater does that now waits for this reader
         return 0;
     };
@@ -199,7 +214,8 @@ TEST_F(EptTest, ASlotThatWentMeanwhileIsNotUsed) {
     guest.kvm().slots.current = old;
 }
 
-TEST_F(EptTest, SpuriousViolationsCostNoFault) {
+TEST_F(EptTest, SpuriousViolationsCostNoFault)
+{
     guest.add_ram(0, 0, kPage);
     EXPECT_EQ(read(0), 1);
     const u64 faults = machine.faults;
@@ -210,7 +226,8 @@ TEST_F(EptTest, SpuriousViolationsCostNoFault) {
 
 // ---- Unmapping ----
 
-TEST_F(EptTest, UnmapTakesExactlyTheRange) {
+TEST_F(EptTest, UnmapTakesExactlyTheRange)
+{
     const u64 hva = guest.add_ram(0, 0x100000, 8 * kPage);
     for (u64 page = 0; page < 8; page++)
         ASSERT_EQ(write(0x100000 + page * kPage), 1);
@@ -227,7 +244,8 @@ TEST_F(EptTest, UnmapTakesExactlyTheRange) {
         EXPECT_EQ(entry(0x100000 + page * kPage), 0u);
 }
 
-TEST_F(EptTest, UnmapFindsEverySlotOfSharedMemory) {
+TEST_F(EptTest, UnmapFindsEverySlotOfSharedMemory)
+{
     const u64 hva = machine.add_user_memory(4 * kPage);
     ASSERT_EQ(guest.set_region(0, 0x0000, 4 * kPage, hva), 0);
     ASSERT_EQ(guest.set_region(1, 0x10000, 2 * kPage, hva + kPage), 0);
@@ -244,11 +262,13 @@ TEST_F(EptTest, UnmapFindsEverySlotOfSharedMemory) {
     EXPECT_EQ(entry(0x20000), 0u);
 }
 
-TEST_F(EptTest, HugeMemoryIsWalkedOnlyWhereItIsMapped) {
+TEST_F(EptTest, HugeMemoryIsWalkedOnlyWhereItIsMapped)
+{
     // A terabyte of which three pages were touched, and a thousand unmaps of all of it.
     const u64 hva = machine.add_user_memory(u64{1} << 40);
     for (u32 slot = 0; slot < 4; slot++) // no slot may be larger than 2^31 - 1 pages
-        ASSERT_EQ(guest.set_region(slot, u64{slot} << 38, u64{1} << 38, hva + (u64{slot} << 38)), 0);
+        ASSERT_EQ(guest.set_region(slot, u64{slot} << 38, u64{1} << 38, hva + (u64{slot} << 38)),
+                  0);
     const auto start = std::chrono::steady_clock::now();
     for (unsigned i = 0; i < 1000; i++) {
         for (const u64 gpa : {u64{0}, u64{0x3fff123400}, (u64{1} << 40) - kPage})
@@ -258,7 +278,8 @@ TEST_F(EptTest, HugeMemoryIsWalkedOnlyWhereItIsMapped) {
     EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{20});
 }
 
-TEST_F(EptTest, ZapAll) {
+TEST_F(EptTest, ZapAll)
+{
     guest.add_ram(0, 0, 4 * kPage);
     guest.add_ram(1, u64{5} << 30, 4 * kPage);
     ASSERT_EQ(read(0), 1);
@@ -272,7 +293,8 @@ TEST_F(EptTest, ZapAll) {
 
 // ---- Slots that go ----
 
-TEST_F(EptTest, ADeletedSlotLeavesNothing) {
+TEST_F(EptTest, ADeletedSlotLeavesNothing)
+{
     guest.add_ram(0, 0, kPage);
     ASSERT_EQ(read(0), 1);
     const usize pages = machine.pages.size();
@@ -293,7 +315,8 @@ TEST_F(EptTest, ADeletedSlotLeavesNothing) {
     EXPECT_FALSE(flush_requested());
 }
 
-TEST_F(EptTest, AMovedSlotMapsAnew) {
+TEST_F(EptTest, AMovedSlotMapsAnew)
+{
     const u64 hva = guest.add_ram(0, 0x10000, 4 * kPage);
     for (u64 page = 0; page < 4; page++)
         ASSERT_EQ(read(0x10000 + page * kPage), 1);
@@ -307,7 +330,8 @@ TEST_F(EptTest, AMovedSlotMapsAnew) {
 
 // ---- Accessed pages ----
 
-TEST_F(EptTest, AgeWithAccessedFlags) {
+TEST_F(EptTest, AgeWithAccessedFlags)
+{
     const u64 hva = guest.add_ram(0, 0, 2 * kPage);
     EXPECT_FALSE(age(hva, hva + 2 * kPage, true));
     ASSERT_EQ(read(0), 1);
@@ -319,19 +343,22 @@ TEST_F(EptTest, AgeWithAccessedFlags) {
 }
 
 class EptWithoutFlags : public EptTest {
-protected:
+  protected:
     EptWithoutFlags()
-        : EptTest{[](sim::Machine& machine, Parameters& parameters) {
+        : EptTest{[](sim::Machine &machine, Parameters &parameters) {
               all_features(machine, parameters);
               parameters.eptad = false;
-          }} {}
+          }}
+    {}
 };
 
-TEST_F(EptWithoutFlags, Pointer) {
+TEST_F(EptWithoutFlags, Pointer)
+{
     EXPECT_EQ(ept_pointer(guest.kvm().ept) & 1 << 6, 0u);
 }
 
-TEST_F(EptWithoutFlags, AgeMakesTheEntryNotPresent) {
+TEST_F(EptWithoutFlags, AgeMakesTheEntryNotPresent)
+{
     const u64 hva = guest.add_ram(0, 0, kPage);
     ASSERT_EQ(read(0), 1);
     const u64 before = entry(0);
@@ -354,13 +381,14 @@ TEST_F(EptWithoutFlags, AgeMakesTheEntryNotPresent) {
 
 // ---- Large pages ----
 
-TEST_F(EptTest, TwoMegabytes) {
+TEST_F(EptTest, TwoMegabytes)
+{
     const u64 hva = guest.add_ram(0, k2M, 2 * k2M, 0, k2M);
     machine.map_contiguous(hva, 9);
     unsigned level = 0;
     EXPECT_EQ(write(k2M + 0x5000), 1);
-    EXPECT_EQ(entry(k2M, &level), pfn(hva) << 12 | kR | kW | kX | kWriteBack | kIpat | kLarge |
-                                      kAccessed | kDirty);
+    EXPECT_EQ(entry(k2M, &level),
+              pfn(hva) << 12 | kR | kW | kX | kWriteBack | kIpat | kLarge | kAccessed | kDirty);
     EXPECT_EQ(level, 2u);
     EXPECT_EQ(entry(k2M + 0x1ff000), entry(k2M));
     EXPECT_EQ(entry(2 * k2M), 0u);
@@ -369,7 +397,8 @@ TEST_F(EptTest, TwoMegabytes) {
     EXPECT_EQ(entry(k2M), 0u);
 }
 
-TEST_F(EptTest, OneGigabyte) {
+TEST_F(EptTest, OneGigabyte)
+{
     const u64 hva = guest.add_ram(0, k1G, k1G, 0, k1G);
     machine.map_contiguous(hva, 18);
     unsigned level = 0;
@@ -380,7 +409,8 @@ TEST_F(EptTest, OneGigabyte) {
     EXPECT_EQ(entry(k1G), 0u);
 }
 
-TEST_F(EptTest, OnlyTheSlotsWholeLargePages) {
+TEST_F(EptTest, OnlyTheSlotsWholeLargePages)
+{
     // The slot begins and ends within large pages of the owner.
     const u64 hva = machine.add_user_memory(3 * k2M, true, k2M);
     machine.map_contiguous(hva, 9);
@@ -397,7 +427,8 @@ TEST_F(EptTest, OnlyTheSlotsWholeLargePages) {
     EXPECT_EQ(level, 1u);
 }
 
-TEST_F(EptTest, DifferentAlignmentMeansSmallPages) {
+TEST_F(EptTest, DifferentAlignmentMeansSmallPages)
+{
     const u64 hva = machine.add_user_memory(2 * k2M, true, k2M);
     machine.map_contiguous(hva, 9);
     ASSERT_EQ(guest.set_region(0, 8 * k2M + kPage, 2 * k2M, hva), 0);
@@ -407,7 +438,8 @@ TEST_F(EptTest, DifferentAlignmentMeansSmallPages) {
     EXPECT_EQ(level, 1u);
 }
 
-TEST_F(EptTest, ALargePageReplacesAnEmptyTable) {
+TEST_F(EptTest, ALargePageReplacesAnEmptyTable)
+{
     const u64 hva = guest.add_ram(0, k2M, k2M, 0, k2M);
     ASSERT_EQ(read(k2M), 1); // small at first
     machine.map_contiguous(hva, 9);
@@ -427,15 +459,17 @@ TEST_F(EptTest, ALargePageReplacesAnEmptyTable) {
 }
 
 class EptWithout2M : public EptTest {
-protected:
+  protected:
     EptWithout2M()
-        : EptTest{[](sim::Machine& machine, Parameters& parameters) {
+        : EptTest{[](sim::Machine &machine, Parameters &parameters) {
               all_features(machine, parameters);
               machine.msr[MSR_IA32_VMX_EPT_VPID_CAP] &= ~bit64(16);
-          }} {}
+          }}
+    {}
 };
 
-TEST_F(EptWithout2M, NoLargePages) {
+TEST_F(EptWithout2M, NoLargePages)
+{
     const u64 hva = guest.add_ram(0, k1G, k1G, 0, k1G);
     machine.map_contiguous(hva, 18);
     unsigned level = 0;
@@ -445,15 +479,17 @@ TEST_F(EptWithout2M, NoLargePages) {
 }
 
 class EptNxHugePages : public EptTest {
-protected:
+  protected:
     EptNxHugePages()
-        : EptTest{[](sim::Machine& machine, Parameters& parameters) {
+        : EptTest{[](sim::Machine &machine, Parameters &parameters) {
               all_features(machine, parameters);
               machine.host_info.nx_huge_pages = true;
-          }} {}
+          }}
+    {}
 };
 
-TEST_F(EptNxHugePages, LargePagesAreNotExecutableAndSplitByAFetch) {
+TEST_F(EptNxHugePages, LargePagesAreNotExecutableAndSplitByAFetch)
+{
     const u64 hva = guest.add_ram(0, k2M, k2M, 0, k2M);
     machine.map_contiguous(hva, 9);
     unsigned level = 0;
@@ -477,7 +513,8 @@ TEST_F(EptNxHugePages, LargePagesAreNotExecutableAndSplitByAFetch) {
     EXPECT_NE(entry(k2M + 0x3000) & kX, 0u);
 }
 
-TEST_F(EptNxHugePages, AFetchFirst) {
+TEST_F(EptNxHugePages, AFetchFirst)
+{
     const u64 hva = guest.add_ram(0, k2M, k2M, 0, k2M);
     machine.map_contiguous(hva, 9);
     unsigned level = 0;
@@ -488,8 +525,9 @@ TEST_F(EptNxHugePages, AFetchFirst) {
 
 // ---- The features of a CPU ----
 
-TEST(EptFeatures, FollowTheCapabilitiesAndParameters) {
-    Guest guest{"corei7_haswell_4770", [](sim::Machine& machine, Parameters& parameters) {
+TEST(EptFeatures, FollowTheCapabilitiesAndParameters)
+{
+    Guest guest{"corei7_haswell_4770", [](sim::Machine &machine, Parameters &parameters) {
                     all_features(machine, parameters);
                     machine.host_info.maxphyaddr = 52;
                 }};
@@ -500,9 +538,10 @@ TEST(EptFeatures, FollowTheCapabilitiesAndParameters) {
     EXPECT_EQ(guest.kvm().ept.root != nullptr, true);
 }
 
-TEST(EptFeatures, WithoutEpt) {
+TEST(EptFeatures, WithoutEpt)
+{
     Guest guest{"corei7_haswell_4770",
-                [](sim::Machine&, Parameters& parameters) { parameters.ept = false; }};
+                [](sim::Machine &, Parameters &parameters) { parameters.ept = false; }};
     EXPECT_EQ(guest.kvm().ept.root, nullptr);
     EXPECT_EQ(ept_pointer(guest.kvm().ept), 0u);
     EXPECT_EQ(guest.kvm().ept.features.max_gfn, (u64{1} << 40) - 1);
@@ -510,7 +549,8 @@ TEST(EptFeatures, WithoutEpt) {
     EXPECT_FALSE(guest.machine.unmap_user(guest.host(), hva, hva + kPage));
 }
 
-TEST_F(EptTest, Flush) {
+TEST_F(EptTest, Flush)
+{
     const u64 before = machine.invalidations;
     flush_guest_tlb(guest.vmx());
     EXPECT_EQ(machine.invalidations, before + 1);
@@ -521,10 +561,11 @@ TEST_F(EptTest, Flush) {
 struct MappedFrame {
     u64 pfn;
     bool writable;
-    bool operator==(const MappedFrame&) const = default;
+    bool operator==(const MappedFrame &) const = default;
 };
 
-TEST_F(EptTest, RandomHistoryAgreesWithAModel) {
+TEST_F(EptTest, RandomHistoryAgreesWithAModel)
+{
     // Memory in 2 MiB blocks, half of them large for the owner; slots of a few blocks that come, go
     // and move. The model knows of every frame what is mapped there.
     std::mt19937_64 random{7};
@@ -532,9 +573,9 @@ TEST_F(EptTest, RandomHistoryAgreesWithAModel) {
     constexpr u64 kBlocks = 6, kBlockPages = 512;
     const u64 hva = machine.add_user_memory(kBlocks * k2M, true, k2M);
     machine.map_contiguous(hva, 0);
-    std::map<u64, MappedFrame> model; // by gfn
+    std::map<u64, MappedFrame> model;         // by gfn
     std::map<u32, std::pair<u64, u64>> slots; // id -> first gfn, first block of the owner's memory
-    machine.on_fault_in = [&](u64 address, bool, host_frame& frame) {
+    machine.on_fault_in = [&](u64 address, bool, host_frame &frame) {
         frame.order = (address - hva) / k2M % 2 ? 9 : 0;
         return 0;
     };
@@ -567,8 +608,8 @@ TEST_F(EptTest, RandomHistoryAgreesWithAModel) {
             const u64 first = below(kBlocks * kBlockPages);
             const u64 end = std::min(first + 1 + below(700), kBlocks * kBlockPages);
             unmap(hva + first * kPage, hva + end * kPage);
-            for (const auto& [other, where] : slots) {
-                const auto& [gfn, block] = where;
+            for (const auto &[other, where] : slots) {
+                const auto &[gfn, block] = where;
                 const u64 from = std::max(first, block * kBlockPages);
                 const u64 to = std::min(end, (block + 1) * kBlockPages);
                 if (from >= to)
@@ -580,7 +621,7 @@ TEST_F(EptTest, RandomHistoryAgreesWithAModel) {
                     forget(gfn + from - block * kBlockPages, gfn + to - block * kBlockPages);
             }
         } else {
-            const auto& [gfn, block] = slot->second;
+            const auto &[gfn, block] = slot->second;
             const u64 page = below(kBlockPages);
             ASSERT_EQ(write((gfn + page) << 12), 1);
             const u64 pfn = machine.pfn_of(hva + block * k2M);

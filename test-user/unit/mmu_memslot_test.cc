@@ -16,22 +16,25 @@ namespace {
 constexpr u64 kPage = 4096;
 
 class Slots : public testing::Test {
-protected:
+  protected:
     Guest guest;
     u64 hva = guest.machine.add_user_memory(64 * kPage);
 
-    int set(u32 slot, u64 gpa, u64 size, u64 address, u32 flags = 0) {
+    int set(u32 slot, u64 gpa, u64 size, u64 address, u32 flags = 0)
+    {
         return guest.set_region(slot, gpa, size, address, flags);
     }
     /// The hva that a reader finds for a frame.
-    std::optional<u64> find(u64 gfn) {
+    std::optional<u64> find(u64 gfn)
+    {
         SlotsReader reader{guest.vmx()};
-        const MemSlot* slot = reader.find(gfn);
+        const MemSlot *slot = reader.find(gfn);
         return slot ? std::optional{slot->hva_of_gfn(gfn)} : std::nullopt;
     }
 };
 
-TEST_F(Slots, CreateFindDelete) {
+TEST_F(Slots, CreateFindDelete)
+{
     EXPECT_EQ(find(0), std::nullopt);
     EXPECT_EQ(set(0, 0x10000, 4 * kPage, hva), 0);
     EXPECT_EQ(find(0xf), std::nullopt);
@@ -43,19 +46,22 @@ TEST_F(Slots, CreateFindDelete) {
     EXPECT_EQ(guest.kvm().slots.current, nullptr);
 }
 
-TEST_F(Slots, DeletionIgnoresWhereTheSlotIsSaidToBe) {
+TEST_F(Slots, DeletionIgnoresWhereTheSlotIsSaidToBe)
+{
     EXPECT_EQ(set(7, 0x10000, kPage, hva), 0);
     EXPECT_EQ(set(7, 0x40000000, 0, 0), 0);
     EXPECT_EQ(find(0x10), std::nullopt);
 }
 
-TEST_F(Slots, DeletionOfNothing) {
+TEST_F(Slots, DeletionOfNothing)
+{
     EXPECT_EQ(set(0, 0, 0, 0), -EINVAL);
     EXPECT_EQ(set(0, 0x1000, kPage, hva), 0);
     EXPECT_EQ(set(1, 0x1000, 0, hva), -EINVAL);
 }
 
-TEST_F(Slots, Alignment) {
+TEST_F(Slots, Alignment)
+{
     EXPECT_EQ(set(0, 0x1001, kPage, hva), -EINVAL);
     EXPECT_EQ(set(0, 0x1000, kPage + 1, hva), -EINVAL);
     EXPECT_EQ(set(0, 0x1000, 1, hva), -EINVAL);
@@ -63,7 +69,8 @@ TEST_F(Slots, Alignment) {
     EXPECT_EQ(find(1), std::nullopt);
 }
 
-TEST_F(Slots, Flags) {
+TEST_F(Slots, Flags)
+{
     EXPECT_EQ(set(0, 0, kPage, hva, KVM_MEM_LOG_DIRTY_PAGES), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, hva, 4), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, hva, 0x80000000), -EINVAL);
@@ -74,7 +81,8 @@ TEST_F(Slots, Flags) {
     EXPECT_EQ(set(0, 0, 0, 0, 4), -EINVAL);
 }
 
-TEST_F(Slots, Numbers) {
+TEST_F(Slots, Numbers)
+{
     EXPECT_EQ(set(kUserMemSlots - 1, 0, kPage, hva), 0);
     EXPECT_EQ(set(kUserMemSlots, 0x100000, kPage, hva), -EINVAL);
     EXPECT_EQ(set(0x7fff, 0x100000, kPage, hva), -EINVAL);
@@ -83,18 +91,20 @@ TEST_F(Slots, Numbers) {
     EXPECT_EQ(set(0xffffffff, 0x100000, kPage, hva), -EINVAL);
 }
 
-TEST_F(Slots, WrapAndLimits) {
+TEST_F(Slots, WrapAndLimits)
+{
     EXPECT_EQ(set(0, ~u64{0} - kPage + 1, kPage, hva), -EINVAL); // ends at 2^64
     EXPECT_EQ(set(0, ~u64{0} - kPage + 1, 2 * kPage, hva), -EINVAL);
     EXPECT_EQ(set(0, 0, u64{1} << 63, hva), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, 0x8000000000000000), -EINVAL); // not user space's
     EXPECT_EQ(set(0, 0, kPage, 0x7ffffffff000), -EINVAL);
     EXPECT_EQ(set(0, 0, (kMemSlotMaxPages + 1) * kPage, 0x10000), -EINVAL);
-    guest.kvm().ept.features.max_gfn = (u64{1} << 36) - 1; // a CPU with wide addresses
+    guest.kvm().ept.features.max_gfn = (u64{1} << 36) - 1;      // a CPU with wide addresses
     EXPECT_EQ(set(0, 0, kMemSlotMaxPages * kPage, 0x10000), 0); // nothing needs to be mapped there
 }
 
-TEST_F(Slots, PhysicalAddressWidth) {
+TEST_F(Slots, PhysicalAddressWidth)
+{
     const u64 frames = guest.kvm().ept.features.max_gfn + 1;
     EXPECT_EQ(frames, u64{1} << (guest.machine.host_info.maxphyaddr - 12));
     EXPECT_EQ(set(0, frames * kPage, kPage, hva), -EINVAL);
@@ -104,7 +114,8 @@ TEST_F(Slots, PhysicalAddressWidth) {
     EXPECT_EQ(set(1, (frames - 1) * kPage, 2 * kPage, hva), -EEXIST);
 }
 
-TEST_F(Slots, Overlap) {
+TEST_F(Slots, Overlap)
+{
     ASSERT_EQ(set(0, 0x10000, 4 * kPage, hva), 0);
     EXPECT_EQ(set(1, 0x10000, kPage, hva), -EEXIST);
     EXPECT_EQ(set(1, 0xf000, 2 * kPage, hva), -EEXIST);
@@ -114,7 +125,8 @@ TEST_F(Slots, Overlap) {
     EXPECT_EQ(set(2, 0x14000, kPage, hva), 0); // the same host memory: allowed
 }
 
-TEST_F(Slots, ChangeAndMove) {
+TEST_F(Slots, ChangeAndMove)
+{
     ASSERT_EQ(set(0, 0x10000, 4 * kPage, hva), 0);
     ASSERT_EQ(set(1, 0x20000, 4 * kPage, hva), 0);
     EXPECT_EQ(set(0, 0x10000, 4 * kPage, hva), 0); // nothing to do
@@ -130,7 +142,8 @@ TEST_F(Slots, ChangeAndMove) {
     EXPECT_EQ(find(0x23), hva + 3 * kPage);
 }
 
-TEST_F(Slots, NoMemory) {
+TEST_F(Slots, NoMemory)
+{
     ASSERT_EQ(set(0, 0x10000, kPage, hva), 0);
     guest.machine.allocations_left = 0;
     EXPECT_EQ(set(1, 0x20000, kPage, hva), -ENOMEM);
@@ -148,21 +161,24 @@ struct Model {
     };
     std::map<u32, Slot> slots;
 
-    std::optional<u64> find(u64 gfn) const {
-        for (const auto& [id, s] : slots) {
+    std::optional<u64> find(u64 gfn) const
+    {
+        for (const auto &[id, s] : slots) {
             if (gfn >= s.gfn && gfn < s.gfn + s.pages)
                 return s.hva + (gfn - s.gfn) * kPage;
         }
         return std::nullopt;
     }
-    bool overlaps(u32 id, const Slot& slot) const {
-        for (const auto& [other, s] : slots) {
+    bool overlaps(u32 id, const Slot &slot) const
+    {
+        for (const auto &[other, s] : slots) {
             if (other != id && slot.gfn < s.gfn + s.pages && s.gfn < slot.gfn + slot.pages)
                 return true;
         }
         return false;
     }
-    int set(u32 id, const Slot& slot) {
+    int set(u32 id, const Slot &slot)
+    {
         const auto old = slots.find(id);
         if (slot.pages == 0) {
             if (old == slots.end())
@@ -177,9 +193,10 @@ struct Model {
         slots[id] = slot;
         return 0;
     }
-    std::map<std::pair<u64, u64>, u64> in_hva_range(u64 start, u64 end) const {
+    std::map<std::pair<u64, u64>, u64> in_hva_range(u64 start, u64 end) const
+    {
         std::map<std::pair<u64, u64>, u64> found;
-        for (const auto& [id, s] : slots) {
+        for (const auto &[id, s] : slots) {
             if (s.hva < end && s.hva + s.pages * kPage > start)
                 found[{s.gfn, s.pages}] = s.hva;
         }
@@ -187,7 +204,8 @@ struct Model {
     }
 };
 
-TEST_F(Slots, RandomUpdatesAgreeWithAModel) {
+TEST_F(Slots, RandomUpdatesAgreeWithAModel)
+{
     std::mt19937_64 random{20};
     auto below = [&](u64 n) { return random() % n; };
     Model model;
@@ -210,7 +228,7 @@ TEST_F(Slots, RandomUpdatesAgreeWithAModel) {
         const u64 end = start + 1 + below(3 * kPage);
         std::map<std::pair<u64, u64>, u64> found;
         if (guest.kvm().slots.current != nullptr) {
-            guest.kvm().slots.current->for_each_in_hva_range(start, end, [&](const MemSlot& s) {
+            guest.kvm().slots.current->for_each_in_hva_range(start, end, [&](const MemSlot &s) {
                 EXPECT_TRUE(found.emplace(std::pair{s.base_gfn, s.npages}, s.hva).second);
             });
         }
@@ -221,10 +239,11 @@ TEST_F(Slots, RandomUpdatesAgreeWithAModel) {
 
 // ---- Readers ----
 
-TEST_F(Slots, AnUpdateWaitsForReaders) {
+TEST_F(Slots, AnUpdateWaitsForReaders)
+{
     ASSERT_EQ(set(0, 0x10000, kPage, hva), 0);
     auto reader = std::make_unique<SlotsReader>(guest.vmx());
-    const MemSlot* slot = reader->find(0x10);
+    const MemSlot *slot = reader->find(0x10);
     unsigned waited = 0;
     guest.machine.on_relax = [&] {
         // The old slots are still there for the reader, though no longer current.
@@ -239,7 +258,8 @@ TEST_F(Slots, AnUpdateWaitsForReaders) {
     EXPECT_EQ(find(0x10), std::nullopt);
 }
 
-TEST_F(Slots, NestedReadersSeeTheSameSlots) {
+TEST_F(Slots, NestedReadersSeeTheSameSlots)
+{
     ASSERT_EQ(set(0, 0x10000, kPage, hva), 0);
     auto outer = std::make_unique<SlotsReader>(guest.vmx());
     unsigned waited = 0;
@@ -256,7 +276,8 @@ TEST_F(Slots, NestedReadersSeeTheSameSlots) {
     EXPECT_EQ(waited, 2u);
 }
 
-TEST_F(Slots, AReaderOfOtherSlotsIsNotWaitedFor) {
+TEST_F(Slots, AReaderOfOtherSlotsIsNotWaitedFor)
+{
     ASSERT_EQ(set(0, 0x10000, kPage, hva), 0);
     guest.machine.on_relax = [] { FAIL() << "nobody reads"; };
     EXPECT_EQ(set(1, 0x20000, kPage, hva), 0);

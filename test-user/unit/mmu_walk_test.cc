@@ -11,7 +11,7 @@
 namespace minivmx::test {
 namespace {
 
-// ---- The reference -----------------------------------------------------------
+// ---- The reference ----------------------------------------------------------
 
 struct Request {
     u64 linear;
@@ -20,12 +20,13 @@ struct Request {
 
 struct Result {
     bool ok;
-    u64 gpa;       // ok
-    u32 error;     // else: the error code of the page fault
-    bool operator==(const Result&) const = default;
+    u64 gpa;   // ok
+    u32 error; // else: the error code of the page fault
+    bool operator==(const Result &) const = default;
 };
 
-std::ostream& operator<<(std::ostream& out, const Result& r) {
+std::ostream &operator<<(std::ostream &out, const Result &r)
+{
     return out << (r.ok ? "gpa " : "error ") << std::hex << (r.ok ? r.gpa : r.error) << std::dec;
 }
 
@@ -41,11 +42,13 @@ struct Machinery {
 
 /// SDM Vol. 3A, chapter 4, once more: one table after the other, by recursion.
 class Reference {
-public:
-    Reference(std::vector<u8>& memory, const Machinery& m, const Request& r)
-        : memory_{memory}, m_{m}, r_{r} {}
+  public:
+    Reference(std::vector<u8> &memory, const Machinery &m, const Request &r)
+        : memory_{memory}, m_{m}, r_{r}
+    {}
 
-    Result run() {
+    Result run()
+    {
         switch (m_.mode) {
         case Mode::kOff:
             return {true, r_.linear & 0xffffffff, 0};
@@ -63,7 +66,7 @@ public:
         return {};
     }
 
-private:
+  private:
     struct Rights {
         bool rw = true, us = true, xd = false;
     };
@@ -71,7 +74,8 @@ private:
     bool narrow() const { return m_.mode == Mode::k32; }
     u64 address_bits() const { return ((u64{1} << m_.maxphyaddr) - 1) & ~u64{0xfff}; }
 
-    Result fault(bool present, bool reserved) const {
+    Result fault(bool present, bool reserved) const
+    {
         u32 e = present ? 1 : 0;
         e |= r_.write ? 2 : 0;
         e |= r_.user && !r_.implicit ? 4 : 0;
@@ -81,7 +85,8 @@ private:
         return {false, 0, e};
     }
 
-    Result table(unsigned level, u64 base, Rights rights) {
+    Result table(unsigned level, u64 base, Rights rights)
+    {
         const unsigned width = narrow() ? 10 : 9;
         const unsigned low = 12 + (level - 1) * width;
         const u64 entry_size = narrow() ? 4 : 8;
@@ -108,7 +113,8 @@ private:
         Result result;
         u64 flags = 0x20;
         if (!page) {
-            result = table(level - 1, narrow() ? entry & 0xfffff000 : entry & address_bits(), rights);
+            result =
+                table(level - 1, narrow() ? entry & 0xfffff000 : entry & address_bits(), rights);
         } else if (!permitted(rights)) {
             result = fault(true, false);
         } else {
@@ -124,7 +130,8 @@ private:
         return result;
     }
 
-    bool reserved(u64 entry, unsigned level, bool page) const {
+    bool reserved(u64 entry, unsigned level, bool page) const
+    {
         if (narrow()) {
             // Table 4-4: bits 21:(M-19), M being the smaller of MAXPHYADDR and 40.
             if (level != 2 || !page)
@@ -155,7 +162,8 @@ private:
         return false;
     }
 
-    bool permitted(const Rights& rights) const {
+    bool permitted(const Rights &rights) const
+    {
         if (r_.user && !r_.implicit)
             return rights.us && (!r_.write || rights.rw) && (!r_.fetch || !rights.xd);
         if (r_.fetch)
@@ -165,14 +173,15 @@ private:
         return !r_.write || rights.rw || !m_.wp;
     }
 
-    std::vector<u8>& memory_;
-    const Machinery& m_;
-    const Request& r_;
+    std::vector<u8> &memory_;
+    const Machinery &m_;
+    const Request &r_;
 };
 
-// ---- The walker under test ---------------------------------------------------
+// ---- The walker under test --------------------------------------------------
 
-AddressState address_state_of(const Machinery& m, const Request& r) {
+AddressState address_state_of(const Machinery &m, const Request &r)
+{
     AddressState s{};
     s.cr3 = m.cr3;
     std::memcpy(s.pdptes, m.pdpte, sizeof(s.pdptes));
@@ -193,21 +202,24 @@ AddressState address_state_of(const Machinery& m, const Request& r) {
 }
 
 class Walk : public testing::Test {
-protected:
+  protected:
     static constexpr u64 kSize = 20 * kPageSize;
     Guest guest;
     u64 hva = guest.add_ram(0, 0, kSize);
 
-    std::vector<u8> memory() {
-        const u8* const start = reinterpret_cast<const u8*>(hva);
+    std::vector<u8> memory()
+    {
+        const u8 *const start = reinterpret_cast<const u8 *>(hva);
         return {start, start + kSize};
     }
-    Result walk(const Machinery& m, const Request& r) {
+    Result walk(const Machinery &m, const Request &r)
+    {
         GuestFault fault{};
         Result result{};
         const Access access{r.write, r.fetch, r.implicit};
         const AddressState state = address_state_of(m, r);
-        const MemoryResult outcome = translate(guest.vmx(), state, r.linear, access, result.gpa, fault);
+        const MemoryResult outcome =
+            translate(guest.vmx(), state, r.linear, access, result.gpa, fault);
         result.ok = outcome == MemoryResult::kOk;
         if (!result.ok) {
             EXPECT_EQ(outcome, MemoryResult::kFault);
@@ -225,18 +237,19 @@ struct Coverage {
 };
 
 class RandomWalk : public Walk, public testing::WithParamInterface<Mode> {
-protected:
+  protected:
     std::mt19937_64 random{static_cast<u64>(GetParam()) + 1};
     u64 below(u64 n) { return random() % n; }
     bool likely() { return below(16) != 0; }
 
-    Machinery machinery() {
+    Machinery machinery()
+    {
         constexpr unsigned widths[] = {32, 36, 39, 40, 46, 52};
         Machinery m{};
         m.mode = GetParam();
         m.maxphyaddr = widths[below(6)];
         m.cr3 = below(8) * kPageSize | (below(2) ? below(4096) : 0);
-        for (u64& pdpte : m.pdpte)
+        for (u64 &pdpte : m.pdpte)
             pdpte = below(8) * kPageSize | (likely() ? 1 : 0);
         m.pse = below(2);
         m.g1 = below(2);
@@ -248,7 +261,8 @@ protected:
         return m;
     }
     /// A linear address that has few distinct indices, so that entries are met again.
-    u64 linear() {
+    u64 linear()
+    {
         u64 address = below(kPageSize);
         if (GetParam() == Mode::k32)
             return address | below(3) << 12 | below(3) << 22 | below(2) << 31;
@@ -260,12 +274,13 @@ protected:
         }
         return address;
     }
-    u64 entry(const Machinery& m) {
+    u64 entry(const Machinery &m)
+    {
         const bool narrow = m.mode == Mode::k32;
         u64 e = below(kSize / kPageSize) * kPageSize; // tables and data share the memory
-        e |= likely() ? 1 : 0;         // present
-        e |= likely() ? 2 : 0;         // writable
-        e |= likely() ? 4 : 0;         // user
+        e |= likely() ? 1 : 0;                        // present
+        e |= likely() ? 2 : 0;                        // writable
+        e |= likely() ? 4 : 0;                        // user
         e |= below(4) << 3 | below(4) << 5;
         if (below(6) == 0) {
             e |= 0x80; // a large page, mostly of a sound address
@@ -280,7 +295,8 @@ protected:
             e |= u64{1} << 63;
         return narrow ? e & 0xffffffff : e;
     }
-    void fill(const Machinery& m) {
+    void fill(const Machinery &m)
+    {
         const usize size = m.mode == Mode::k32 ? 4 : 8;
         // Entries that linear() can reach, in each page.
         for (u64 page = 0; page < kSize; page += kPageSize) {
@@ -293,7 +309,8 @@ protected:
     }
 };
 
-TEST_P(RandomWalk, AgreesWithTheReference) {
+TEST_P(RandomWalk, AgreesWithTheReference)
+{
     Coverage seen;
     for (unsigned round = 0; round < 2000; round++) {
         const Machinery m = machinery();
@@ -323,17 +340,19 @@ TEST_P(RandomWalk, AgreesWithTheReference) {
     }
 }
 
-std::string mode_name(const testing::TestParamInfo<Mode>& info) {
-    constexpr const char* kNames[] = {"off", "legacy32", "pae", "long64"};
+std::string mode_name(const testing::TestParamInfo<Mode> &info)
+{
+    constexpr const char *kNames[] = {"off", "legacy32", "pae", "long64"};
     return kNames[static_cast<int>(info.param)];
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, RandomWalk,
                          testing::Values(Mode::kOff, Mode::k32, Mode::kPae, Mode::k64), mode_name);
 
-// ---- What the state is made of -----------------------------------------------
+// ---- What the state is made of ----------------------------------------------
 
-TEST_F(Walk, StateOfTheVcpu) {
+TEST_F(Walk, StateOfTheVcpu)
+{
     guest.long_mode(0x1000, 0x5000);
     AddressState s = address_state(guest.vmx());
     EXPECT_TRUE(s.paging && s.pae && s.long_mode && s.code_64 && s.protected_mode && s.nxe);
@@ -362,9 +381,10 @@ TEST_F(Walk, StateOfTheVcpu) {
     EXPECT_FALSE(s.paging || s.protected_mode);
 }
 
-// ---- Tables that can't be written, or change ---------------------------------
+// ---- Tables that can't be written, or change --------------------------------
 
-TEST_F(Walk, TablesInAReadOnlySlotKeepTheirFlags) {
+TEST_F(Walk, TablesInAReadOnlySlotKeepTheirFlags)
+{
     Machinery m{};
     m.mode = Mode::k32;
     m.maxphyaddr = 36;
@@ -378,7 +398,8 @@ TEST_F(Walk, TablesInAReadOnlySlotKeepTheirFlags) {
     EXPECT_EQ(guest.peek<u32>(0x2000), 0x3007u);
 }
 
-TEST_F(Walk, TablesOutsideOfMemoryAreNotPresent) {
+TEST_F(Walk, TablesOutsideOfMemoryAreNotPresent)
+{
     Machinery m{};
     m.mode = Mode::k64;
     m.maxphyaddr = 40;
@@ -389,7 +410,8 @@ TEST_F(Walk, TablesOutsideOfMemoryAreNotPresent) {
     EXPECT_EQ(walk(m, {0, true, false, true, false}), (Result{false, 0, 6}));
 }
 
-TEST_F(Walk, ATableThatMapsItself) {
+TEST_F(Walk, ATableThatMapsItself)
+{
     Machinery m{};
     m.mode = Mode::k64;
     m.maxphyaddr = 40;
@@ -401,12 +423,13 @@ TEST_F(Walk, ATableThatMapsItself) {
     EXPECT_EQ(guest.peek<u64>(0x1ff8), 0x1063u);
 }
 
-// ---- Virtual memory ----------------------------------------------------------
+// ---- Virtual memory ---------------------------------------------------------
 
 class VirtualMemory : public Walk {
-protected:
+  protected:
     /// Identity mapping of the first 16 pages by 4 KiB entries, through tables at 0x10000.
-    void map() {
+    void map()
+    {
         guest.poke<u64>(0x10000, 0x11000 | 7);
         guest.poke<u64>(0x11000, 0x12000 | 7);
         guest.poke<u64>(0x12000, 0x13000 | 7);
@@ -415,16 +438,19 @@ protected:
         guest.long_mode(0x1000, 0x10000);
     }
     GuestFault fault{};
-    MemoryResult read(u64 linear, void* to, u32 size) {
+    MemoryResult read(u64 linear, void *to, u32 size)
+    {
         return read_guest_virt(guest.vmx(), address_state(guest.vmx()), linear, to, size, Access{},
                                fault);
     }
-    MemoryResult write(u64 linear, const void* from, u32 size) {
+    MemoryResult write(u64 linear, const void *from, u32 size)
+    {
         return write_guest_virt(guest.vmx(), address_state(guest.vmx()), linear, from, size, fault);
     }
 };
 
-TEST_F(VirtualMemory, AcrossPages) {
+TEST_F(VirtualMemory, AcrossPages)
+{
     map();
     guest.poke<u64>(0x13000 + 8 * 3, 0x7000 | 7); // page 3 lies elsewhere
     const u64 value = 0x1122334455667788;
@@ -436,7 +462,8 @@ TEST_F(VirtualMemory, AcrossPages) {
     EXPECT_EQ(back, value);
 }
 
-TEST_F(VirtualMemory, AFaultInTheSecondPageWritesNothing) {
+TEST_F(VirtualMemory, AFaultInTheSecondPageWritesNothing)
+{
     map();
     guest.poke<u64>(0x13000 + 8 * 3, 0x3000 | 5); // read-only
     const u64 value = ~u64{0};
@@ -446,7 +473,8 @@ TEST_F(VirtualMemory, AFaultInTheSecondPageWritesNothing) {
     EXPECT_EQ(guest.peek<u16>(0x2ffe), 0);
 }
 
-TEST_F(VirtualMemory, Holes) {
+TEST_F(VirtualMemory, Holes)
+{
     map();
     guest.poke<u64>(0x13000 + 8 * 3, 0xfee00000 | 7);
     u64 value;
@@ -456,23 +484,25 @@ TEST_F(VirtualMemory, Holes) {
     EXPECT_EQ(read_guest_phys(guest.vmx(), kSize - 8, &value, 8), MemoryResult::kOk);
 }
 
-TEST_F(VirtualMemory, PhysicalAcrossSlots) {
+TEST_F(VirtualMemory, PhysicalAcrossSlots)
+{
     const u64 second = guest.add_ram(1, kSize, kPageSize);
     const u32 value = 0xaabbccdd;
     ASSERT_EQ(write_guest_phys(guest.vmx(), kSize - 1, &value, 4), MemoryResult::kOk);
     EXPECT_EQ(*guest.at(kSize - 1), 0xdd);
-    EXPECT_EQ(*reinterpret_cast<u8*>(second), 0xcc);
+    EXPECT_EQ(*reinterpret_cast<u8 *>(second), 0xcc);
     u32 back;
     ASSERT_EQ(read_guest_phys(guest.vmx(), kSize - 1, &back, 4), MemoryResult::kOk);
     EXPECT_EQ(back, value);
 }
 
-// ---- Segments ----------------------------------------------------------------
+// ---- Segments ---------------------------------------------------------------
 
 class Segments : public Walk {
-protected:
+  protected:
     /// The linear address, or minus the vector of the fault.
-    s64 linear(Segment segment, u64 offset, u32 size, Access access = {}) {
+    s64 linear(Segment segment, u64 offset, u32 size, Access access = {})
+    {
         u64 result = 0;
         GuestFault fault{};
         const AddressState state = address_state(guest.vmx());
@@ -487,7 +517,8 @@ protected:
     static constexpr s64 kGp = -13, kStack = -12;
 };
 
-TEST_F(Segments, RealMode) {
+TEST_F(Segments, RealMode)
+{
     guest.real_mode(0);
     guest.set_segment(kDs, 0xffff0, 0xffff, 0x93);
     EXPECT_EQ(linear(kDs, 0xffff, 1), 0x10ffef);
@@ -499,7 +530,8 @@ TEST_F(Segments, RealMode) {
     EXPECT_EQ(linear(kDs, 0x12345678, 4), 0x12345678); // big real mode
 }
 
-TEST_F(Segments, ProtectedMode) {
+TEST_F(Segments, ProtectedMode)
+{
     guest.protected_mode(0);
     EXPECT_EQ(linear(kDs, 0xfffffffc, 4), 0xfffffffc);
     EXPECT_EQ(linear(kDs, 0xfffffffd, 4), kGp);
@@ -520,7 +552,8 @@ TEST_F(Segments, ProtectedMode) {
     EXPECT_EQ(linear(kDs, 0x2000, 4), 0x1000); // wraps at 4 GiB
 }
 
-TEST_F(Segments, ExpandDown) {
+TEST_F(Segments, ExpandDown)
+{
     guest.protected_mode(0);
     guest.set_segment(kDs, 0, 0xfff, 0x4097); // D/B set: up to 4 GiB
     EXPECT_EQ(linear(kDs, 0xfff, 1), kGp);
@@ -532,7 +565,8 @@ TEST_F(Segments, ExpandDown) {
     EXPECT_EQ(linear(kDs, 0xfffd, 4), kGp);
 }
 
-TEST_F(Segments, LongMode) {
+TEST_F(Segments, LongMode)
+{
     guest.long_mode(0, 0x1000);
     guest.set_segment(kDs, 0x5000, 0, 0x10000); // neither base, limit nor type count
     guest.set_segment(kFs, 0x5000, 0, 0x10000);
