@@ -13,6 +13,10 @@
     ".long 1\n\t"                              \
     ".popsection\n\t"
 
+// On both ways out of an asm goto with outputs. GCC 12.2 (bug 113921) loses what is assigned to an output's variable at the
+// label, and the caller gets whatever the register held, unless something stands there that can't be moved.
+#define MINIVMX_AFTER_ASM_GOTO asm volatile("")
+
 namespace minivmx::arch {
 
 // One VMX instruction: the outcome is read from CF and ZF, or is kFaulted by way of the exception table.
@@ -24,8 +28,10 @@ namespace minivmx::arch {
              : __VA_ARGS__                                                              \
              : "memory"                                                                 \
              : faulted);                                                                \
+    MINIVMX_AFTER_ASM_GOTO;                                                             \
     return failed_invalid ? Vmx::kFailInvalid : failed_valid ? Vmx::kFailValid : Vmx::kOk; \
 faulted:                                                                                \
+    MINIVMX_AFTER_ASM_GOTO;                                                             \
     return Vmx::kFaulted
 
 inline Vmx vmread(u32 field, u64& value) {
@@ -36,9 +42,11 @@ inline Vmx vmread(u32 field, u64& value) {
              : [field] "r"(u64{field})
              :
              : faulted);
+    MINIVMX_AFTER_ASM_GOTO;
     value = result;
     return failed_invalid ? Vmx::kFailInvalid : failed_valid ? Vmx::kFailValid : Vmx::kOk;
 faulted:
+    MINIVMX_AFTER_ASM_GOTO;
     value = 0;
     return Vmx::kFaulted;
 }
@@ -71,9 +79,11 @@ inline Vmx invvpid(u64 type, const InvvpidDescriptor& descriptor) {
 inline bool rdmsr_safe(u32 msr, u64& value) {
     u32 low, high;
     asm goto("1: rdmsr\n\t" MINIVMX_EXTABLE("1b", "%l[faulted]") : "=a"(low), "=d"(high) : "c"(msr) : : faulted);
+    MINIVMX_AFTER_ASM_GOTO;
     value = u64{high} << 32 | low;
     return true;
 faulted:
+    MINIVMX_AFTER_ASM_GOTO;
     value = 0;
     return false;
 }
@@ -107,4 +117,5 @@ inline void xsetbv(u32 index, u64 value) {
 
 }  // namespace minivmx::arch
 
+#undef MINIVMX_AFTER_ASM_GOTO
 #undef MINIVMX_EXTABLE
