@@ -9,6 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import unpacked
 from .errors import MachineError
 
 HERE = Path(__file__).resolve().parent.parent
@@ -24,7 +25,8 @@ LEAN_CMDLINE = "nokaslr"
 class Kernel:
     name: str
     release: str
-    image: Path    # the bzImage
+    image: Path    # what GRUB boots
+    bzimage: Path  # the kernel's own file, for kexec
     modules: Path  # .../lib/modules/RELEASE
     build: Path    # KDIR for external modules
     cmdline: str
@@ -52,7 +54,7 @@ def _lean(name):
         raise MachineError(f"the {name} kernel could not be built")
     top = Path(run.stdout.strip())
     release = (top / "release").read_text().strip()
-    return Kernel(name, release, top / "vmlinuz", top / "lib/modules" / release, top / "tree", LEAN_CMDLINE)
+    return Kernel(name, release, top / "vmlinuz", top / "vmlinuz", top / "lib/modules" / release, top / "tree", LEAN_CMDLINE)
 
 
 def _stock(name, abi, headers):
@@ -64,11 +66,11 @@ def _stock(name, abi, headers):
     release = max(releases, key=_version_key)
     version = _package_version(f"linux-headers-{release}")
     top = CACHE / f"stock-{release}-{version}"
-    if not (top / "vmlinuz").exists():
-        with _locked(top):
-            if not (top / "vmlinuz").exists():
-                _unpack_image(release, version, top)
-    return Kernel(name, release, top / "vmlinuz", top / "lib/modules" / release,
+    with _locked(top):
+        if not (top / "vmlinuz").exists():
+            _unpack_image(release, version, top)
+    image = unpacked.cached(top / "vmlinuz")
+    return Kernel(name, release, image, top / "vmlinuz", top / "lib/modules" / release,
                   Path("/usr/src") / f"linux-headers-{release}", STOCK_CMDLINE)
 
 

@@ -90,7 +90,7 @@ def _build_image(job, chosen, directory):
     if job.crash_script is not None:
         crash_files = [(job.crash_script, "/script"), (exports.encode(), "/etc/environment")]
         crash = initramfs.build(chosen, init, crash_files, job.modules)
-        files += [(chosen.image, "/boot/bzImage"), (crash, "/boot/crash-initrd"),
+        files += [(chosen.bzimage, "/boot/bzImage"), (crash, "/boot/crash-initrd"),
                   (crash_command_line(job, chosen).encode() + b"\n", "/boot/crash-cmdline")]
         files.append((_compile(HERE / "kexec-load.c", directory), "/bin/kexec-load"))
         cmdline += f" crashkernel={max(128, job.hardware.megabytes // 4)}M"

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# suite: processes killed while their guests run, files closed in any order
+# cpus: 2
+# add: build/user/life/life:/bin/life
+# add: test-user/life/life.sh:/tests/life.sh
+
+. /tests/life.sh
+
+insmod /minivmx.ko report=0 || exit 1
+life close /dev/minivmx
+refused "a file that isn't there is named" "/dev/none: ENOENT" life run /dev/none
+
+for cpu in 0 1 0 1; do
+    start victim hold /dev/minivmx $cpu || continue
+    murder victim
+    check "killed in KVM_RUN on CPU $cpu: the next VM works" life run /dev/minivmx
+done
+
+start one hold /dev/minivmx 0
+start two hold /dev/minivmx 1
+start three hold /dev/minivmx
+murder two
+goes_on "three VMs: the first goes on when the second is killed" one
+goes_on "and so does the third" three
+stop "the first computed the right thing" one
+refused "unload is refused while the third runs" "temporarily unavailable" rmmod minivmx
+stop "the third computed the right thing" three
+check "unload works" rmmod minivmx
+check "VMX is off: kvm_intel runs a guest" sh -c 'modprobe kvm-intel && life run /dev/kvm && modprobe -r kvm-intel'
+
+# The machine goes down with a VM open: its last VMXOFF is the reboot notifier's.
+insmod /minivmx.ko report=0
+start last hold /dev/minivmx 1
+goes_on "a guest runs while the power goes off" last
