@@ -53,7 +53,7 @@ start:  GUEST_NOTE GUEST_MODE_LONG
         hlt
 
 ports:
-        SAY     "OUT and IN, 1 byte:               "
+        SAY     "OUT and IN, 1 byte:                "
         movw    $SCRATCH_PORT, %dx
         movb    $0x5a, %al
         outb    %al, %dx
@@ -61,7 +61,7 @@ ports:
         inb     %dx, %al
         cmpl    $0x5a, %eax
         VERDICT
-        SAY     "IN, 2 bytes, a port without owner: "
+        SAY     "IN, 2 bytes, a port of nobody:     "
         movw    $0x1230, %dx
         xorl    %eax, %eax
         inw     %dx, %ax
@@ -84,7 +84,7 @@ strings:
         movw    $GUEST_PORT_SERIAL, %dx
         cld
         rep     outsb
-        SAY     "  and RSI, RCX behind it:          "
+        SAY     "  and RSI, RCX are behind it:      "
         addl    %esi, %ecx              /* RCX is 0 */
         cmpl    $line_end, %ecx
         VERDICT
@@ -190,7 +190,7 @@ control_registers:
         movq    %rbx, %cr0
         cmpq    %rax, %rcx
         VERDICT
-        SAY     "CR8 keeps the priority it is given: "
+        SAY     "CR8 keeps the priority it got:     "
         movl    $9, %eax
         movq    %rax, %cr8
         movq    %cr8, %rbx

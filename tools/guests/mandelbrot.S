@@ -68,9 +68,9 @@ column: xorpd   %xmm2, %xmm2            /* z = 0 */
 
         .section .rodata
         .balign 8
-left:   .double -2.2
-top:    .double -1.2
-step_x: .double 0.05
-step_y: .double 0.12
+left:   .double -2.15
+top:    .double -1.15
+step_x: .double 0.044
+step_y: .double 0.115
 four:   .double 4.0
 shades: .ascii  " .:-=+*#%@"

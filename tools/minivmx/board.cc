@@ -14,7 +14,8 @@ bool is_serial(std::uint16_t port)
     return port >= GUEST_PORT_SERIAL && port < GUEST_PORT_SERIAL + kSerialPorts;
 }
 
-/// The bytes of an access that fall into the page of registers, from which of the access's bytes on.
+/// The bytes of an access that fall into the page of registers, from which of the access's bytes
+/// on.
 struct Overlap {
     std::size_t register_offset;
     std::size_t data_offset;
@@ -24,8 +25,8 @@ struct Overlap {
 Overlap overlap(std::uint64_t address, std::size_t size)
 {
     const std::uint64_t first = std::max<std::uint64_t>(address, GUEST_MMIO_BASE);
-    const std::uint64_t end = std::min<std::uint64_t>(address + size,
-                                                      GUEST_MMIO_BASE + GUEST_MMIO_SIZE);
+    const std::uint64_t end =
+        std::min<std::uint64_t>(address + size, GUEST_MMIO_BASE + GUEST_MMIO_SIZE);
     if (address + size < address || first >= end)
         return {0, 0, 0};
     return {first - GUEST_MMIO_BASE, first - address, end - first};
@@ -35,9 +36,7 @@ Overlap overlap(std::uint64_t address, std::size_t size)
 
 Board::Board(ByteSink &serial_output, ByteSource &serial_input, ByteSink &debug,
              std::uint16_t debug_port)
-    : serial_(serial_output, serial_input),
-      serial_output_(serial_output),
-      debug_(debug),
+    : serial_(serial_output, serial_input), serial_output_(serial_output), debug_(debug),
       debug_port_(debug_port)
 {
     constexpr std::uint32_t kMagic = GUEST_MAGIC;

@@ -16,7 +16,7 @@ namespace minivmx::tool {
 
 /// All vCPUs may call it at the same time.
 class Board {
-public:
+  public:
     /// The sinks and the source must outlive the board. Bytes written to `debug_port` go to
     /// `debug`.
     Board(ByteSink &serial_output, ByteSource &serial_input, ByteSink &debug,
@@ -36,7 +36,7 @@ public:
 
     void flush();
 
-private:
+  private:
     void write_byte(std::uint16_t port, std::uint8_t value);
     std::uint8_t read_byte(std::uint16_t port);
 

@@ -11,10 +11,10 @@
 
 namespace minivmx::tool {
 
-/// A subcommand holds what its options were set to. It is made before the command line is parsed and
-/// lives as long as the parser.
+/// A subcommand holds what its options were set to. It is made before the command line is parsed
+/// and lives as long as the parser.
 class Command {
-public:
+  public:
     virtual ~Command() = default;
 
     /// Does the work, once the command line named this command. Throws Error.
@@ -22,15 +22,14 @@ public:
 
     const CLI::App &parser() const { return *parser_; }
 
-protected:
+  protected:
     /// Adds the subcommand `name` to `app`, which outlives this object.
     Command(CLI::App &app, const char *name, const char *description)
         : parser_(app.add_subcommand(name, description))
-    {
-    }
+    {}
     CLI::App &options() { return *parser_; }
 
-private:
+  private:
     CLI::App *parser_;
 };
 

@@ -23,14 +23,13 @@ enum class ExitStatus : int {
 };
 
 class Error : public std::runtime_error {
-public:
+  public:
     Error(ExitStatus status, const std::string &sentence)
         : std::runtime_error(sentence), status_(status)
-    {
-    }
+    {}
     ExitStatus status() const { return status_; }
 
-private:
+  private:
     ExitStatus status_;
 };
 

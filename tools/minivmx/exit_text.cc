@@ -94,9 +94,9 @@ std::string segment_line(const char *name, const kvm_segment &segment)
 {
     return fmt::format("  {:<4} sel={:04x} base={:016x} limit={:08x} type={:x} s={} dpl={} p={} "
                        "avl={} l={} db={} g={}{}\n",
-                       name, segment.selector, segment.base, segment.limit, segment.type,
-                       segment.s, segment.dpl, segment.present, segment.avl, segment.l, segment.db,
-                       segment.g, segment.unusable != 0 ? " unusable" : "");
+                       name, segment.selector, segment.base, segment.limit, segment.type, segment.s,
+                       segment.dpl, segment.present, segment.avl, segment.l, segment.db, segment.g,
+                       segment.unusable != 0 ? " unusable" : "");
 }
 
 } // namespace
@@ -139,10 +139,11 @@ std::string describe_internal_error(const kvm_run &run)
     const char *meaning = find_name(kSuberrors, run.internal.suberror);
     std::string text = fmt::format("{} (suberror {}", meaning != nullptr ? meaning : "unknown",
                                    run.internal.suberror);
-    const std::size_t count = std::min<std::size_t>(run.internal.ndata,
-                                                    std::size(run.internal.data));
+    const std::size_t count =
+        std::min<std::size_t>(run.internal.ndata, std::size(run.internal.data));
     for (std::size_t i = 0; i < count; i++)
-        text += fmt::format("{}{:#x}", i == 0 ? ", data " : " ", std::uint64_t{run.internal.data[i]});
+        text +=
+            fmt::format("{}{:#x}", i == 0 ? ", data " : " ", std::uint64_t{run.internal.data[i]});
     return text + ")";
 }
 

@@ -3,7 +3,7 @@
 // KVM's exits in words, and registers as lines.
 #pragma once
 
-#include <linux/kvm.h>
+#include "kvm_api.hpp"
 
 #include <cstdint>
 #include <span>
@@ -24,7 +24,8 @@ std::string describe_failed_entry(std::uint64_t hardware_reason);
 /// What KVM_EXIT_INTERNAL_ERROR's structure says.
 std::string describe_internal_error(const kvm_run &run);
 
-/// General registers, RIP, RFLAGS, CR0, CR2, CR3, CR4, CR8 and EFER, in lines that end in a newline.
+/// General registers, RIP, RFLAGS, CR0, CR2, CR3, CR4, CR8 and EFER, in lines that end in a
+/// newline.
 std::string register_text(const kvm_regs &regs, const kvm_sregs &sregs);
 
 /// Segments and descriptor tables, likewise.

@@ -21,8 +21,7 @@ GuestMemory::GuestMemory(std::uint64_t base, std::uint64_t size) : base_(base), 
 
 GuestMemory::GuestMemory(GuestMemory &&other) noexcept
     : base_(other.base_), size_(other.size_), host_(std::exchange(other.host_, nullptr))
-{
-}
+{}
 
 GuestMemory::~GuestMemory()
 {

@@ -14,7 +14,7 @@ namespace minivmx::tool {
 /// [base, base + size). Owns the mapping, which stays where it is; moving the object moves the
 /// ownership. Not synchronised: what vCPUs do with it at the same time is the guest's business.
 class GuestMemory {
-public:
+  public:
     /// Both in bytes and multiples of a page. Throws when the host has no room.
     GuestMemory(std::uint64_t base, std::uint64_t size);
     GuestMemory(GuestMemory &&other) noexcept;
@@ -48,7 +48,7 @@ public:
         return value;
     }
 
-private:
+  private:
     std::uint64_t base_;
     std::uint64_t size_;
     std::uint8_t *host_;

@@ -5,6 +5,8 @@
 #include "guest_abi.h"
 #include "image.hpp"
 
+#include <cpuid.h>
+
 #include <algorithm>
 
 namespace minivmx::tool {
@@ -61,15 +63,20 @@ void check_placement(const GuestRequest &request, const GuestPlan &plan)
                    plan.memory_size);
 }
 
-/// Each vCPU's own APIC id in what is the host's CPUID otherwise: SDM Vol. 2A, CPUID, leaves 1 and
-/// 0xb.
+/// What KVM supports, with what it leaves to the VMM: the CPU's name, the vCPU's own APIC id, and
+/// that there is a hypervisor (SDM Vol. 2A, CPUID, leaves 1, 0xb and 0x80000002 to 0x80000004).
 std::vector<kvm_cpuid_entry2> cpuid_for(std::vector<kvm_cpuid_entry2> entries, unsigned index)
 {
+    constexpr std::uint32_t kHypervisor = std::uint32_t{1} << 31;
     for (kvm_cpuid_entry2 &entry : entries) {
-        if (entry.function == 1)
+        if (entry.function == 1) {
             entry.ebx = (entry.ebx & 0x00ffffff) | index << 24;
+            entry.ecx |= kHypervisor;
+        }
         if (entry.function == 0xb)
             entry.edx = index;
+        if (entry.function >= 0x80000002 && entry.function <= 0x80000004)
+            __cpuid(entry.function, entry.eax, entry.ebx, entry.ecx, entry.edx);
     }
     return entries;
 }

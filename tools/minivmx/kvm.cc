@@ -73,7 +73,7 @@ int create_vm(const Device &device)
 
 /// A kvm_cpuid2 with room for `entries`: the structure ends in a flexible array.
 class CpuidBuffer {
-public:
+  public:
     explicit CpuidBuffer(std::size_t entries)
         : bytes_(sizeof(kvm_cpuid2) + entries * sizeof(kvm_cpuid_entry2))
     {
@@ -81,7 +81,7 @@ public:
     }
     kvm_cpuid2 *table() { return reinterpret_cast<kvm_cpuid2 *>(bytes_.data()); }
 
-private:
+  private:
     std::vector<std::uint8_t> bytes_;
 };
 
@@ -148,8 +148,7 @@ void Vm::reserve_tss(std::uint64_t address) const
 }
 
 Vcpu::Vcpu(const Vm &vm, unsigned index)
-    : index_(index),
-      device_(vm.device()),
+    : index_(index), device_(vm.device()),
       fd_(call(vm.device(), vm.fd(), KVM_CREATE_VCPU, "KVM_CREATE_VCPU",
                static_cast<unsigned long>(index))),
       mapping_size_(vm.device().vcpu_mapping_size())
@@ -188,8 +187,7 @@ void Vcpu::complete_exit()
 std::span<std::uint8_t> Vcpu::io_data()
 {
     const std::uint64_t length = std::uint64_t{state_->io.size} * state_->io.count;
-    if (state_->io.data_offset > mapping_size_ ||
-        length > mapping_size_ - state_->io.data_offset)
+    if (state_->io.data_offset > mapping_size_ || length > mapping_size_ - state_->io.data_offset)
         fail("{}: the I/O exit's data lies outside of the vCPU's mapping", device_.path());
     return {reinterpret_cast<std::uint8_t *>(state_) + state_->io.data_offset, length};
 }

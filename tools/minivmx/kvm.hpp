@@ -5,9 +5,8 @@
 #pragma once
 
 #include "guest_memory.hpp"
+#include "kvm_api.hpp"
 #include "unique_fd.hpp"
-
-#include <linux/kvm.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -18,7 +17,7 @@ namespace minivmx::tool {
 
 /// The open device file.
 class Device {
-public:
+  public:
     /// Opens `path` and checks that it speaks KVM's API version 12.
     explicit Device(std::string path);
 
@@ -34,14 +33,14 @@ public:
     /// What KVM_GET_SUPPORTED_CPUID lists.
     std::vector<kvm_cpuid_entry2> supported_cpuid() const;
 
-private:
+  private:
     std::string path_;
     UniqueFd fd_;
 };
 
 /// A virtual machine. Its Device and the memory given to it must outlive it.
 class Vm {
-public:
+  public:
     explicit Vm(const Device &device);
 
     const Device &device() const { return device_; }
@@ -54,14 +53,14 @@ public:
     /// unrestricted guest: four pages from `address` on, unused by the guest.
     void reserve_tss(std::uint64_t address) const;
 
-private:
+  private:
     const Device &device_;
     UniqueFd fd_;
 };
 
 /// A virtual CPU. One thread at a time uses it, except for request_exit().
 class Vcpu {
-public:
+  public:
     Vcpu(const Vm &vm, unsigned index);
     Vcpu(const Vcpu &) = delete;
     Vcpu &operator=(const Vcpu &) = delete;
@@ -92,7 +91,7 @@ public:
     void set_sregs(const kvm_sregs &sregs);
     void set_cpuid(const std::vector<kvm_cpuid_entry2> &entries);
 
-private:
+  private:
     unsigned index_;
     const Device &device_;
     UniqueFd fd_;

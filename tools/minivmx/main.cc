@@ -2,9 +2,9 @@
 //
 // The `minivmx` command: parses the command line and hands over to a subcommand.
 #include "error.hpp"
+#include "report_command.hpp"
 #include "run_command.hpp"
 
-#include <csignal>
 #include <vector>
 
 namespace {
@@ -21,6 +21,7 @@ int parse_and_execute(int argc, char **argv)
     app.require_subcommand(0, 1); // none is refused below, with the help text
     std::vector<std::unique_ptr<Command>> commands;
     commands.push_back(minivmx::tool::make_run_command(app));
+    commands.push_back(minivmx::tool::make_report_command(app));
 
     try {
         app.parse(argc, argv);
@@ -42,8 +43,6 @@ int parse_and_execute(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    // A closed pipe behind us is an error to report, not a death.
-    std::signal(SIGPIPE, SIG_IGN);
     try {
         return parse_and_execute(argc, argv);
     } catch (const minivmx::tool::Error &error) {

@@ -95,8 +95,8 @@ std::uint64_t parse_seconds(std::string_view option, std::string_view text)
 {
     constexpr double kMostSeconds = 86400.0 * 365;
     double seconds = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds,
-                                              std::chars_format::fixed);
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), seconds, std::chars_format::fixed);
     if (error != std::errc() || end != text.data() + text.size())
         fail_usage("{}: '{}' is not a number of seconds", option, text);
     // The comparison is written so that it refuses a NaN, too.

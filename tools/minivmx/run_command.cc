@@ -3,9 +3,9 @@
 
 #include "board.hpp"
 #include "guest_setup.hpp"
-#include "json_output.hpp"
 #include "minivmx.h"
 #include "number.hpp"
+#include "output.hpp"
 #include "run_report.hpp"
 #include "runner.hpp"
 #include "streams.hpp"
@@ -72,8 +72,7 @@ GuestRequest make_request(const RunOptions &options)
     request.memory_size = parse_size("--mem", options.memory, kLeastMemory, kMostMemory);
     request.load = optional_address("--load", options.load);
     request.entry = optional_address("--entry", options.entry);
-    request.cpus = static_cast<unsigned>(
-        parse_number("--cpus", options.cpus, 1, GUEST_CPUS_MAX));
+    request.cpus = static_cast<unsigned>(parse_number("--cpus", options.cpus, 1, GUEST_CPUS_MAX));
     return request;
 }
 
@@ -85,11 +84,11 @@ std::unique_ptr<ByteSource> make_input(const std::string &path)
 }
 
 class RunCommand : public Command {
-public:
+  public:
     explicit RunCommand(CLI::App &app);
     ExitStatus execute() override;
 
-private:
+  private:
     RunReport run_on_device(const GuestPlan &plan, Board &board, const RunLimits &limits) const;
     ExitStatus run_for_person(const GuestRequest &request, const RunLimits &limits);
     ExitStatus run_for_program(const GuestRequest &request, const RunLimits &limits);
@@ -135,8 +134,8 @@ ExitStatus RunCommand::execute()
     limits.allow_shutdown = given_.allow_shutdown;
     limits.trace = given_.trace;
     detail_ = parse_detail(given_.registers);
-    debug_port_ = static_cast<std::uint16_t>(
-        parse_number("--debug-port", given_.debug_port, 0, 0xffff));
+    debug_port_ =
+        static_cast<std::uint16_t>(parse_number("--debug-port", given_.debug_port, 0, 0xffff));
     input_ = make_input(given_.input);
     return given_.json ? run_for_program(request, limits) : run_for_person(request, limits);
 }

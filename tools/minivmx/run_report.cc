@@ -33,10 +33,18 @@ std::string exits_text(const CpuReport &cpu)
 
 Json segment_json(const kvm_segment &s)
 {
-    return {{"selector", s.selector}, {"base", hex(s.base)}, {"limit", s.limit},
-            {"type", s.type},         {"s", s.s},            {"dpl", s.dpl},
-            {"present", s.present},   {"avl", s.avl},        {"l", s.l},
-            {"db", s.db},             {"g", s.g},            {"unusable", s.unusable}};
+    return {{"selector", s.selector},
+            {"base", hex(s.base)},
+            {"limit", s.limit},
+            {"type", s.type},
+            {"s", s.s},
+            {"dpl", s.dpl},
+            {"present", s.present},
+            {"avl", s.avl},
+            {"l", s.l},
+            {"db", s.db},
+            {"g", s.g},
+            {"unusable", s.unusable}};
 }
 
 Json registers_json(const kvm_regs &r, const kvm_sregs &s)
@@ -98,9 +106,9 @@ std::string run_text(const RunReport &report, RegisterDetail detail)
     std::string text = fmt::format("minivmx: {}\n", report.sentence);
     for (std::size_t i = 0; i < report.cpus.size(); i++) {
         const CpuReport &cpu = report.cpus[i];
-        text += fmt::format("vCPU {}: {}; {}\n", i,
-                            cpu.sentence.empty() ? "it was stopped" : cpu.sentence,
-                            exits_text(cpu));
+        text +=
+            fmt::format("vCPU {}: {}; {}\n", i,
+                        cpu.sentence.empty() ? "it was stopped" : cpu.sentence, exits_text(cpu));
         if (detail != RegisterDetail::kNone)
             text += register_text(cpu.regs, cpu.sregs);
         if (detail == RegisterDetail::kAll)

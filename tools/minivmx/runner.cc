@@ -22,11 +22,10 @@ constexpr int kEndedSignal = SIGUSR2; // tells the main thread that a vCPU has e
 
 /// One vCPU, run by one thread.
 class CpuLoop {
-public:
+  public:
     CpuLoop(Vcpu &vcpu, Board &board, const RunLimits &limits)
         : vcpu_(vcpu), board_(board), limits_(limits)
-    {
-    }
+    {}
 
     CpuLoop(const CpuLoop &) = delete;
     CpuLoop &operator=(const CpuLoop &) = delete;
@@ -45,7 +44,7 @@ public:
     const CpuReport &report() const { return report_; }
     CpuReport take_report() { return std::move(report_); }
 
-private:
+  private:
     void run(); // throws nothing: what goes wrong is in the report
     void loop();
     bool handle_exit();
@@ -122,6 +121,9 @@ bool CpuLoop::handle_exit()
     case KVM_EXIT_MMIO:
         handle_mmio();
         return true;
+    case KVM_EXIT_SET_TPR:         // CR8 fell; no interrupt of ours waits for that
+    case KVM_EXIT_IRQ_WINDOW_OPEN: // nor for this
+        return true;
     case KVM_EXIT_HLT:
         end(Ending::kHalted, "it halted");
         return false;
@@ -158,8 +160,8 @@ void CpuLoop::handle_io()
             board_.port_read(state.io.port, data.subspan(at, size));
     }
     if (state.io.direction == KVM_EXIT_IO_OUT && state.io.port == GUEST_PORT_EXIT)
-        end(Ending::kExitPort, fmt::format("it ended the run with status {}",
-                                           board_.exit_status().value_or(0)));
+        end(Ending::kExitPort,
+            fmt::format("it ended the run with status {}", board_.exit_status().value_or(0)));
 }
 
 void CpuLoop::handle_mmio()
@@ -191,7 +193,7 @@ void CpuLoop::trace_exit()
 /// blocked in all threads; the kick has a handler that does nothing, since only a handled signal
 /// interrupts KVM_RUN.
 class SignalSetup {
-public:
+  public:
     SignalSetup()
     {
         sigemptyset(&waited_);
@@ -226,7 +228,7 @@ public:
         return number > 0 ? number : 0;
     }
 
-private:
+  private:
     sigset_t waited_ = {};
     sigset_t old_mask_ = {};
     struct sigaction old_kick_ = {};
@@ -251,8 +253,7 @@ const CpuLoop *decisive(const Loops &loops)
 
 bool all_ended(const Loops &loops)
 {
-    return std::all_of(loops.begin(), loops.end(),
-                       [](const auto &loop) { return loop->ended(); });
+    return std::all_of(loops.begin(), loops.end(), [](const auto &loop) { return loop->ended(); });
 }
 
 /// Waits for the end of the run. Returns the signal that ended it, SIGALRM for the timeout, 0 when
@@ -298,8 +299,7 @@ void summarize(RunReport &report, const CpuLoop *decider, int stopped_by, const 
         report.sentence = fmt::format("the guest's end: {}", decider->report().sentence);
     } else if (stopped_by == SIGALRM) {
         report.status = ExitStatus::kTimeout;
-        report.sentence = fmt::format("stopped after {} ms, as --timeout says",
-                                      limits.timeout_ms);
+        report.sentence = fmt::format("stopped after {} ms, as --timeout says", limits.timeout_ms);
     } else if (stopped_by != 0) {
         report.status = ExitStatus::kInterrupted;
         report.sentence = "stopped by a signal";

@@ -6,8 +6,7 @@
 #include "board.hpp"
 #include "error.hpp"
 #include "kvm.hpp"
-
-#include <linux/kvm.h>
+#include "kvm_api.hpp"
 
 #include <cstdint>
 #include <map>
@@ -35,7 +34,7 @@ const char *ending_name(Ending ending);
 /// How one vCPU ended. Registers are those behind its last instruction.
 struct CpuReport {
     Ending ending = Ending::kStopped;
-    std::string sentence; // for every ending but kStopped
+    std::string sentence;                         // for every ending but kStopped
     std::map<std::uint32_t, std::uint64_t> exits; // by KVM_EXIT_*
     kvm_regs regs = {};
     kvm_sregs sregs = {};
@@ -55,7 +54,8 @@ struct RunLimits {
 };
 
 /// Runs all `vcpus` to the end. Meanwhile SIGINT, SIGTERM and SIGHUP stop the run; SIGUSR1 and
-/// SIGUSR2 are used inside. Call from the thread that the process started with, when it is the only one.
+/// SIGUSR2 are used inside. Call from the thread that the process started with, when it is the only
+/// one.
 RunReport run_guest(const std::vector<std::unique_ptr<Vcpu>> &vcpus, Board &board,
                     const RunLimits &limits);
 

@@ -6,8 +6,8 @@ namespace {
 
 // Register offsets and bits as in the data sheet of the PC16550D, section 8.
 enum Register : unsigned {
-    kData = 0,             // RBR on reads, THR on writes; divisor's low byte with DLAB
-    kInterruptEnable = 1,  // divisor's high byte with DLAB
+    kData = 0,              // RBR on reads, THR on writes; divisor's low byte with DLAB
+    kInterruptEnable = 1,   // divisor's high byte with DLAB
     kInterruptIdentity = 2, // FCR on writes
     kLineControl = 3,
     kModemControl = 4,
@@ -57,8 +57,10 @@ void Serial::fill()
 std::uint8_t Serial::line_status()
 {
     fill();
-    if (!received_)
+    // A guest polls before each byte that it sends; one that polls without sending waits for us.
+    if (!sent_since_poll_)
         output_.flush();
+    sent_since_poll_ = false;
     return static_cast<std::uint8_t>(kTransmitterEmpty | (received_ ? kDataReady : 0));
 }
 
@@ -89,6 +91,7 @@ std::uint8_t Serial::receive()
 
 void Serial::transmit(std::uint8_t byte)
 {
+    sent_since_poll_ = true;
     if (loopback())
         received_ = byte;
     else

@@ -10,7 +10,7 @@ namespace minivmx::tool {
 
 /// Where a device's output goes.
 class ByteSink {
-public:
+  public:
     virtual ~ByteSink() = default;
     virtual void put(std::uint8_t byte) = 0;
     /// The guest looks for input, or the run ends: what was put should be visible now.
@@ -19,7 +19,7 @@ public:
 
 /// Where a device's input comes from.
 class ByteSource {
-public:
+  public:
     virtual ~ByteSource() = default;
     /// The next byte if there is one now. Never waits.
     virtual std::optional<std::uint8_t> take() = 0;
@@ -31,14 +31,14 @@ public:
 /// until the input has ended and its last byte was read: so a guest sees the end of a file.
 /// Not synchronised.
 class Serial {
-public:
+  public:
     /// Both must outlive the port.
     Serial(ByteSink &output, ByteSource &input) : output_(output), input_(input) {}
 
     std::uint8_t read(unsigned offset);
     void write(unsigned offset, std::uint8_t value);
 
-private:
+  private:
     bool divisor_latch() const;
     bool loopback() const;
     void fill();
@@ -50,6 +50,7 @@ private:
     ByteSink &output_;
     ByteSource &input_;
     std::optional<std::uint8_t> received_;
+    bool sent_since_poll_ = false; // a byte went out after the last look at the line status
     std::uint8_t interrupt_enable_ = 0;
     bool fifo_enabled_ = false;
     std::uint8_t line_control_ = 0;

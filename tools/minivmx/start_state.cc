@@ -84,8 +84,8 @@ void write_gdt(const GuestMemory &memory)
 std::uint64_t write_identity_32(const GuestMemory &memory, std::uint64_t directory)
 {
     for (std::uint32_t i = 0; i < 1024; i++)
-        memory.store(directory + i * 4, static_cast<std::uint32_t>(i * kLargePage32 | kPresent |
-                                                                   kWritable | kLarge));
+        memory.store(directory + i * 4,
+                     static_cast<std::uint32_t>(i * kLargePage32 | kPresent | kWritable | kLarge));
     return directory;
 }
 
@@ -204,7 +204,8 @@ kvm_sregs start_sregs(Mode mode, const kvm_sregs &after_reset, std::uint64_t cr3
         return sregs;
     }
     set_flat_segments(sregs, mode == Mode::kLong);
-    // RESET leaves caching off (CD and NW): SDM Vol. 3A, table 9-1. A loader would have turned it on.
+    // RESET leaves caching off (CD and NW): SDM Vol. 3A, table 9-1. A loader would have turned it
+    // on.
     sregs.cr0 = kCr0Pe | kCr0Et | kCr0Ne;
     if (has_paging(mode)) {
         sregs.cr0 |= kCr0Pg;

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// What a vCPU and the guest's low memory look like when a flat binary gets control, for each mode of
-// guest_abi.h.
+// What a vCPU and the guest's low memory look like when a flat binary gets control, for each mode
+// of guest_abi.h.
 #pragma once
 
 #include "guest_memory.hpp"
-
-#include <linux/kvm.h>
+#include "kvm_api.hpp"
 
 #include <cstdint>
 #include <optional>

@@ -45,8 +45,7 @@ bool StreamSink::failed() const
 
 FileSource::FileSource(const std::string &path)
     : own_fd_(open_input(path)), fd_(own_fd_.valid() ? own_fd_.get() : STDIN_FILENO)
-{
-}
+{}
 
 /// Reads only when poll() says that read() will not wait. An unreadable input counts as ended.
 void FileSource::refill()

@@ -15,44 +15,44 @@ namespace minivmx::tool {
 /// Writes to a C stream that outlives it; complete lines appear at once. Errors are kept for
 /// failed().
 class StreamSink : public ByteSink {
-public:
+  public:
     explicit StreamSink(std::FILE *stream) : stream_(stream) {}
     void put(std::uint8_t byte) override;
     void flush() override;
     bool failed() const;
 
-private:
+  private:
     std::FILE *stream_;
     bool dirty_ = false;
 };
 
 /// Keeps everything.
 class StringSink : public ByteSink {
-public:
+  public:
     void put(std::uint8_t byte) override { text_.push_back(static_cast<char>(byte)); }
     void flush() override {}
     const std::string &text() const { return text_; }
 
-private:
+  private:
     std::string text_;
 };
 
 /// A line on which nobody sends.
 class NoSource : public ByteSource {
-public:
+  public:
     std::optional<std::uint8_t> take() override { return std::nullopt; }
     bool ended() override { return true; }
 };
 
 /// Reads a file, a pipe or a terminal, without ever waiting for it.
 class FileSource : public ByteSource {
-public:
+  public:
     /// `path` "-" is the standard input. Throws a usage Error naming --input and the path.
     explicit FileSource(const std::string &path);
     std::optional<std::uint8_t> take() override;
     bool ended() override;
 
-private:
+  private:
     void refill();
 
     UniqueFd own_fd_; // empty for the standard input, which is not ours to close

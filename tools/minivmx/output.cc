@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "json_output.hpp"
+#include "output.hpp"
 
 #include "error.hpp"
 
@@ -10,9 +10,13 @@ namespace minivmx::tool {
 void print_json(const nlohmann::ordered_json &json)
 {
     constexpr int kIndent = 2;
-    const std::string text =
-        json.dump(kIndent, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-    if (std::puts(text.c_str()) == EOF || std::fflush(stdout) == EOF)
+    print_text(json.dump(kIndent, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
+               "\n");
+}
+
+void print_text(const std::string &text)
+{
+    if (std::fputs(text.c_str(), stdout) == EOF || std::fflush(stdout) == EOF)
         fail("cannot write to standard output");
 }
 
