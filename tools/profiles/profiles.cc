@@ -3,6 +3,8 @@
 
 #include <minivmx/control_bits.hpp>
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
@@ -45,8 +47,10 @@ CpuProfile parse_profile(const nlohmann::json &json, bool emulated)
         if (value != "gp")
             profile.msr.set(static_cast<u32>(parse_number(number)), parse_number(value));
     }
-    if (json.contains("decoded"))
-        profile.decoded = json["decoded"];
+    if (json.contains("decoded")) {
+        for (const auto &[name, value] : json["decoded"].items())
+            profile.decoded[name] = value.is_boolean() ? value.get<bool>() : value.get<u64>();
+    }
     return profile;
 }
 

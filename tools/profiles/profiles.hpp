@@ -6,8 +6,7 @@
 
 #include <minivmx/host_desc.hpp>
 
-#include <nlohmann/json.hpp>
-
+#include <map>
 #include <string>
 #include <vector>
 
@@ -23,7 +22,8 @@ struct CpuProfile {
     u32 max_phys_bits = 36;
     bool emulated = false;
     VmxMsrs msr;
-    nlohmann::json decoded; ///< of real CPUs: what another decoder read out of the same values
+    /// Of real CPUs: what another decoder read out of the same values; false and true are 0 and 1.
+    std::map<std::string, u64> decoded;
 
     /// As negotiation wants it: a 64-bit kernel on this CPU, VMX enabled by the firmware, TSC at
     /// 2 GHz, and SGX as far as the MSRs tell (ENCLS exiting exists only with SGX).
