@@ -32,6 +32,7 @@ tools: configure
 	cmake --build $(BUILD) --parallel $(JOBS)
 	$(MAKE) -C tools/guests
 	$(MAKE) -C test-user/client
+	$(MAKE) -C test-user/life
 
 # What `make run` needs of them.
 command: configure
