@@ -5,6 +5,7 @@
 // discarded sections). Userspace builds may compile the files one by one.
 #include "capability/compatibility.cc"
 #include "capability/controls.cc"
+#include "capability/errata.cc"
 #include "capability/hardware.cc"
 #include "capability/hardware_setup.cc"
 #include "capability/host_desc.cc"

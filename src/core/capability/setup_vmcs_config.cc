@@ -12,6 +12,7 @@
 //    the latter. error_on_inconsistent_vmcs_config chooses, and covers both.
 //  - 6.1 asks for more controls than the document; see control_table.hpp.
 #include <minivmx/capabilities.hpp>
+#include <minivmx/errata.hpp>
 #include <minivmx/vmcs_config.hpp>
 
 namespace minivmx {
@@ -167,38 +168,11 @@ Status check_ept_vpid_capabilities(Negotiation &n)
     return Status::success();
 }
 
-/// Models whose preemption timer does not count at the rate IA32_VMX_MISC gives, by CPUID.1:EAX,
-/// with the erratum's number in Intel's specification updates.
-struct BrokenTimer {
-    u32 signature;
-    const char *erratum;
-};
-constexpr BrokenTimer kBrokenPreemptionTimers[] = {
-    {0x000106a0, "AAM126, Xeon 3500 C0"},
-    {0x000106a1, "AAM126, Xeon 3500 C1"},
-    {0x000106a4, "AAJ124, Core i7-900 C0"},
-    {0x000106a5, "AAM126, AAK139, AAJ124, Xeon 3500 and 5500, Core i7-900 D0"},
-    {0x000106e5, "AAO95, AAN92, AAP86, Xeon 3400, Core i7-800 and i5-700 B1"},
-    {0x00020652, "AAX65, AAT59, AAU65, Xeon L3406, Core i7-600 to i3-300 C2"},
-    {0x00020655, "AAU65, Core i5-600 and i3-500 K0"},
-    {0x000206e6, "BA86, Xeon 7500 D0"},
-    {0x000306a8, "Xeon E3-1220 v2"},
-};
-
-bool cpu_has_broken_vmx_preemption_timer(const HostDesc &host)
-{
-    for (const BrokenTimer &model : kBrokenPreemptionTimers) {
-        if (host.signature.without_reserved() == model.signature)
-            return true;
-    }
-    return false;
-}
-
 Status negotiate_pin_based(Negotiation &n)
 {
     if (Status status = negotiate_word(n, n.pin); status.failed())
         return status;
-    if (cpu_has_broken_vmx_preemption_timer(n.host))
+    if (broken_preemption_timer_erratum(n.host.signature) != nullptr)
         n.pin.clear(Rule::kBrokenPreemptionTimer, PIN_BASED_VMX_PREEMPTION_TIMER);
     if (!n.secondary.has(SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY))
         n.pin.clear(Rule::kPostedNeedsDelivery, PIN_BASED_POSTED_INTR);
@@ -261,34 +235,21 @@ Status check_entry_exit_pairs(Negotiation &n)
     return Status::success();
 }
 
-/// Models where a VM exit that loads IA32_PERF_GLOBAL_CTRL may clear its bits 34:32.
-bool cpu_has_perf_global_ctrl_bug(const HostDesc &host)
-{
-    if (host.signature.family() != 6)
-        return false;
-    switch (host.signature.model()) {
-    case 26: // AAK155, Nehalem-EP
-    case 30: // AAP115, Nehalem
-    case 37: // AAT100, Westmere
-    case 44: // BC86, AAY89, BD102, Westmere-EP
-    case 46: // BA97, Nehalem-EX
-        return true;
-    default:
-        return false;
-    }
-}
-
 void apply_perf_global_ctrl_erratum(Negotiation &n)
 {
-    if (!cpu_has_perf_global_ctrl_bug(n.host))
+    const char *const erratum = perf_global_ctrl_erratum(n.host.signature);
+    if (erratum == nullptr)
         return;
     if (!n.entry.has(VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL) &&
         !n.exit.has(VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL))
         return;
     n.entry.clear(Rule::kPerfGlobalCtrlErratum, VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL);
     n.exit.clear(Rule::kPerfGlobalCtrlErratum, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL);
-    n.log.warnings("loading IA32_PERF_GLOBAL_CTRL at VM exit does not work properly on this CPU "
-                   "model (erratum); the MSR-load lists are used instead");
+    Sentence text;
+    text.put("loading IA32_PERF_GLOBAL_CTRL at VM exit does not work properly on this CPU model "
+             "(",
+             erratum, "); it is not used");
+    n.log.warnings(text);
 }
 
 /// The document's evmcs_sanitize_exec_ctrls().
