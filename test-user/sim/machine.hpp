@@ -96,6 +96,7 @@ public:
     std::map<u32, u64> msr;                                 ///< absent ones raise #GP
     std::vector<std::pair<u32, u64>> wrmsr_log;
     u64 tsc = 0;
+    u64 xcr0 = 0; ///< what XSETBV wrote last
     std::vector<Cpu> cpus;
     u32 this_cpu = 0;
     VmxMsrs vmx_msrs() const; ///< of `msr`, read anew

@@ -30,8 +30,8 @@ struct WordInfo {
 };
 
 // In the order of CpuidWord. What isn't here needs something of the hypervisor that it doesn't do:
-// MONITOR and MWAIT, which exit; debug store and performance counters; VMX, SMX, SGX; Intel PT;
-// protection keys; 5-level paging; AMX; CET; bus-lock exceptions.
+// MONITOR and MWAIT, which exit; x2APIC, whose MSRs nobody emulates; debug store and performance
+// counters; VMX, SMX, SGX; Intel PT; protection keys; 5-level paging; AMX; CET; bus-lock exceptions.
 constexpr WordInfo kWords[kCpuidWordCount] = {
     // SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX,
     // F16C, RDRAND
@@ -153,8 +153,6 @@ void apply_controls()
 // What the hypervisor itself adds.
 void add_emulated()
 {
-    // As KVM: usable with an APIC that emulates it, whoever does.
-    set_feature(CpuidFeature::kX2apic, true);
     set_feature(CpuidFeature::kTscAdjust, true);
     set_feature(CpuidFeature::kArchCapabilities, true);
 
