@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The module's only C++ object: the core's own code behind functions that C can call.
 #include "../src/core/capability/controls.cc"
+#include "../src/core/capability/errata.cc"
 #include "../src/core/capability/host_desc.cc"
 #include "../src/core/capability/rules.cc"
 #include "../src/core/capability/setup_vmcs_config.cc"
