@@ -108,3 +108,11 @@ murder() {
     kill -KILL "$pid"
     wait "$pid" 2>/dev/null
 }
+
+# move NAME MASK: binds every thread of it to the CPUs of the hexadecimal mask.
+move() {
+    eval "pid=\$pid_$1"
+    for thread in /proc/$pid/task/*; do
+        taskset -p "$2" "${thread##*/}" >/dev/null
+    done
+}

@@ -239,9 +239,11 @@ int core_vcpu_run(core_vcpu *vcpu)
 {
     vcpu_vmx &vmx = to_vmx(vcpu);
     vmx.area->run->flags = 0;
-    const Outcome outcome = run_once(vmx);
-    post_kvm_run_save(vmx);
-    return outcome.ioctl_result();
+    const int result = run_once(vmx).ioctl_result();
+    // -EIO: the VM can't run any more. When that is because the machine goes down, VMX is off, and there is no VMCS to read.
+    if (result != -EIO)
+        post_kvm_run_save(vmx);
+    return result;
 }
 
 int core_interrupt(core_vcpu *vcpu, host_u32 vector)

@@ -2,31 +2,32 @@
 # suite: suspend, as far as each test level of the kernel goes, with a VM open and a vCPU running
 # cpus: 2
 # cmdline: no_console_suspend
-# allow: PM: suspend debug: Waiting
 # add: build/user/life/life:/bin/life
 # add: test-user/life/life.sh:/tests/life.sh
 
 . /tests/life.sh
 
-echo N >/sys/module/printk/parameters/console_suspend 2>/dev/null
 # How long the kernel waits at the level before it resumes, in seconds.
 echo 1 >/sys/module/suspend/parameters/pm_test_delay || exit 1
 
 suspend() { echo mem >/sys/power/state; }
 
 insmod /minivmx.ko report=0 || exit 1
-start runner hold /dev/minivmx 1
+start zero hold /dev/minivmx 0
+start one hold /dev/minivmx 1
 start idler idle /dev/minivmx
 for level in freezer devices platform processors core; do
     echo $level >/sys/power/pm_test || fail "$level is a level" "$(cat /sys/power/pm_test)"
     forget_log
     check "suspend to the level $level" suspend
-    logged "the kernel went there" "PM: suspend\|Freezing"
+    logged "the kernel went there" "suspend debug: Waiting"
     same "both CPUs are back after $level" "$(cat /sys/devices/system/cpu/online)" 0-1
-    goes_on "the guest goes on after $level" runner
+    goes_on "the guest of CPU 0 goes on after $level" zero
+    goes_on "so does the one that was on CPU 1" one
     check "a new VM works after $level" life run
 done
-stop "the guest that ran through it all computed the right thing" runner
+stop "the guest of CPU 0 computed the right thing" zero
+stop "so did the other" one
 stop "so did the vCPU that was idle" idler
 
 # Without a VM nothing may come back on.
