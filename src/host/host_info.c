@@ -7,7 +7,6 @@
 #include <asm/msr.h>
 #include <asm/processor.h>
 #include <asm/special_insns.h>
-#include <asm/special_insns.h>
 #include <asm/tsc.h>
 
 #include <minivmx/host.h>
@@ -85,7 +84,6 @@ void describe_host(struct core_host_info *info, const struct core_params *params
 		info->xss = value;
 	if (!rdmsrl_safe(MSR_EFER, &value))
 		info->efer = value;
-	info->cr4 = __read_cr4();
 	info->cr4 = __read_cr4();
 	for (i = 0; i < HOST_FEATURE_WORDS; i++)
 		info->features[i] = boot_cpu_data.x86_capability[kernel_word[i]];
