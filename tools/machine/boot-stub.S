@@ -2,8 +2,8 @@
 /*
  * Stands in for the decompressor of a kernel that was unpacked beforehand (emulated/unpacked.py): GRUB enters here in
  * 32-bit protected mode with %esi = boot_params; the kernel wants 64-bit mode over identity-mapped memory and the same
- * in %rsi (Documentation/x86/boot.rst, "64-bit Boot Protocol"). KERNEL is the kernel's physical address; this code is
- * linked at its own, behind the kernel's memory.
+ * in %rsi (Documentation/x86/boot.rst, "64-bit Boot Protocol"). ENTRY is the physical address where the kernel wants to be
+ * entered; this code is linked at its own, before the kernel's memory.
  */
 	.set	CR0_PG, 1 << 31
 	.set	CR4_PAE, 1 << 5
@@ -39,7 +39,7 @@ long_mode:
 	movl	%eax, %es
 	movl	%eax, %ss
 	movl	%esi, %esi
-	movl	$KERNEL, %eax
+	movl	$ENTRY, %eax
 	jmp	*%rax
 
 	.balign	8

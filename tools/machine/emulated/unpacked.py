@@ -53,6 +53,7 @@ def unpack(source, target):
     if elf is None:
         return False
     base, memory = _load(elf)
+    (entry,) = struct.unpack_from("<Q", elf, 24)  # a physical address, in a kernel
     (preferred,) = struct.unpack_from("<Q", setup, PREF_ADDRESS)
     if base != preferred:
         return False
@@ -61,7 +62,7 @@ def unpack(source, target):
                                ("<B", MIN_ALIGNMENT, ROOM_ORDER), ("<Q", PREF_ADDRESS, base - ROOM),
                                ("<I", INIT_SIZE, init_size + ROOM)):
         struct.pack_into(form, setup, field, value)
-    target.write_bytes(bytes(setup) + _stub(base, base - ROOM).ljust(ROOM, b"\0") + memory)
+    target.write_bytes(bytes(setup) + _stub(entry, base - ROOM).ljust(ROOM, b"\0") + memory)
     return True
 
 
@@ -113,10 +114,10 @@ def _section_address(elf, wanted):
     raise MachineError(f"the kernel has no section {wanted.decode()}")
 
 
-def _stub(kernel, address):
+def _stub(entry, address):
     with tempfile.TemporaryDirectory(prefix="minivmx-stub-") as directory:
         binary, elf = Path(directory) / "stub", Path(directory) / "stub.o"
-        run_tool("as", "--64", "--defsym", f"KERNEL={kernel}", "-o", elf, HERE / "boot-stub.S")
+        run_tool("as", "--64", "--defsym", f"ENTRY={entry}", "-o", elf, HERE / "boot-stub.S")
         run_tool("ld", "-m", "elf_x86_64", "--oformat", "binary", "-N", "-e", "_start", f"-Ttext={address:#x}", "-o",
                  binary, elf)
         return binary.read_bytes()
