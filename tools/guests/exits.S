@@ -140,10 +140,12 @@ cpuid_and_tsc:
         rdtsc
         shlq    $32, %rdx
         leaq    (%rdx, %rax), %rbx
-        rdtsc
+        movl    $100000, %ecx           /* it may tick more slowly than instructions pass */
+1:      rdtsc
         shlq    $32, %rdx
         orq     %rdx, %rax
         cmpq    %rbx, %rax
+        loope   1b
         seta    %al
         cmpb    $1, %al
         VERDICT
