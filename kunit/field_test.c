@@ -227,11 +227,86 @@ static void high_halves_of_64_bit_fields(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, h.after_high_write, 0xddeeff0055667788ull);
 }
 
+/* ---- Fields that come with a control ------------------------------------------------------------------------------- */
+
+struct owned_field {
+	const char *name;
+	u32 encoding;
+	u32 msr; /* its high half: the settings of control bits that may be 1 */
+	u32 control;
+};
+
+#define OWNED(field, msr, control) { #field, field, msr, control }
+#define OWNED_PIN(field, control) OWNED(field, MSR_IA32_VMX_PINBASED_CTLS, control)
+#define OWNED_PRIMARY(field, control) OWNED(field, MSR_IA32_VMX_PROCBASED_CTLS, control)
+#define OWNED_SECONDARY(field, control) OWNED(field, MSR_IA32_VMX_PROCBASED_CTLS2, control)
+#define OWNED_EXIT(field, control) OWNED(field, MSR_IA32_VMX_EXIT_CTLS, control)
+#define OWNED_ENTRY(field, control) OWNED(field, MSR_IA32_VMX_ENTRY_CTLS, control)
+
+/* "This field exists only on processors that support the 1-setting of ...": SDM Vol. 3D, Appendix B. */
+static const struct owned_field owned_fields[] = {
+	OWNED_PIN(VMX_PREEMPTION_TIMER_VALUE, PIN_BASED_VMX_PREEMPTION_TIMER),
+	OWNED_PIN(POSTED_INTR_NV, PIN_BASED_POSTED_INTR),
+	OWNED_PRIMARY(SECONDARY_VM_EXEC_CONTROL, CPU_BASED_ACTIVATE_SECONDARY_CONTROLS),
+	OWNED_PRIMARY(MSR_BITMAP, CPU_BASED_USE_MSR_BITMAPS),
+	OWNED_PRIMARY(TPR_THRESHOLD, CPU_BASED_TPR_SHADOW),
+	OWNED_PRIMARY(VIRTUAL_APIC_PAGE_ADDR, CPU_BASED_TPR_SHADOW),
+	OWNED_SECONDARY(APIC_ACCESS_ADDR, SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES),
+	OWNED_SECONDARY(EPT_POINTER, SECONDARY_EXEC_ENABLE_EPT),
+	OWNED_SECONDARY(GUEST_PHYSICAL_ADDRESS, SECONDARY_EXEC_ENABLE_EPT),
+	OWNED_SECONDARY(GUEST_PDPTR0, SECONDARY_EXEC_ENABLE_EPT),
+	OWNED_SECONDARY(VIRTUAL_PROCESSOR_ID, SECONDARY_EXEC_ENABLE_VPID),
+	OWNED_SECONDARY(PLE_GAP, SECONDARY_EXEC_PAUSE_LOOP_EXITING),
+	OWNED_SECONDARY(GUEST_INTR_STATUS, SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY),
+	OWNED_SECONDARY(VMREAD_BITMAP, SECONDARY_EXEC_SHADOW_VMCS),
+	OWNED_SECONDARY(GUEST_PML_INDEX, SECONDARY_EXEC_ENABLE_PML),
+	OWNED_SECONDARY(XSS_EXIT_BITMAP, SECONDARY_EXEC_XSAVES),
+	OWNED_SECONDARY(TSC_MULTIPLIER, SECONDARY_EXEC_TSC_SCALING),
+	OWNED_EXIT(HOST_IA32_PAT, VM_EXIT_LOAD_IA32_PAT),
+	OWNED_EXIT(HOST_IA32_EFER, VM_EXIT_LOAD_IA32_EFER),
+	OWNED_EXIT(HOST_IA32_PERF_GLOBAL_CTRL, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL),
+	OWNED_ENTRY(GUEST_IA32_PAT, VM_ENTRY_LOAD_IA32_PAT),
+	OWNED_ENTRY(GUEST_IA32_EFER, VM_ENTRY_LOAD_IA32_EFER),
+	OWNED_ENTRY(GUEST_BNDCFGS, VM_ENTRY_LOAD_BNDCFGS),
+};
+
+static void read_owned(struct vmx_cpu *cpu, void *result)
+{
+	u32 *outcomes = result;
+	u64 value;
+	u32 i;
+
+	vmx_load(cpu->vmcs[0]);
+	for (i = 0; i < ARRAY_SIZE(owned_fields); i++)
+		outcomes[i] = probe_vmread(owned_fields[i].encoding, &value);
+}
+
+/* The other way round does not hold everywhere: an emulator may keep fields whose controls it lacks. */
+static void controls_bring_their_fields(struct kunit *test)
+{
+	u32 outcomes[ARRAY_SIZE(owned_fields)] = {};
+	const struct owned_field *field;
+	u32 i, owned = 0;
+	u64 settings;
+
+	vmx_run(test, read_owned, outcomes);
+	for (i = 0; i < ARRAY_SIZE(owned_fields); i++) {
+		field = &owned_fields[i];
+		/* Without secondary controls there is no MSR for them. */
+		if (!probe_rdmsr_safe(field->msr, &settings) || !(settings >> 32 & field->control))
+			continue;
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[i], (u32)PROBE_OK, "VMREAD %s", field->name);
+		owned++;
+	}
+	KUNIT_EXPECT_GT(test, owned, 0u);
+}
+
 static struct kunit_case field_cases[] = {
 	KUNIT_CASE_PARAM(fields_keep_what_is_written, writable_gen_params),
 	KUNIT_CASE_PARAM(exit_information_is_read_only, read_only_gen_params),
 	KUNIT_CASE(encodings_of_nothing_fail),
 	KUNIT_CASE(high_halves_of_64_bit_fields),
+	KUNIT_CASE(controls_bring_their_fields),
 	{}
 };
 
