@@ -11,4 +11,7 @@ namespace minivmx {
 
 extern Hardware hardware;
 
+/// The module's parameter of that name as it is now: root may change it while the module is loaded.
+bool dump_invalid_vmcs();
+
 } // namespace minivmx

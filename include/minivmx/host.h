@@ -310,7 +310,8 @@ struct core_host_info {
 };
 
 /*
- * hardware_setup(): negotiates every control on the CPU this runs on, fixes params up, prints the report.
+ * hardware_setup(): negotiates every control on the CPU this runs on, fixes params up, prints the report. params stay where
+ * they are until core_hardware_unsetup(): dump_invalid_vmcs may change meanwhile.
  * -EOPNOTSUPP: no VMX, or off in firmware, as kvm_intel answers; -EIO: a required control is missing or inconsistent. The reason is logged. [sleep]
  */
 int core_hardware_setup(struct core_params *params, const struct core_host_info *info);

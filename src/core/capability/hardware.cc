@@ -12,6 +12,15 @@ namespace minivmx {
 constinit Hardware hardware;
 
 namespace {
+/// The host's own, which it may change later; null before the module is set up.
+constinit const core_params* live_params = nullptr;
+} // namespace
+
+bool dump_invalid_vmcs() {
+    return live_params != nullptr && __atomic_load_n(&live_params->dump_invalid_vmcs, __ATOMIC_RELAXED);
+}
+
+namespace {
 
 void log_warning_line(void *, const char *line)
 {
@@ -59,6 +68,7 @@ int core_hardware_setup(core_params *params, const core_host_info *info)
         return status.code();
     }
     hardware.info = *info;
+    live_params = params;
     init_supported_cpuid();
     print_report(hardware, report_level(params->report), LineSink{log_info_line, nullptr});
     return cpu_table_alloc();

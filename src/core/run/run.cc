@@ -120,7 +120,7 @@ Outcome cannot_run(vcpu_vmx &vmx, const char *reason)
         line.put("vCPU ", vmx.vcpu_id, " can't run: ", reason);
         host_log(HOST_LOG_WARNING, line.c_str());
     }
-    if (!vmx.cannot_run && hardware.params.dump_invalid_vmcs)
+    if (!vmx.cannot_run && dump_invalid_vmcs())
         dump_vmcs(vmx);
     vmx.cannot_run = true;
     return emulation_failure(vmx, nullptr, 0);

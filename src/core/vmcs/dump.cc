@@ -149,7 +149,7 @@ void dump_control_state(u32 entry_controls, u32 exit_controls)
 
 void dump_vmcs(vcpu_vmx &vmx)
 {
-    if (!hardware.params.dump_invalid_vmcs) {
+    if (!dump_invalid_vmcs()) {
         if (host_log_allowed())
             host_log(HOST_LOG_WARNING, "set minivmx.dump_invalid_vmcs=1 to print the VMCS of a failed VM entry");
         return;
