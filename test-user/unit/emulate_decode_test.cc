@@ -8,6 +8,7 @@
 #include <Zydis/Zydis.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <random>
 #include <string>
@@ -135,12 +136,10 @@ bool in_table(const ZydisDecodedInstruction &z)
     if (z.mnemonic == ZYDIS_MNEMONIC_ARPL || z.mnemonic == ZYDIS_MNEMONIC_XABORT ||
         z.mnemonic == ZYDIS_MNEMONIC_XBEGIN)
         return false;
-    for (const Known &known : kKnown) {
+    return std::ranges::any_of(kKnown, [&](const Known &known) {
         const auto map = known.two_byte ? ZYDIS_OPCODE_MAP_0F : ZYDIS_OPCODE_MAP_DEFAULT;
-        if (z.opcode_map == map && z.opcode == known.opcode)
-            return true;
-    }
-    return false;
+        return z.opcode_map == map && z.opcode == known.opcode;
+    });
 }
 
 Operation operation_of(ZydisMnemonic mnemonic)

@@ -77,15 +77,15 @@ class Guest {
 
     host_vm &host() { return vm_; }
     vcpu_area &area() { return vcpu_.area; }
-    kvm_vm &kvm() { return to_kvm(vm_.core); }
-    vcpu_vmx &vmx() { return to_vmx(vcpu_.core); }
-    kvm_run &run() { return *vcpu_.area.run; }
-    u8 *pio() { return static_cast<u8 *>(vcpu_.area.pio_data); }
+    kvm_vm &kvm() const { return to_kvm(vm_.core); }
+    vcpu_vmx &vmx() const { return to_vmx(vcpu_.core); }
+    kvm_run &run() const { return *vcpu_.area.run; }
+    u8 *pio() const { return static_cast<u8 *>(vcpu_.area.pio_data); }
     u64 &reg(Gpr gpr) { return vcpu_.area.regs[gpr]; }
 
     // ---- Memory ----
 
-    int set_region(u32 slot, u64 gpa, u64 size, u64 hva, u32 flags = 0)
+    int set_region(u32 slot, u64 gpa, u64 size, u64 hva, u32 flags = 0) const
     {
         const kvm_userspace_memory_region region = {slot, flags, gpa, size, hva};
         return core_set_memory_region(vm_.core, &region);

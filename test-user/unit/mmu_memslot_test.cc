@@ -5,6 +5,7 @@
 
 #include <linux/kvm.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <map>
 #include <optional>
@@ -171,11 +172,10 @@ struct Model {
     }
     bool overlaps(u32 id, const Slot &slot) const
     {
-        for (const auto &[other, s] : slots) {
-            if (other != id && slot.gfn < s.gfn + s.pages && s.gfn < slot.gfn + slot.pages)
-                return true;
-        }
-        return false;
+        return std::ranges::any_of(slots, [&](const auto &entry) {
+            const auto &[other, s] = entry;
+            return other != id && slot.gfn < s.gfn + s.pages && s.gfn < slot.gfn + slot.pages;
+        });
     }
     int set(u32 id, const Slot &slot)
     {

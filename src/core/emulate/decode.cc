@@ -37,9 +37,10 @@ struct ByteReader {
         return value;
     }
 
+    // size: 1 to 8
     u64 next_signed(u32 size)
     {
-        const u32 unused = 64 - 8 * size;
+        const u32 unused = (64 - 8 * size) & 63;
         return static_cast<u64>(static_cast<s64>(next_unsigned(size) << unused) >> unused);
     }
 };

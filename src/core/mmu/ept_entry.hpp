@@ -59,7 +59,7 @@ inline u64 ept_load(const u64 *entry)
     return __atomic_load_n(entry, __ATOMIC_RELAXED);
 }
 
-inline void ept_store(u64 *entry, u64 value)
+inline void ept_store(u64 *entry, u64 value) // NOLINT(readability-non-const-parameter)
 {
     __atomic_store_n(entry, value, __ATOMIC_RELEASE);
 }

@@ -81,7 +81,8 @@ void MemSlotArray::copy_slots(const MemSlotArray &old, const MemSlot *removed, c
                               u32 &added_at)
 {
     u32 next = 0;
-    for (const MemSlot &slot : old) {
+    for (u32 i = 0; i < old.count(); i++) {
+        const MemSlot &slot = old.slots()[i];
         if (&slot == removed)
             continue;
         if (added && added_at == kUserMemSlots && added->base_gfn < slot.base_gfn) {
