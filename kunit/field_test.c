@@ -100,17 +100,21 @@ static struct access *accesses(struct kunit *test)
 	struct access *access = kunit_kcalloc(test, MAX_FIELDS, sizeof(*access), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, access);
-	KUNIT_ASSERT_PTR_EQ_MSG(test, probe_field_at(MAX_FIELDS), NULL, "more fields than MAX_FIELDS");
+	KUNIT_ASSERT_PTR_EQ_MSG(test, probe_field_at(MAX_FIELDS), NULL,
+				"more fields than MAX_FIELDS");
 	vmx_run(test, access_all, access);
 	return access;
 }
 
-static void expect_unsupported(struct kunit *test, const struct probe_field *field, const struct access *access)
+static void expect_unsupported(struct kunit *test, const struct probe_field *field,
+			       const struct access *access)
 {
 	KUNIT_EXPECT_EQ_MSG(test, access->write, (u32)PROBE_FAIL_VALID, "VMWRITE %s", field->name);
-	KUNIT_EXPECT_EQ_MSG(test, access->write_error, (u32)UNSUPPORTED_FIELD, "VMWRITE %s", field->name);
+	KUNIT_EXPECT_EQ_MSG(test, access->write_error, (u32)UNSUPPORTED_FIELD, "VMWRITE %s",
+			    field->name);
 	KUNIT_EXPECT_EQ_MSG(test, access->read, (u32)PROBE_FAIL_VALID, "VMREAD %s", field->name);
-	KUNIT_EXPECT_EQ_MSG(test, access->read_error, (u32)UNSUPPORTED_FIELD, "VMREAD %s", field->name);
+	KUNIT_EXPECT_EQ_MSG(test, access->read_error, (u32)UNSUPPORTED_FIELD, "VMREAD %s",
+			    field->name);
 }
 
 /* Each field keeps what was written, cut to its width; what this CPU lacks fails with error 12 both ways. */
@@ -130,10 +134,12 @@ static void fields_keep_what_is_written(struct kunit *test)
 			continue;
 		}
 		KUNIT_EXPECT_EQ_MSG(test, access[i].read, (u32)PROBE_OK, "VMREAD %s", field->name);
-		KUNIT_EXPECT_EQ_MSG(test, access[i].value & width_mask(field), pattern(i) & width_mask(field), "%s", field->name);
+		KUNIT_EXPECT_EQ_MSG(test, access[i].value & width_mask(field),
+				    pattern(i) & width_mask(field), "%s", field->name);
 		if (field->width == PROBE_16 || field->width == PROBE_32)
-			KUNIT_EXPECT_EQ_MSG(test, access[i].value >> (field->width == PROBE_16 ? 16 : 32), 0ull,
-					    "%s is wider than it should be", field->name);
+			KUNIT_EXPECT_EQ_MSG(test,
+					    access[i].value >> (field->width == PROBE_16 ? 16 : 32),
+					    0ull, "%s is wider than it should be", field->name);
 		kept++;
 	}
 	KUNIT_EXPECT_GT(test, fields, 0u);
@@ -160,10 +166,13 @@ static void exit_information_is_read_only(struct kunit *test)
 		}
 		there++;
 		if (misc & BIT_ULL(29)) {
-			KUNIT_EXPECT_EQ_MSG(test, access[i].write, (u32)PROBE_OK, "VMWRITE %s", field->name);
+			KUNIT_EXPECT_EQ_MSG(test, access[i].write, (u32)PROBE_OK, "VMWRITE %s",
+					    field->name);
 		} else {
-			KUNIT_EXPECT_EQ_MSG(test, access[i].write, (u32)PROBE_FAIL_VALID, "VMWRITE %s", field->name);
-			KUNIT_EXPECT_EQ_MSG(test, access[i].write_error, (u32)READ_ONLY_FIELD, "VMWRITE %s", field->name);
+			KUNIT_EXPECT_EQ_MSG(test, access[i].write, (u32)PROBE_FAIL_VALID,
+					    "VMWRITE %s", field->name);
+			KUNIT_EXPECT_EQ_MSG(test, access[i].write_error, (u32)READ_ONLY_FIELD,
+					    "VMWRITE %s", field->name);
 		}
 	}
 	if (class->on_every_cpu)
@@ -236,7 +245,10 @@ struct owned_field {
 	u32 control;
 };
 
-#define OWNED(field, msr, control) { #field, field, msr, control }
+#define OWNED(field, msr, control)                                                                 \
+	{                                                                                          \
+#field, field, msr, control                                                        \
+	}
 #define OWNED_PIN(field, control) OWNED(field, MSR_IA32_VMX_PINBASED_CTLS, control)
 #define OWNED_PRIMARY(field, control) OWNED(field, MSR_IA32_VMX_PROCBASED_CTLS, control)
 #define OWNED_SECONDARY(field, control) OWNED(field, MSR_IA32_VMX_PROCBASED_CTLS2, control)

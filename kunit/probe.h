@@ -38,7 +38,7 @@ struct probe_field {
 	const char *name;
 	host_u32 encoding;
 	host_u32 width; /* enum probe_width */
-	host_u32 kind;	/* enum probe_kind */
+	host_u32 kind; /* enum probe_kind */
 };
 
 /* Every field the core knows; NULL past the last one. [any] */

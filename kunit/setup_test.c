@@ -99,17 +99,23 @@ static void expect_allowed(struct kunit *test, const struct word_bits *word, u32
 {
 	u64 settings = allowed(word);
 
-	KUNIT_EXPECT_EQ_MSG(test, value & ~(u32)(settings >> 32), 0u, "%s has bits that must be 0", word->name);
-	KUNIT_EXPECT_EQ_MSG(test, (u32)settings & ~value, 0u, "%s lacks bits that must be 1", word->name);
+	KUNIT_EXPECT_EQ_MSG(test, value & ~(u32)(settings >> 32), 0u, "%s has bits that must be 0",
+			    word->name);
+	KUNIT_EXPECT_EQ_MSG(test, (u32)settings & ~value, 0u, "%s lacks bits that must be 1",
+			    word->name);
 }
 
 static void words_are_within_the_msrs(struct kunit *test)
 {
-	static const struct word_bits pin = { "pin-based", MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS };
-	static const struct word_bits primary = { "primary", MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS };
+	static const struct word_bits pin = { "pin-based", MSR_IA32_VMX_PINBASED_CTLS,
+					      MSR_IA32_VMX_TRUE_PINBASED_CTLS };
+	static const struct word_bits primary = { "primary", MSR_IA32_VMX_PROCBASED_CTLS,
+						  MSR_IA32_VMX_TRUE_PROCBASED_CTLS };
 	static const struct word_bits secondary = { "secondary", MSR_IA32_VMX_PROCBASED_CTLS2, 0 };
-	static const struct word_bits exit = { "exit", MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS };
-	static const struct word_bits entry = { "entry", MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS };
+	static const struct word_bits exit = { "exit", MSR_IA32_VMX_EXIT_CTLS,
+					       MSR_IA32_VMX_TRUE_EXIT_CTLS };
+	static const struct word_bits entry = { "entry", MSR_IA32_VMX_ENTRY_CTLS,
+						MSR_IA32_VMX_TRUE_ENTRY_CTLS };
 	struct probe_config *config = kunit_kzalloc(test, sizeof(*config), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, config);
@@ -151,7 +157,8 @@ static void write_controls(struct trial *trial)
 
 	write_field(trial, PIN_BASED_VM_EXEC_CONTROL, config->pin & ~PIN_BASED_POSTED_INTR);
 	write_field(trial, CPU_BASED_VM_EXEC_CONTROL,
-		    config->primary & ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING));
+		    config->primary &
+			    ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING));
 	write_field(trial, VM_EXIT_CONTROLS, config->exit);
 	write_field(trial, VM_ENTRY_CONTROLS, config->entry);
 	write_field(trial, CR3_TARGET_COUNT, 0);
@@ -253,15 +260,13 @@ static void vm_entry_refuses_other_words(struct kunit *test)
 	expect_refused(test, &changed, "exit bit 0 is 0");
 }
 
-static struct kunit_case setup_cases[] = {
-	KUNIT_CASE(refused_wrmsr_is_recovered),
-	KUNIT_CASE(msr_accesses_agree_with_the_kernel),
-	KUNIT_CASE(revision_and_size),
-	KUNIT_CASE(words_are_within_the_msrs),
-	KUNIT_CASE(vm_entry_accepts_the_words),
-	KUNIT_CASE(vm_entry_refuses_other_words),
-	{}
-};
+static struct kunit_case setup_cases[] = { KUNIT_CASE(refused_wrmsr_is_recovered),
+					   KUNIT_CASE(msr_accesses_agree_with_the_kernel),
+					   KUNIT_CASE(revision_and_size),
+					   KUNIT_CASE(words_are_within_the_msrs),
+					   KUNIT_CASE(vm_entry_accepts_the_words),
+					   KUNIT_CASE(vm_entry_refuses_other_words),
+					   {} };
 
 static struct kunit_suite setup_suite = {
 	.name = "minivmx_setup",

@@ -11,8 +11,8 @@ enum { VMX_PAGES = 4 };
 
 /* test->priv of every test that uses VMX. */
 struct vmx_cpu {
-	u64 region;	       /* of VMXON; physical */
-	u64 vmcs[VMX_PAGES];   /* with the right revision identifier, never loaded; physical */
+	u64 region; /* of VMXON; physical */
+	u64 vmcs[VMX_PAGES]; /* with the right revision identifier, never loaded; physical */
 	void *pages[VMX_PAGES + 1];
 	u32 revision;
 };

@@ -29,10 +29,10 @@ static struct ending ended(u32 outcome)
 	return (struct ending){ outcome, outcome == PROBE_FAIL_VALID ? vmx_error() : 0 };
 }
 
-#define EXPECT_ENDING(test, ending, expected_outcome, expected_error)                      \
-	do {                                                                               \
-		KUNIT_EXPECT_EQ_MSG(test, (ending).outcome, (u32)(expected_outcome), #ending); \
-		KUNIT_EXPECT_EQ_MSG(test, (ending).error, (u32)(expected_error), #ending);     \
+#define EXPECT_ENDING(test, ending, expected_outcome, expected_error)                              \
+	do {                                                                                       \
+		KUNIT_EXPECT_EQ_MSG(test, (ending).outcome, (u32)(expected_outcome), #ending);     \
+		KUNIT_EXPECT_EQ_MSG(test, (ending).error, (u32)(expected_error), #ending);         \
 	} while (0)
 
 /* ---- Outside VMX operation ---------------------------------------------------------------------------------------- */
@@ -133,7 +133,8 @@ static void wrong_revision(struct kunit *test)
 }
 
 struct pointer_endings {
-	struct ending clear_unaligned, clear_region, load_unaligned, load_region, clear_too_wide, load_too_wide;
+	struct ending clear_unaligned, clear_region, load_unaligned, load_region, clear_too_wide,
+		load_too_wide;
 };
 
 static void use_bad_pointers(struct vmx_cpu *cpu, void *result)
@@ -287,7 +288,9 @@ static void vmcs_moves_to_another_cpu(struct kunit *test)
 		e.value = 0;
 		e.on = e.load = e.off = PROBE_FAULTED;
 		KUNIT_ASSERT_EQ(test, smp_call_function_single(cpu, read_elsewhere, &e, 1), 0);
-		KUNIT_ASSERT_FALSE_MSG(test, e.taken, "CR4.VMXE is set on CPU %d: another hypervisor has VMX", cpu);
+		KUNIT_ASSERT_FALSE_MSG(test, e.taken,
+				       "CR4.VMXE is set on CPU %d: another hypervisor has VMX",
+				       cpu);
 		KUNIT_EXPECT_EQ_MSG(test, e.on, (u32)PROBE_OK, "VMXON on CPU %d", cpu);
 		KUNIT_EXPECT_EQ_MSG(test, e.load, (u32)PROBE_OK, "VMPTRLD on CPU %d", cpu);
 		KUNIT_EXPECT_EQ_MSG(test, e.off, (u32)PROBE_OK, "VMXOFF on CPU %d", cpu);
@@ -297,18 +300,16 @@ static void vmcs_moves_to_another_cpu(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, visited, (int)num_online_cpus());
 }
 
-static struct kunit_case vmx_cases[] = {
-	KUNIT_CASE(faults_are_recovered),
-	KUNIT_CASE(faults_again_after_vmxoff),
-	KUNIT_CASE(vmxon_in_vmx_operation),
-	KUNIT_CASE(wrong_revision),
-	KUNIT_CASE(bad_pointers),
-	KUNIT_CASE(access_without_current_vmcs),
-	KUNIT_CASE(each_vmcs_keeps_its_own),
-	KUNIT_CASE(cleared_vmcs_is_not_launched),
-	KUNIT_CASE(vmcs_moves_to_another_cpu),
-	{}
-};
+static struct kunit_case vmx_cases[] = { KUNIT_CASE(faults_are_recovered),
+					 KUNIT_CASE(faults_again_after_vmxoff),
+					 KUNIT_CASE(vmxon_in_vmx_operation),
+					 KUNIT_CASE(wrong_revision),
+					 KUNIT_CASE(bad_pointers),
+					 KUNIT_CASE(access_without_current_vmcs),
+					 KUNIT_CASE(each_vmcs_keeps_its_own),
+					 KUNIT_CASE(cleared_vmcs_is_not_launched),
+					 KUNIT_CASE(vmcs_moves_to_another_cpu),
+					 {} };
 
 static struct kunit_suite vmx_suite = {
 	.name = "minivmx_vmx",

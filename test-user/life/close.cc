@@ -17,19 +17,28 @@ namespace life {
 namespace {
 
 enum Hold { kDevice, kVm, kVcpu, kMapping, kHolds };
-constexpr const char* kNames[] = {"device", "VM", "vCPU", "mapping"};
+constexpr const char *kNames[] = {"device", "VM", "vCPU", "mapping"};
 
-void release(Vm& vm, int hold) {
+void release(Vm &vm, int hold)
+{
     switch (hold) {
-    case kDevice: close(vm.device); break;
-    case kVm: close(vm.vm); break;
-    case kVcpu: close(vm.vcpu); break;
-    default: munmap(vm.run, vm.run_size);
+    case kDevice:
+        close(vm.device);
+        break;
+    case kVm:
+        close(vm.vm);
+        break;
+    case kVcpu:
+        close(vm.vcpu);
+        break;
+    default:
+        munmap(vm.run, vm.run_size);
     }
 }
 
 // In a process of its own, which ends with status 0 if everything was right.
-void release_in_order(const char* device, const int (&order)[kHolds]) {
+void release_in_order(const char *device, const int (&order)[kHolds])
+{
     constexpr uint32_t kSteps = 100;
     Vm vm(device);
     bool open[kHolds] = {true, true, true, true};
@@ -53,7 +62,8 @@ void release_in_order(const char* device, const int (&order)[kHolds]) {
 
 } // namespace
 
-int close_in_every_order(const char* device) {
+int close_in_every_order(const char *device)
+{
     int order[kHolds] = {kDevice, kVm, kVcpu, kMapping};
     int result = 0;
     do {
@@ -67,7 +77,8 @@ int close_in_every_order(const char* device) {
         int status = -1;
         waitpid(child, &status, 0);
         const bool ok = child > 0 && status == 0;
-        printf(ok ? "ok - closed in the order %s\n" : "not ok - closed in the order %s\n", name.c_str());
+        printf(ok ? "ok - closed in the order %s\n" : "not ok - closed in the order %s\n",
+               name.c_str());
         result |= !ok;
     } while (std::next_permutation(order, order + kHolds));
     return result;

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
 // life COMMAND [DEVICE [ARGUMENTS]]
-//   run                        a VM whose guest computes for a moment; status 0 if the result is right
-//   hold DEVICE FILE [CPU]     a VM whose guest runs, on CPU if given, until SIGTERM; FILE holds how far it is. Status 0 if
+//   run                        a VM whose guest computes for a moment; status 0 if the result is
+//   right hold DEVICE FILE [CPU]     a VM whose guest runs, on CPU if given, until SIGTERM; FILE
+//   holds how far it is. Status 0 if
 //                              what it computed is right
-//   idle DEVICE FILE           a VM whose vCPU has run and does not run now, until SIGTERM; then it runs again
-//   close                      files of VMs closed in every order; prints a test line for each
+//   idle DEVICE FILE           a VM whose vCPU has run and does not run now, until SIGTERM; then it
+//   runs again close                      files of VMs closed in every order; prints a test line
+//   for each
 //
 // What fails is said in one line, with errno's name, and the status is 1.
 #include <cerrno>
@@ -27,7 +29,8 @@ namespace {
 
 constexpr uint32_t kShort = 5000;
 
-void write_state(const char* path, uint32_t count) {
+void write_state(const char *path, uint32_t count)
+{
     // One write to an open file never shows a reader half a number: it has one length.
     static int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     char text[16];
@@ -36,7 +39,8 @@ void write_state(const char* path, uint32_t count) {
         die(path);
 }
 
-int run_shortly(const char* device) {
+int run_shortly(const char *device)
+{
     Vm vm(device);
     vm.start(kShort);
     while (!vm.enter()) {
@@ -49,8 +53,9 @@ int run_shortly(const char* device) {
 
 volatile bool stopping;
 
-void* run_thread(void* argument) {
-    auto* vm = static_cast<Vm*>(argument);
+void *run_thread(void *argument)
+{
+    auto *vm = static_cast<Vm *>(argument);
     while (!stopping)
         if (vm->enter())
             give_up("the guest halted");
@@ -59,7 +64,8 @@ void* run_thread(void* argument) {
 
 void ignore(int) {}
 
-void pin_to(pthread_attr_t& attributes, const char* number) {
+void pin_to(pthread_attr_t &attributes, const char *number)
+{
     cpu_set_t set;
     CPU_ZERO(&set);
     CPU_SET(static_cast<size_t>(atoi(number)), &set);
@@ -67,7 +73,8 @@ void pin_to(pthread_attr_t& attributes, const char* number) {
         die("affinity");
 }
 
-void wait_for_sigterm(const Vm& vm, const char* path) {
+void wait_for_sigterm(const Vm &vm, const char *path)
+{
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -76,7 +83,8 @@ void wait_for_sigterm(const Vm& vm, const char* path) {
         write_state(path, vm.count());
 }
 
-void block_sigterm() {
+void block_sigterm()
+{
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
@@ -86,7 +94,8 @@ void block_sigterm() {
     sigaction(SIGUSR1, &action, nullptr);
 }
 
-int hold(const char* device, const char* path, const char* cpu) {
+int hold(const char *device, const char *path, const char *cpu)
+{
     Vm vm(device);
     vm.start(0);
     block_sigterm();
@@ -106,7 +115,8 @@ int hold(const char* device, const char* path, const char* cpu) {
     return 0;
 }
 
-int idle(const char* device, const char* path) {
+int idle(const char *device, const char *path)
+{
     Vm vm(device);
     vm.start(kShort);
     while (!vm.enter()) {
@@ -123,9 +133,10 @@ int idle(const char* device, const char* path) {
 
 } // namespace
 
-int main(int argc, char** argv) {
-    const char* command = argc > 1 ? argv[1] : "";
-    const char* device = argc > 2 ? argv[2] : "/dev/minivmx";
+int main(int argc, char **argv)
+{
+    const char *command = argc > 1 ? argv[1] : "";
+    const char *device = argc > 2 ? argv[2] : "/dev/minivmx";
     if (!strcmp(command, "run"))
         return run_shortly(device);
     if (!strcmp(command, "hold") && argc > 3)
@@ -134,6 +145,8 @@ int main(int argc, char** argv) {
         return idle(device, argv[3]);
     if (!strcmp(command, "close"))
         return close_in_every_order(device);
-    fprintf(stderr, "usage: life run [DEVICE] | hold DEVICE FILE [CPU] | idle DEVICE FILE | close [DEVICE]\n");
+    fprintf(
+        stderr,
+        "usage: life run [DEVICE] | hold DEVICE FILE [CPU] | idle DEVICE FILE | close [DEVICE]\n");
     return 2;
 }

@@ -116,3 +116,35 @@ move() {
         taskset -p "$2" "${thread##*/}" >/dev/null
     done
 }
+
+# Runs a guest on both CPUs and crashes the kernel. The crash kernel gets minivmx and the client, as one more archive behind its
+# own.
+crash_with_guests() {
+    cp /boot/crash-initrd /tmp/initrd || exit 1
+    (cd / && printf '%s\n' minivmx.ko tests tests/life.sh bin bin/life | cpio -o -H newc) >>/tmp/initrd 2>/dev/null
+    check "a crash kernel can be loaded" kexec-load /boot/bzImage /tmp/initrd /boot/crash-cmdline
+    start one hold /dev/minivmx 0
+    start two hold /dev/minivmx 1
+    goes_on "a guest runs on CPU 0" one
+    goes_on "a guest runs on CPU 1" two
+    echo c >/proc/sysrq-trigger
+    fail "the kernel crashes" "it goes on"
+}
+
+# Kilobytes of kernel memory in use that a module could leak, after what may be given back is given back.
+kernel_memory() {
+    sync
+    echo 3 >/proc/sys/vm/drop_caches
+    sleep 0.3
+    awk '/^(SUnreclaim|VmallocUsed|Percpu):/ { sum += $2 } END { print sum }' /proc/meminfo
+}
+
+# no_more_than NAME BEFORE KIB: kernel memory grew by less since it was BEFORE.
+no_more_than() {
+    now=$(kernel_memory)
+    if [ $((now - $2)) -lt "$3" ]; then
+        pass "$1"
+    else
+        fail "$1" "$2 KiB before, $now KiB after"
+    fi
+}

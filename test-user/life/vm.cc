@@ -16,35 +16,40 @@ extern "C" const uint8_t loop_guest[], loop_guest_end[];
 
 namespace life {
 
-void die(const char* what) {
-    const char* name = strerrorname_np(errno);
+void die(const char *what)
+{
+    const char *name = strerrorname_np(errno);
     printf("life: %s: %s\n", what, name ? name : "?");
     fflush(stdout);
     _exit(1);
 }
 
-void give_up(const char* what) {
+void give_up(const char *what)
+{
     printf("life: %s\n", what);
     fflush(stdout);
     _exit(1);
 }
 
-int open_device(const char* path) {
+int open_device(const char *path)
+{
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         die(path);
     return fd;
 }
 
-Vm::Vm(const char* path) {
+Vm::Vm(const char *path)
+{
     device = open_device(path);
     vm = ioctl(device, KVM_CREATE_VM, 0);
     if (vm < 0)
         die("KVM_CREATE_VM");
-    void* area = mmap(nullptr, LOOP_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *area =
+        mmap(nullptr, LOOP_MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (area == MAP_FAILED)
         die("mmap");
-    memory = static_cast<uint8_t*>(area);
+    memory = static_cast<uint8_t *>(area);
     memcpy(memory + LOOP_CODE, loop_guest, static_cast<size_t>(loop_guest_end - loop_guest));
     kvm_userspace_memory_region region = {0, 0, 0, LOOP_MEMORY, reinterpret_cast<uint64_t>(memory)};
     if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region))
@@ -56,10 +61,11 @@ Vm::Vm(const char* path) {
     area = mmap(nullptr, run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
     if (area == MAP_FAILED)
         die("mmap of the vCPU");
-    run = static_cast<kvm_run*>(area);
+    run = static_cast<kvm_run *>(area);
 }
 
-void Vm::start(uint32_t steps) const {
+void Vm::start(uint32_t steps) const
+{
     kvm_sregs sregs;
     if (ioctl(vcpu, KVM_GET_SREGS, &sregs))
         die("KVM_GET_SREGS");
@@ -77,11 +83,13 @@ void Vm::start(uint32_t steps) const {
         die("KVM_SET_REGS");
 }
 
-uint32_t Vm::count() const {
-    return __atomic_load_n(reinterpret_cast<uint32_t*>(memory + LOOP_COUNT), __ATOMIC_RELAXED);
+uint32_t Vm::count() const
+{
+    return __atomic_load_n(reinterpret_cast<uint32_t *>(memory + LOOP_COUNT), __ATOMIC_RELAXED);
 }
 
-bool Vm::enter() const {
+bool Vm::enter() const
+{
     if (ioctl(vcpu, KVM_RUN, 0)) {
         if (errno == EINTR || errno == EAGAIN)
             return false;
@@ -96,7 +104,8 @@ bool Vm::enter() const {
     return true;
 }
 
-void Vm::expect_right_registers() const {
+void Vm::expect_right_registers() const
+{
     kvm_regs regs;
     if (ioctl(vcpu, KVM_GET_REGS, &regs))
         die("KVM_GET_REGS");

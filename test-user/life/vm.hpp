@@ -15,20 +15,20 @@
 namespace life {
 
 // Prints "life: WHAT: errno's name" and ends with status 1.
-[[noreturn]] void die(const char* what);
+[[noreturn]] void die(const char *what);
 // The same without errno.
-[[noreturn]] void give_up(const char* what);
+[[noreturn]] void give_up(const char *what);
 
 struct Vm {
     int device = -1;
     int vm = -1;
     int vcpu = -1;
-    kvm_run* run = nullptr;
+    kvm_run *run = nullptr;
     size_t run_size = 0;
-    uint8_t* memory = nullptr;
+    uint8_t *memory = nullptr;
 
     // Ends the program when something fails.
-    explicit Vm(const char* path);
+    explicit Vm(const char *path);
     // The loop from its start, ending after `steps`; 0: after 2^32.
     void start(uint32_t steps) const;
     // What the guest counted to; it may be running.
@@ -39,6 +39,6 @@ struct Vm {
     void expect_right_registers() const;
 };
 
-int open_device(const char* path);
+int open_device(const char *path);
 
 } // namespace life
