@@ -48,6 +48,13 @@ struct Record {
 };
 static_assert(sizeof(Record) == LOG_RECORD_SIZE);
 
+// Puts `s` (as reset left it) into a mode, with the tables of layout.h.
+inline void make_sregs_for(Mode mode, kvm_sregs& s);
+// Writes that mode's page tables: below G_SIZE everything is mapped to itself, and so is G_MMIO.
+inline void write_tables_for(Mode mode, kvm::Memory& memory);
+// Where the entry for the 4 KiB page at `address` is.
+inline uint64_t entry_address(Mode mode, uint64_t address);
+
 class Guest {
   public:
     kvm::Device& device;
@@ -87,7 +94,7 @@ class Guest {
         if (mode != Mode::kReal)
             for (uint32_t v = 0; v < 64; v++)
                 set_gate(v, G_STUBS + 16 * v);
-        write_tables();
+        write_tables_for(mode, memory);
     }
 
     void copy(uint64_t gpa, Blob blob) { memcpy(memory.base + gpa, blob.begin, blob.size()); }
@@ -103,12 +110,15 @@ class Guest {
     }
 
     // The page-table entry that maps the 4 KiB page at `address` (below 2 MiB).
-    uint64_t entry(uint64_t address) { return mode == Mode::kPaged ? memory.at<uint32_t>(pte(address)) : memory.at<uint64_t>(pte(address)); }
+    uint64_t entry(uint64_t address) { 
+        uint64_t at = entry_address(mode, address);
+        return mode == Mode::kPaged ? memory.at<uint32_t>(at) : memory.at<uint64_t>(at);
+    }
     void set_entry(uint64_t address, uint64_t value) {
         if (mode == Mode::kPaged)
-            memory.at<uint32_t>(pte(address)) = static_cast<uint32_t>(value);
+            memory.at<uint32_t>(entry_address(mode, address)) = static_cast<uint32_t>(value);
         else
-            memory.at<uint64_t>(pte(address)) = value;
+            memory.at<uint64_t>(entry_address(mode, address)) = value;
     }
 
     uint32_t log_count() { return memory.at<uint32_t>(LOG_COUNT); }
@@ -127,7 +137,7 @@ class Guest {
         v.set(r);
     }
 
-    void make_sregs(kvm_sregs& s) const;
+    void make_sregs(kvm_sregs& s) const { make_sregs_for(mode, s); }
     void set_cpuid() { set_cpuid(vcpu); }
     // Every feature the device offers: EFER and CR4 bits are refused to a guest without its CPUID.
     void set_cpuid(kvm::Vcpu& v) {
@@ -139,14 +149,6 @@ class Guest {
     bool long_mode() const { return mode == Mode::kLong; }
 
   private:
-    uint64_t pte(uint64_t address) const {
-        uint64_t index = address / kvm::kPage;
-        switch (mode) {
-        case Mode::kPaged: return G_TABLES + 0x1000 + 4 * index;
-        case Mode::kPae: return G_TABLES + 0x2000 + 8 * index;
-        default: return G_TABLES + 0x3000 + 8 * index;
-        }
-    }
     void write_gdt() {
         const uint64_t gdt[] = {0,
                                 0x00cf9b000000ffff,
@@ -158,10 +160,18 @@ class Guest {
                                 0x000093000000ffff};
         memcpy(memory.base + G_GDT, gdt, sizeof(gdt));
     }
-    void write_tables();
 };
 
-inline void Guest::write_tables() {
+inline uint64_t entry_address(Mode mode, uint64_t address) {
+    uint64_t index = address / kvm::kPage;
+    switch (mode) {
+    case Mode::kPaged: return G_TABLES + 0x1000 + 4 * index;
+    case Mode::kPae: return G_TABLES + 0x2000 + 8 * index;
+    default: return G_TABLES + 0x3000 + 8 * index;
+    }
+}
+
+inline void write_tables_for(Mode mode, kvm::Memory& memory) {
     constexpr uint64_t kFlags = kPresent | kWrite;
     memset(memory.base + G_TABLES, 0, 5 * kvm::kPage);
     uint64_t t = G_TABLES;
@@ -181,11 +191,16 @@ inline void Guest::write_tables() {
         memory.at<uint64_t>(t + 0x4000 + 8 * (G_MMIO >> 21 & 511)) = G_MMIO | kFlags | kLarge;
     } else
         return;
-    for (uint64_t address = 0; address < G_SIZE; address += kvm::kPage)
-        set_entry(address, address | kFlags);
+    for (uint64_t address = 0; address < G_SIZE; address += kvm::kPage) {
+        uint64_t at = entry_address(mode, address);
+        if (mode == Mode::kPaged)
+            memory.at<uint32_t>(at) = static_cast<uint32_t>(address | kFlags);
+        else
+            memory.at<uint64_t>(at) = address | kFlags;
+    }
 }
 
-inline void Guest::make_sregs(kvm_sregs& s) const {
+inline void make_sregs_for(Mode mode, kvm_sregs& s) {
     if (mode == Mode::kReal) {
         // As reset leaves it, except that CS is at 0 and so are the others.
         s.cs.base = 0;
