@@ -5,6 +5,7 @@ The archive is written here rather than by cpio(1) so that it needs neither root
 directory, and so that equal inputs give equal bytes: a repeated run is then identical to the last instruction.
 """
 
+import lzma
 import os
 import stat
 import subprocess
@@ -129,9 +130,17 @@ def _add_modules(archive, kernel, wanted):
             raise MachineError(f"the {kernel.name} kernel ({kernel.release}) has no module {name}")
     base = f"lib/modules/{kernel.release}"
     for path in chosen:
-        archive.file(f"{base}/{path}", (kernel.modules / path).read_bytes(), 0o644)
-    listing = "".join(f"{path}: {' '.join(needs)}".rstrip() + "\n" for path, needs in chosen.items())
+        content = (kernel.modules / path).read_bytes()
+        if path.endswith(".xz"):  # busybox's insmod knows only plain ones
+            content = lzma.decompress(content)
+        archive.file(f"{base}/{_plain(path)}", content, 0o644)
+    listing = "".join(f"{_plain(path)}: {' '.join(map(_plain, needs))}".rstrip() + "\n"
+                      for path, needs in chosen.items())
     archive.file(f"{base}/modules.dep", listing.encode(), 0o644)
+
+
+def _plain(path):
+    return path.removesuffix(".xz")
 
 
 class _Dependencies:
