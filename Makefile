@@ -45,15 +45,16 @@ configure:
 	@mkdir -p $(BUILD)
 	@cmake -S . -B $(BUILD) >$(BUILD).log 2>&1 || { cat $(BUILD).log >&2; exit 1; }
 
+# Kbuild must not inherit what is meant for the machine (SHELL=1 above all), so MAKEFLAGS ends here.
 run:
-	@CPU='$(CPU)' KERNEL='$(KERNEL)' PARAMS='$(PARAMS)' JOBS='$(JOBS)' tools/machine/demo \
+	@env -u MAKEFLAGS -u MFLAGS CPU='$(CPU)' KERNEL='$(KERNEL)' PARAMS='$(PARAMS)' JOBS='$(JOBS)' tools/machine/demo \
 		$(if $(SHELL_IN_MACHINE),--shell)
 
 test:
-	@JOBS='$(JOBS)' tools/machine/test
+	@env -u MAKEFLAGS -u MFLAGS JOBS='$(JOBS)' tools/machine/test
 
 test-long:
-	@JOBS='$(JOBS)' tools/machine/test --long
+	@env -u MAKEFLAGS -u MFLAGS JOBS='$(JOBS)' tools/machine/test --long
 
 packages:
 	@tools/packages build test stock lean machine lint
