@@ -2,6 +2,7 @@
 """What goes into the machine: packages, the modules for a kernel, the tools, and where each ends up."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from .errors import MachineError, run_tool
 TOP = Path(__file__).resolve().parent.parent.parent.parent
 JOBS = os.environ.get("JOBS") or str(os.cpu_count())
 LINES_OF_A_FAILED_BUILD = 40
+# What cmake says while all is well.
+PROGRESS = re.compile(r"^\[ *\d+%\] ")
 
 
 def packages(*groups):
@@ -62,7 +65,8 @@ def _build(what, *command):
     run = subprocess.run(command, cwd=TOP, env={**os.environ, "JOBS": JOBS}, stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT, text=True)
     if run.returncode != 0:
-        raise MachineError(f"{what} could not be built", run.stdout.splitlines()[-LINES_OF_A_FAILED_BUILD:])
+        lines = [line for line in run.stdout.splitlines() if not PROGRESS.match(line)]
+        raise MachineError(f"{what} could not be built", lines[-LINES_OF_A_FAILED_BUILD:])
     for line in run.stdout.splitlines():
         if "warning" in line.lower():
             print(f"    {line}")
