@@ -65,9 +65,9 @@ ends "a missing file" /dev/minivmx 2 "/nowhere: cannot open" /nowhere
 ends "a device of another kind" /dev/null 1 "/dev/null is not a KVM device" /guests/hello-real.bin
 
 insmod /minivmx.ko || exit 1
+dmesg | sed -n 's/.*minivmx: \(.*\)$/\1/p' | grep -v taint >/report.dmesg
 guests /dev/minivmx
 interrupt /dev/minivmx
-dmesg | sed -n 's/.*minivmx: \(.*\)$/\1/p' | grep -v taint >/report.dmesg
 minivmx report >/report 2>&1
 [ $? -eq 1 ] && grep -q "modprobe msr" /report
 verdict "report without the msr device names the remedy" $?
