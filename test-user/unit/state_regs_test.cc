@@ -134,7 +134,7 @@ TEST(Regs, AreReadFromTheVmcsOnceAnExit)
 
 // ---- Segments ----
 
-TEST(Segments, AccessRightsBothWays)
+TEST(SegmentFormat, AccessRightsBothWays)
 {
     for (u32 rights = 0; rights < 0x20000; rights++) {
         if (rights & 0xf00) // reserved
@@ -147,7 +147,7 @@ TEST(Segments, AccessRightsBothWays)
     }
 }
 
-TEST(Segments, NotPresentIsUnusable)
+TEST(SegmentFormat, NotPresentIsUnusable)
 {
     kvm_segment segment{};
     segment.type = 3;
@@ -159,14 +159,14 @@ TEST(Segments, NotPresentIsUnusable)
     EXPECT_EQ(segment_access_rights(segment), 0x10093u);
 }
 
-TEST(Segments, OnlyTheirBitsCount)
+TEST(SegmentFormat, OnlyTheirBitsCount)
 {
     kvm_segment segment{};
     std::memset(&segment, 0xff, sizeof(segment));
     EXPECT_EQ(segment_access_rights(segment), 0x1f0ffu);
 }
 
-TEST(Segments, AccessedIsSetWhereRealModeRunsDirectly)
+TEST(SegmentFormat, AccessedIsSetWhereRealModeRunsDirectly)
 {
     kvm_segment segment{};
     segment.type = 2;

@@ -21,6 +21,8 @@ void write_controls(vcpu_vmx &vmx)
     exec_controls_set(v, vmx_exec_control(hardware, in));
     if (cpu_has_secondary_exec_ctrls(hardware.config))
         secondary_exec_controls_set(v, vmx_secondary_exec_control(hardware, in));
+    else
+        v.shadow.secondary_exec = 0; // there is no such field; its controls are all off
     vm_exit_controls_set(v, vmx_vmexit_ctrl(hardware));
     vm_entry_controls_set(v, vmx_vmentry_ctrl(hardware));
 }

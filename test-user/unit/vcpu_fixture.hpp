@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// A simulated machine with the module loaded and one VM in it, as the host layer would do it.
+#pragma once
+
+#include <minivmx/hardware.hpp>
+#include <minivmx/vcpu.hpp>
+
+#include "sim/machine.hpp"
+
+#include <stdexcept>
+#include <string>
+
+#include <linux/kvm.h>
+
+namespace minivmx::test {
+
+/// One VM on one simulated machine. Every call is what the kernel's host layer calls.
+class GuestMachine {
+public:
+    explicit GuestMachine(const HostDesc& host, Parameters params = default_parameters(),
+                          unsigned cpus = 1)
+        : machine(host, cpus), params(params) {
+        must(core_hardware_setup(&this->params, &machine.host_info), "core_hardware_setup");
+        for (unsigned cpu = 0; cpu < cpus; cpu++) {
+            machine.this_cpu = cpu;
+            regions.push_back(host_page_alloc());
+            must(core_cpu_vmxon(regions.back()), "core_cpu_vmxon");
+        }
+        machine.this_cpu = 0;
+        must(core_vm_create(&vm, &vm.core), "core_vm_create");
+    }
+
+    ~GuestMachine() {
+        while (!vm.vcpus.empty())
+            destroy_vcpu(*vm.vcpus.back());
+        core_vm_destroy(vm.core);
+        for (unsigned cpu = 0; cpu < regions.size(); cpu++) {
+            machine.this_cpu = cpu;
+            core_cpu_vmxoff();
+            host_page_free(regions[cpu]);
+        }
+        core_hardware_unsetup();
+    }
+
+    host_vcpu& create_vcpu() {
+        auto* vcpu = new host_vcpu;
+        vcpu->vm = &vm;
+        vcpu->area.run = static_cast<kvm_run*>(host_page_alloc());
+        vcpu->area.pio_data = host_page_alloc();
+        vm.vcpus.push_back(vcpu);
+        const u32 id = static_cast<u32>(vm.vcpus.size() - 1);
+        must(core_vcpu_create(vm.core, vcpu, &vcpu->area, id, &vcpu->core), "core_vcpu_create");
+        return *vcpu;
+    }
+
+    void destroy_vcpu(host_vcpu& vcpu) {
+        core_vcpu_destroy(vcpu.core);
+        host_page_free(vcpu.area.run);
+        host_page_free(vcpu.area.pio_data);
+        std::erase(vm.vcpus, &vcpu);
+        delete &vcpu;
+    }
+
+    /// The vCPU's VMCS as the simulated hardware holds it.
+    sim::Vmcs& vmcs_of(host_vcpu& vcpu) {
+        return machine.vmcs.at(to_vmx(vcpu.core).vmcs01.phys);
+    }
+    u64 field(host_vcpu& vcpu, u32 encoding) { return vmcs_of(vcpu).fields[encoding]; }
+
+    int run(host_vcpu& vcpu) {
+        core_vcpu_load(vcpu.core, machine.this_cpu);
+        const int result = core_vcpu_run(vcpu.core);
+        core_vcpu_put(vcpu.core);
+        return result;
+    }
+
+    sim::Machine machine;
+    Parameters params;
+    host_vm vm;
+    std::vector<void*> regions;
+
+private:
+    static void must(int result, const char* what) {
+        if (result != 0)
+            throw std::runtime_error(std::string(what) + ": " + std::to_string(result) + "\n" +
+                                     sim::Machine::current().log_text());
+    }
+};
+
+} // namespace minivmx::test
