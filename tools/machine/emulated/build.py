@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+import threading
 from pathlib import Path
 
 from .errors import MachineError, run_tool
@@ -11,6 +12,8 @@ from .errors import MachineError, run_tool
 TOP = Path(__file__).resolve().parent.parent.parent.parent
 JOBS = os.environ.get("JOBS") or str(os.cpu_count())
 LINES_OF_A_FAILED_BUILD = 40
+# Machines start in threads of their own and want the same files.
+STRIPPING = threading.Lock()
 # What cmake says while all is well.
 PROGRESS = re.compile(r"^\[ *\d+%\] ")
 
@@ -53,11 +56,12 @@ def _stripped(source):
     if source.suffix == ".bin":
         return source
     target = TOP / "build/stripped" / source.relative_to(TOP / "build")
-    if not target.exists() or target.stat().st_mtime_ns < source.stat().st_mtime_ns:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}")
-        run_tool("strip", "--strip-debug", "-o", partial, source)
-        partial.rename(target)
+    with STRIPPING:
+        if not target.exists() or target.stat().st_mtime_ns < source.stat().st_mtime_ns:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial = target.with_name(f"{target.name}.{os.getpid()}")
+            run_tool("strip", "--strip-debug", "-o", partial, source)
+            partial.rename(target)
     return target
 
 
