@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # suite: processes killed while their guests run, files closed in any order
+# kernel: lean stock
 # cpus: 2
 # add: build/user/life/life:/bin/life
 # add: test-user/life/life.sh:/tests/life.sh
