@@ -275,12 +275,11 @@ bool ready_for_interrupt_injection(vcpu_vmx &vmx)
 void inject_pending_events(vcpu_vmx &vmx)
 {
     take_nmis(vmx);
-    bool entering = inject_one(vmx);
+    const bool entering = inject_one(vmx);
     if (!entering && vmx.nmi_pending && nmi_allowed(vmx)) {
         vmx.nmi_pending--;
         vmx.nmi_injected = true;
         inject_nmi(vmx);
-        entering = true;
     }
     if (vmx.nmi_pending)
         enable_nmi_window(vmx);
