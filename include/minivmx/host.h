@@ -57,9 +57,7 @@ struct core_vcpu;
 /* Requests other threads make of a vCPU; bits of vcpu_area.requests, set and consumed atomically. */
 enum vcpu_request {
 	VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
-	VCPU_REQUEST_NMI = 1u << 1,	  /* look at vcpu_area.nmi_pending */
-	VCPU_REQUEST_KICK = 1u << 2,	  /* only leave the guest once */
-	VCPU_REQUEST_VM_DEAD = 1u << 3,	  /* the VM can't run any more: KVM_RUN answers -EIO */
+	VCPU_REQUEST_VM_DEAD = 1u << 1,	  /* the VM can't run any more: KVM_RUN answers -EIO */
 };
 
 /* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns there. */
@@ -94,8 +92,6 @@ struct vcpu_area {
 	host_u64 host_gs_base;
 	host_u16 host_fs_sel;
 	host_u16 host_gs_sel;
-	host_u16 host_ds_sel;
-	host_u16 host_es_sel;
 
 	/* Guest state that the host switches for the core. */
 	host_u64 kernel_gs_base; /* valid while the guest's state isn't loaded; else see host_*_kernel_gs_base() */
@@ -227,8 +223,6 @@ void host_handle_interrupt(host_u32 vector);
 void host_handle_machine_check(void);
 /* Interrupts and preemption on again. [irqoff] -> [sleep] */
 void host_finish_exit(struct host_vcpu *vcpu);
-/* Whether a signal waits for this thread, which KVM_RUN answers with -EINTR. [sleep] */
-bool host_signal_pending(void);
 /* Does the work that kept host_prepare_entry() from going on (reschedule, task work); -EINTR for a signal. [sleep] */
 int host_handle_pending_work(struct host_vcpu *vcpu);
 /* The guest's IA32_KERNEL_GS_BASE wherever it is at the moment. [sleep], the vCPU loaded */

@@ -23,7 +23,7 @@ struct controls_shadow {
 // Host state fields that change between entries; written only when they differ.
 struct vmcs_host_state {
     u64 cr3, cr4, fs_base, gs_base;
-    u16 fs_sel, gs_sel, ds_sel, es_sel;
+    u16 fs_sel, gs_sel;
 };
 
 inline constexpr u32 kNoCpu = ~0u;

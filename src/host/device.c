@@ -18,6 +18,15 @@
  */
 #define VCPU_MMAP_SIZE (2 * PAGE_SIZE)
 
+int cpuid_to_user(struct kvm_cpuid2 __user *user, const struct kvm_cpuid2 *header,
+		  const struct kvm_cpuid_entry2 *entries)
+{
+	if (copy_to_user(user->entries, entries, array_size(header->nent, sizeof(*entries))) ||
+	    copy_to_user(user, header, sizeof(*header)))
+		return -EFAULT;
+	return 0;
+}
+
 static int get_supported_cpuid(struct kvm_cpuid2 __user *user)
 {
 	struct kvm_cpuid_entry2 *entries;
@@ -37,13 +46,8 @@ static int get_supported_cpuid(struct kvm_cpuid2 __user *user)
 	r = core_get_supported_cpuid(entries, &count);
 	if (r)
 		goto out;
-	r = -EFAULT;
-	if (copy_to_user(user->entries, entries, array_size(count, sizeof(*entries))))
-		goto out;
 	header.nent = count;
-	if (copy_to_user(user, &header, sizeof(header)))
-		goto out;
-	r = 0;
+	r = cpuid_to_user(user, &header, entries);
 out:
 	kvfree(entries);
 	return r;

@@ -8,7 +8,6 @@
 #include <linux/instrumentation.h>
 #include <linux/irqflags.h>
 #include <linux/rcupdate.h>
-#include <linux/sched/signal.h>
 #include <linux/vtime.h>
 #include <asm/debugreg.h>
 #include <asm/desc.h>
@@ -228,11 +227,6 @@ void host_handle_machine_check(void)
 }
 
 /* ---- Work in between ---- */
-
-bool host_signal_pending(void)
-{
-	return signal_pending(current);
-}
 
 /*
  * The thread is on a CPU that is going offline, or VMX is off everywhere since the machine goes

@@ -29,6 +29,10 @@
 #define HOST_MAX_VCPU_IDS 4096
 /* How many entries KVM_SET_CPUID2 and its siblings may carry. */
 #define HOST_MAX_CPUID_ENTRIES 256
+struct kvm_cpuid2;
+/* device.c: answers KVM_GET_*CPUID*: header->nent entries, then the header. 0 or -EFAULT. [sleep] */
+int cpuid_to_user(struct kvm_cpuid2 __user *user, const struct kvm_cpuid2 *header,
+		  const struct kvm_cpuid_entry2 *entries);
 
 struct perf_guest_switch_msr;
 

@@ -54,11 +54,6 @@ static void save_host_segments(struct host_vcpu *vcpu)
 
 	area->host_fs_sel = selector_for_vmcs(host->fs_sel);
 	area->host_gs_sel = selector_for_vmcs(host->gs_sel);
-	/*
-	 * Null is what 64-bit user code has in them, too, so there mostly is nothing to bring back.
-	 */
-	area->host_ds_sel = 0;
-	area->host_es_sel = 0;
 }
 
 void segments_load_guest(struct host_vcpu *vcpu)

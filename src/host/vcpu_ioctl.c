@@ -130,13 +130,8 @@ static int get_cpuid2(struct host_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 	r = core_get_cpuid2(vcpu->core, entries, &count);
 	if (r)
 		goto out;
-	r = -EFAULT;
-	if (copy_to_user(user->entries, entries, array_size(count, sizeof(*entries))))
-		goto out;
 	header.nent = count;
-	if (copy_to_user(user, &header, sizeof(header)))
-		goto out;
-	r = 0;
+	r = cpuid_to_user(user, &header, entries);
 out:
 	kvfree(entries);
 	return r;

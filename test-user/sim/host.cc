@@ -289,10 +289,6 @@ void host_finish_exit(host_vcpu* vcpu) {
     m.preempt_count--;
 }
 
-bool host_signal_pending() {
-    return Machine::current().signal_pending;
-}
-
 int host_handle_pending_work(host_vcpu*) {
     return Machine::current().signal_pending ? -EINTR : 0;
 }

@@ -72,6 +72,7 @@ void write_constant_host_state(vcpu_vmx &vmx)
     vmcs_write(HOST_CS_SELECTOR, state.cs_sel);
     vmcs_write(HOST_SS_SELECTOR, state.ss_sel);
     vmcs_write(HOST_TR_SELECTOR, state.tr_sel);
+    // Null is what 64-bit user code has in them, too, so the host mostly has nothing to bring back.
     vmcs_write(HOST_DS_SELECTOR, 0);
     vmcs_write(HOST_ES_SELECTOR, 0);
     vmcs_write(HOST_FS_SELECTOR, 0);
