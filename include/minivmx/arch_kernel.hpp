@@ -1,40 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Kernel side of arch.hpp: inline assembly. A fault at an instruction marked in the exception table continues at its
-// fixup label instead of killing the kernel; type 1 (EX_TYPE_DEFAULT of asm/extable_fixup_types.h) only moves RIP there.
+// Kernel side of arch.hpp: inline assembly. A fault at an instruction marked in the exception table
+// continues at its fixup label instead of killing the kernel; type 1 (EX_TYPE_DEFAULT of
+// asm/extable_fixup_types.h) only moves RIP there.
 #pragma once
 
 #include <minivmx/arch.hpp>
 
-#define MINIVMX_EXTABLE(from, to)              \
-    ".pushsection \"__ex_table\", \"a\"\n\t"   \
-    ".balign 4\n\t"                            \
-    ".long (" from ") - .\n\t"                 \
-    ".long (" to ") - .\n\t"                   \
-    ".long 1\n\t"                              \
+#define MINIVMX_EXTABLE(from, to)                                                                  \
+    ".pushsection \"__ex_table\", \"a\"\n\t"                                                       \
+    ".balign 4\n\t"                                                                                \
+    ".long (" from ") - .\n\t"                                                                     \
+    ".long (" to ") - .\n\t"                                                                       \
+    ".long 1\n\t"                                                                                  \
     ".popsection\n\t"
 
-// On both ways out of an asm goto with outputs. GCC 12.2 (bug 113921) loses what is assigned to an output's variable at the
-// label, and the caller gets whatever the register held, unless something stands there that can't be moved.
+// On both ways out of an asm goto with outputs. GCC 12.2 (bug 113921) loses what is assigned to an
+// output's variable at the label, and the caller gets whatever the register held, unless something
+// stands there that can't be moved.
 #define MINIVMX_AFTER_ASM_GOTO asm volatile("")
 
 namespace minivmx::arch {
 
-// One VMX instruction: the outcome is read from CF and ZF, or is kFaulted by way of the exception table.
-#define MINIVMX_VMX_INSTRUCTION(instruction, ...)                                       \
-    bool failed_invalid, failed_valid;                                                  \
-    asm goto("1: " instruction "\n\t"                                                   \
-             MINIVMX_EXTABLE("1b", "%l[faulted]")                                       \
-             : "=@ccc"(failed_invalid), "=@ccz"(failed_valid)                           \
-             : __VA_ARGS__                                                              \
-             : "memory"                                                                 \
-             : faulted);                                                                \
-    MINIVMX_AFTER_ASM_GOTO;                                                             \
-    return failed_invalid ? Vmx::kFailInvalid : failed_valid ? Vmx::kFailValid : Vmx::kOk; \
-faulted:                                                                                \
-    MINIVMX_AFTER_ASM_GOTO;                                                             \
+// One VMX instruction: the outcome is read from CF and ZF, or is kFaulted by way of the exception
+// table.
+#define MINIVMX_VMX_INSTRUCTION(instruction, ...)                                                  \
+    bool failed_invalid, failed_valid;                                                             \
+    asm goto("1: " instruction "\n\t" MINIVMX_EXTABLE("1b", "%l[faulted]")                         \
+             : "=@ccc"(failed_invalid), "=@ccz"(failed_valid)                                      \
+             : __VA_ARGS__                                                                         \
+             : "memory"                                                                            \
+             : faulted);                                                                           \
+    MINIVMX_AFTER_ASM_GOTO;                                                                        \
+    return failed_invalid ? Vmx::kFailInvalid : failed_valid ? Vmx::kFailValid : Vmx::kOk;         \
+    faulted:                                                                                       \
+    MINIVMX_AFTER_ASM_GOTO;                                                                        \
     return Vmx::kFaulted
 
-inline Vmx vmread(u32 field, u64& value) {
+inline Vmx vmread(u32 field, u64 &value)
+{
     bool failed_invalid, failed_valid;
     u64 result;
     asm goto("1: vmread %[field], %[value]\n\t" MINIVMX_EXTABLE("1b", "%l[faulted]")
@@ -51,34 +54,55 @@ faulted:
     return Vmx::kFaulted;
 }
 
-inline Vmx vmwrite(u32 field, u64 value) {
-    MINIVMX_VMX_INSTRUCTION("vmwrite %[value], %[field]", [field] "r"(u64{field}), [value] "rm"(value));
+inline Vmx vmwrite(u32 field, u64 value)
+{
+    MINIVMX_VMX_INSTRUCTION(
+        "vmwrite %[value], %[field]", [field] "r"(u64{field}), [value] "rm"(value));
 }
 
-inline Vmx vmclear(u64 vmcs_phys) { MINIVMX_VMX_INSTRUCTION("vmclear %[phys]", [phys] "m"(vmcs_phys)); }
-inline Vmx vmptrld(u64 vmcs_phys) { MINIVMX_VMX_INSTRUCTION("vmptrld %[phys]", [phys] "m"(vmcs_phys)); }
-inline Vmx vmxon(u64 region_phys) { MINIVMX_VMX_INSTRUCTION("vmxon %[phys]", [phys] "m"(region_phys)); }
+inline Vmx vmclear(u64 vmcs_phys)
+{
+    MINIVMX_VMX_INSTRUCTION("vmclear %[phys]", [phys] "m"(vmcs_phys));
+}
+inline Vmx vmptrld(u64 vmcs_phys)
+{
+    MINIVMX_VMX_INSTRUCTION("vmptrld %[phys]", [phys] "m"(vmcs_phys));
+}
+inline Vmx vmxon(u64 region_phys)
+{
+    MINIVMX_VMX_INSTRUCTION("vmxon %[phys]", [phys] "m"(region_phys));
+}
 
-inline Vmx vmxoff() {
+inline Vmx vmxoff()
+{
     asm goto("1: vmxoff\n\t" MINIVMX_EXTABLE("1b", "%l[faulted]") : : : "cc", "memory" : faulted);
     return Vmx::kOk;
 faulted:
     return Vmx::kFaulted;
 }
 
-inline Vmx invept(u64 type, const InveptDescriptor& descriptor) {
-    MINIVMX_VMX_INSTRUCTION("invept %[descriptor], %[type]", [type] "r"(type), [descriptor] "m"(descriptor));
+inline Vmx invept(u64 type, const InveptDescriptor &descriptor)
+{
+    MINIVMX_VMX_INSTRUCTION(
+        "invept %[descriptor], %[type]", [type] "r"(type), [descriptor] "m"(descriptor));
 }
 
-inline Vmx invvpid(u64 type, const InvvpidDescriptor& descriptor) {
-    MINIVMX_VMX_INSTRUCTION("invvpid %[descriptor], %[type]", [type] "r"(type), [descriptor] "m"(descriptor));
+inline Vmx invvpid(u64 type, const InvvpidDescriptor &descriptor)
+{
+    MINIVMX_VMX_INSTRUCTION(
+        "invvpid %[descriptor], %[type]", [type] "r"(type), [descriptor] "m"(descriptor));
 }
 
 #undef MINIVMX_VMX_INSTRUCTION
 
-inline bool rdmsr_safe(u32 msr, u64& value) {
+inline bool rdmsr_safe(u32 msr, u64 &value)
+{
     u32 low, high;
-    asm goto("1: rdmsr\n\t" MINIVMX_EXTABLE("1b", "%l[faulted]") : "=a"(low), "=d"(high) : "c"(msr) : : faulted);
+    asm goto("1: rdmsr\n\t" MINIVMX_EXTABLE("1b", "%l[faulted]")
+             : "=a"(low), "=d"(high)
+             : "c"(msr)
+             :
+             : faulted);
     MINIVMX_AFTER_ASM_GOTO;
     value = u64{high} << 32 | low;
     return true;
@@ -88,7 +112,8 @@ faulted:
     return false;
 }
 
-inline bool wrmsr_safe(u32 msr, u64 value) {
+inline bool wrmsr_safe(u32 msr, u64 value)
+{
     asm goto("1: wrmsr\n\t" MINIVMX_EXTABLE("1b", "%l[faulted]")
              :
              : "c"(msr), "a"(static_cast<u32>(value)), "d"(static_cast<u32>(value >> 32))
@@ -99,23 +124,31 @@ faulted:
     return false;
 }
 
-inline u64 rdtsc() {
+inline u64 rdtsc()
+{
     u32 low, high;
     asm volatile("rdtsc" : "=a"(low), "=d"(high));
     return u64{high} << 32 | low;
 }
 
-inline CpuidResult cpuid(u32 leaf, u32 subleaf) {
+inline CpuidResult cpuid(u32 leaf, u32 subleaf)
+{
     CpuidResult r;
-    asm volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx) : "a"(leaf), "c"(subleaf));
+    asm volatile("cpuid"
+                 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+                 : "a"(leaf), "c"(subleaf));
     return r;
 }
 
-inline void xsetbv(u32 index, u64 value) {
-    asm volatile("xsetbv" : : "c"(index), "a"(static_cast<u32>(value)), "d"(static_cast<u32>(value >> 32)) : "memory");
+inline void xsetbv(u32 index, u64 value)
+{
+    asm volatile("xsetbv"
+                 :
+                 : "c"(index), "a"(static_cast<u32>(value)), "d"(static_cast<u32>(value >> 32))
+                 : "memory");
 }
 
-}  // namespace minivmx::arch
+} // namespace minivmx::arch
 
 #undef MINIVMX_AFTER_ASM_GOTO
 #undef MINIVMX_EXTABLE

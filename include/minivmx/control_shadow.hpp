@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The control words of a loaded VMCS: read from their shadow, written through it only when they change. The setters of
-// single bits refuse at compile time a bit that negotiation can never have left set.
+// The control words of a loaded VMCS: read from their shadow, written through it only when they
+// change. The setters of single bits refuse at compile time a bit that negotiation can never have
+// left set.
 #pragma once
 
 #include <minivmx/controls.hpp>
@@ -8,32 +9,35 @@
 
 namespace minivmx {
 
-#define MINIVMX_BUILD_CONTROLS_SHADOW(lname, uname, word)                                                             \
-    inline u32 lname##_controls_get(const loaded_vmcs &v)                                                             \
-    {                                                                                                                 \
-        return v.shadow.lname;                                                                                        \
-    }                                                                                                                 \
-    inline void lname##_controls_set(loaded_vmcs &v, u32 value)                                                       \
-    {                                                                                                                 \
-        if (v.shadow.lname == value)                                                                                  \
-            return;                                                                                                   \
-        vmcs_write(uname, value);                                                                                     \
-        v.shadow.lname = value;                                                                                       \
-    }                                                                                                                 \
-    template <u32 bits>                                                                                               \
-    inline void lname##_controls_setbit(loaded_vmcs &v)                                                               \
-    {                                                                                                                 \
-        static_assert((bits & ~(negotiable_mask(word) | kEntryMode<word>)) == 0, "a bit that is never negotiated");   \
-        lname##_controls_set(v, v.shadow.lname | bits);                                                               \
-    }                                                                                                                 \
-    template <u32 bits>                                                                                               \
-    inline void lname##_controls_clearbit(loaded_vmcs &v)                                                             \
-    {                                                                                                                 \
-        static_assert((bits & ~(negotiable_mask(word) | kEntryMode<word>)) == 0, "a bit that is never negotiated");   \
-        lname##_controls_set(v, v.shadow.lname & ~bits);                                                              \
+#define MINIVMX_BUILD_CONTROLS_SHADOW(lname, uname, word)                                          \
+    inline u32 lname##_controls_get(const loaded_vmcs &v)                                          \
+    {                                                                                              \
+        return v.shadow.lname;                                                                     \
+    }                                                                                              \
+    inline void lname##_controls_set(loaded_vmcs &v, u32 value)                                    \
+    {                                                                                              \
+        if (v.shadow.lname == value)                                                               \
+            return;                                                                                \
+        vmcs_write(uname, value);                                                                  \
+        v.shadow.lname = value;                                                                    \
+    }                                                                                              \
+    template <u32 bits>                                                                            \
+    inline void lname##_controls_setbit(loaded_vmcs &v)                                            \
+    {                                                                                              \
+        static_assert((bits & ~(negotiable_mask(word) | kEntryMode<word>)) == 0,                   \
+                      "a bit that is never negotiated");                                           \
+        lname##_controls_set(v, v.shadow.lname | bits);                                            \
+    }                                                                                              \
+    template <u32 bits>                                                                            \
+    inline void lname##_controls_clearbit(loaded_vmcs &v)                                          \
+    {                                                                                              \
+        static_assert((bits & ~(negotiable_mask(word) | kEntryMode<word>)) == 0,                   \
+                      "a bit that is never negotiated");                                           \
+        lname##_controls_set(v, v.shadow.lname & ~bits);                                           \
     }
 
-// "IA-32e mode guest" is not negotiated but mirrors the guest's EFER.LMA at each change: every 64-bit CPU has it.
+// "IA-32e mode guest" is not negotiated but mirrors the guest's EFER.LMA at each change: every
+// 64-bit CPU has it.
 template <ControlField word>
 inline constexpr u64 kEntryMode = word == ControlField::kEntry ? VM_ENTRY_IA32E_MODE : 0;
 

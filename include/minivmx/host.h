@@ -2,17 +2,18 @@
 /*
  * The one interface between the C++ core and whatever hosts it.
  *
- * Two hosts exist: src/host (the Linux kernel, C) and test-user/sim (a simulated machine in a user process).
- * Everything the core asks of its host is a host_*() function, everything the host asks of the core is a
- * core_*() function, and struct vcpu_area is the only memory both sides write.
+ * Two hosts exist: src/host (the Linux kernel, C) and test-user/sim (a simulated machine in a user
+ * process). Everything the core asks of its host is a host_*() function, everything the host asks
+ * of the core is a core_*() function, and struct vcpu_area is the only memory both sides write.
  *
  * Conventions: functions that can fail return 0 or a negative errno. Sizes are bytes. "gpa" is a
- * guest-physical address, "gfn" a guest frame number (gpa >> 12), "hva" an address in the user process that
- * owns the VM, "pfn" a host frame number. Each declaration names the context it may be called in:
- *   [sleep]   process context, may sleep
- *   [atomic]  preemption off, may not sleep
- *   [irqoff]  interrupts off
- *   [any]     any context, NMI included
+ * guest-physical address, "gfn" a guest frame number (gpa >> 12), "hva" an address in the user
+ * process that owns the VM, "pfn" a host frame number. Each declaration names the context it may be
+ * called in:
+ * - [sleep] process context, may sleep
+ * - [atomic] preemption off, may not sleep
+ * - [irqoff] interrupts off
+ * - [any] any context, NMI included
  */
 #ifndef MINIVMX_HOST_H
 #define MINIVMX_HOST_H
@@ -52,63 +53,68 @@ struct core_vm;
 struct core_vcpu;
 #endif
 
-/* ---- What both sides see of a vCPU ---------------------------------------------------------------------- */
+/* ---- What both sides see of a vCPU ----------------------------------------------------------- */
 
-/* Requests other threads make of a vCPU; bits of vcpu_area.requests, set and consumed atomically. */
+/* Requests other threads make of a vCPU; bits of vcpu_area.requests, set and consumed atomically.
+ */
 enum vcpu_request {
-	VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
-	VCPU_REQUEST_VM_DEAD = 1u << 1,	  /* the VM can't run any more: KVM_RUN answers -EIO */
+    VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
+    VCPU_REQUEST_VM_DEAD = 1u << 1,   /* the VM can't run any more: KVM_RUN answers -EIO */
 };
 
-/* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns there. */
+/* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns
+ * there. */
 enum vcpu_uret_msr {
-	URET_STAR,
-	URET_LSTAR,
-	URET_CSTAR,
-	URET_SYSCALL_MASK,
-	URET_TSC_AUX,
-	URET_EFER, /* only where VM entry can't load EFER; see uret_mask */
-	URET_COUNT,
+    URET_STAR,
+    URET_LSTAR,
+    URET_CSTAR,
+    URET_SYSCALL_MASK,
+    URET_TSC_AUX,
+    URET_EFER, /* only where VM entry can't load EFER; see uret_mask */
+    URET_COUNT,
 };
 
 /*
- * One per vCPU, owned by the host, alive as long as the core's vCPU. Only the thread that holds the vCPU's
- * mutex touches it, but for requests, nmi_pending and mode. src/host/vmenter.S knows the offsets of regs,
- * host_rsp, launched and spec_ctrl through generated constants.
+ * One per vCPU, owned by the host, alive as long as the core's vCPU. Only the thread that holds the
+ * vCPU's mutex touches it, but for requests, nmi_pending and mode. src/host/vmenter.S knows the
+ * offsets of regs, host_rsp, launched and spec_ctrl through generated constants.
  */
 struct vcpu_area {
-	host_u64 regs[16];	/* RAX RCX RDX RBX RSP RBP RSI RDI R8..R15, in the order of the encoding;
-				 * RSP's slot is the core's cache of the VMCS field, not loaded by vmenter */
-	host_u64 cr2;		/* the guest's, while it doesn't run */
-	host_u64 host_rsp;	/* what VMCS HOST_RSP holds; vmenter writes the field when RSP differs */
-	host_u64 spec_ctrl;	/* the guest's IA32_SPEC_CTRL */
-	host_u32 launched;	/* VMRESUME (1) or VMLAUNCH (0); kept by the core */
-	host_u32 save_spec_ctrl; /* the guest may write SPEC_CTRL without exits: read it back after an exit */
+    host_u64 regs[16];  /* RAX RCX RDX RBX RSP RBP RSI RDI R8..R15, in the order of the encoding;
+                         * RSP's slot is the core's cache of the VMCS field, not loaded by vmenter */
+    host_u64 cr2;       /* the guest's, while it doesn't run */
+    host_u64 host_rsp;  /* what VMCS HOST_RSP holds; vmenter writes the field when RSP differs */
+    host_u64 spec_ctrl; /* the guest's IA32_SPEC_CTRL */
+    host_u32 launched;  /* VMRESUME (1) or VMLAUNCH (0); kept by the core */
+    host_u32 save_spec_ctrl; /* the guest writes SPEC_CTRL without exits: read it after each */
 
-	/* Filled by host_prepare_entry() for the core, which writes the VMCS host state where it changed. */
-	host_u64 host_cr3;
-	host_u64 host_cr4;
-	host_u64 host_fs_base;
-	host_u64 host_gs_base;
-	host_u16 host_fs_sel;
-	host_u16 host_gs_sel;
+    /* Filled by host_prepare_entry() for the core, which writes the VMCS host state where it
+     * changed. */
+    host_u64 host_cr3;
+    host_u64 host_cr4;
+    host_u64 host_fs_base;
+    host_u64 host_gs_base;
+    host_u16 host_fs_sel;
+    host_u16 host_gs_sel;
 
-	/* Guest state that the host switches for the core. */
-	host_u64 kernel_gs_base; /* valid while the guest's state isn't loaded; else see host_*_kernel_gs_base() */
-	host_u64 uret[URET_COUNT];
-	host_u64 uret_mask[URET_COUNT]; /* bits of uret[] that count; 0: this MSR isn't switched */
-	host_u32 uret_dirty;	 /* uret[] changed since the host loaded it */
-	host_u32 switch_db_regs; /* KVM_DEBUGREG_*: load db[], dr6 before entry, save them after exit */
-	host_u64 db[4];
-	host_u64 dr6;
-	host_u64 dr7;		 /* the guest's; in the VMCS while it runs */
+    /* Guest state that the host switches for the core. */
+    host_u64 kernel_gs_base; /* valid while the guest's state isn't loaded; else see
+                                host_*_kernel_gs_base() */
+    host_u64 uret[URET_COUNT];
+    host_u64 uret_mask[URET_COUNT]; /* bits of uret[] that count; 0: this MSR isn't switched */
+    host_u32 uret_dirty;            /* uret[] changed since the host loaded it */
+    host_u32 switch_db_regs; /* KVM_DEBUGREG_*: load db[], dr6 before entry, save them after exit */
+    host_u64 db[4];
+    host_u64 dr6;
+    host_u64 dr7; /* the guest's; in the VMCS while it runs */
 
-	struct kvm_run *run;	 /* mapped by user space, which may write it at any time: read each field once */
-	void *pio_data;		 /* the page behind kvm_run at KVM_PIO_PAGE_OFFSET */
-	host_u32 requests;	 /* enum vcpu_request */
-	host_u32 nmi_pending;	 /* 0..2, as the architecture can hold one and latch one */
-	host_u32 mode;		 /* enum vcpu_mode */
-	host_u32 flush_l1d;	 /* the last exit ran host code that may have loaded secrets */
+    /* Mapped by user space, which may write it at any time: read each field once. */
+    struct kvm_run *run;
+    void *pio_data;       /* the page behind kvm_run at KVM_PIO_PAGE_OFFSET */
+    host_u32 requests;    /* enum vcpu_request */
+    host_u32 nmi_pending; /* 0..2, as the architecture can hold one and latch one */
+    host_u32 mode;        /* enum vcpu_mode */
+    host_u32 flush_l1d;   /* the last exit ran host code that may have loaded secrets */
 };
 
 enum vcpu_mode { VCPU_OUTSIDE_GUEST, VCPU_IN_GUEST };
@@ -116,67 +122,74 @@ enum vcpu_mode { VCPU_OUTSIDE_GUEST, VCPU_IN_GUEST };
 /* KVM's names for vcpu_area.switch_db_regs. */
 enum { KVM_DEBUGREG_BP_ENABLED = 1, KVM_DEBUGREG_WONT_EXIT = 2 };
 
-/* ---- Core -> host: messages ----------------------------------------------------------------------------- */
+/* ---- Core -> host: messages ------------------------------------------------------------------ */
 
 enum host_log_level { HOST_LOG_ERROR, HOST_LOG_WARNING, HOST_LOG_INFO };
 
 /* One line, without prefix or newline. [any but NMI] */
 void host_log(enum host_log_level level, const char *line);
-/* Whether a message that a guest or client can provoke may be printed now (rate limit). [any but NMI] */
+/* Whether a message that a guest or client can provoke may be printed now (rate limit). [any but
+ * NMI] */
 bool host_log_allowed(void);
 
-/* ---- Core -> host: memory ------------------------------------------------------------------------------- */
+/* ---- Core -> host: memory -------------------------------------------------------------------- */
 
 /* Zeroed memory, charged to the caller's cgroup; NULL when there is none. [sleep] */
 void *host_zalloc(size_t size);
 void host_free(void *memory);
-/* One zeroed, 4 KiB-aligned page, charged to the caller's cgroup; NULL when there is none. [sleep] */
+/* One zeroed, 4 KiB-aligned page, charged to the caller's cgroup; NULL when there is none. [sleep]
+ */
 void *host_page_alloc(void);
 void host_page_free(void *page);
 /* Between a page of host_page_alloc() and its physical address. [any] */
 host_u64 host_page_phys(const void *page);
 void *host_phys_page(host_u64 phys);
 
-/* Copies guest memory by hva, faulting pages in; -EFAULT unless all of it was copied. 4 or 8 bytes, aligned to their size,
- * are read in one access. current->mm is the VM's. [sleep] */
+/* Copies guest memory by hva, faulting pages in; -EFAULT unless all of it was copied. 4 or 8 bytes,
+ * aligned to their size, are read in one access. current->mm is the VM's. [sleep] */
 int host_copy_from_user(void *to, host_u64 hva, size_t size);
 int host_copy_to_user(host_u64 hva, const void *from, size_t size);
-/* If the size (4 or 8) bytes at hva, aligned to their size, equal *expected, replaces them with desired, atomically; else
- * sets *expected to what is there. Faults the page in. 0: replaced; -EAGAIN: it differed; -EFAULT: not writable. [sleep] */
+/* If the size (4 or 8) bytes at hva, aligned to their size, equal *expected, replaces them with
+ * desired, atomically; else sets *expected to what is there. Faults the page in. 0: replaced;
+ * -EAGAIN: it differed; -EFAULT: not writable. [sleep] */
 int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u32 size);
 /* Whether [hva, hva + size) can be user memory at all (access_ok). [any] */
 bool host_user_range_ok(host_u64 hva, host_u64 size);
 
 /* A host page behind a guest frame, found by host_fault_in(). */
 struct host_frame {
-	host_u64 pfn;
-	host_u64 mmu_seq;  /* hand it to host_mmu_retry() */
-	host_u32 writable; /* may be mapped writable */
-	host_u32 order;	   /* log2 of the naturally aligned pages around pfn that user space maps as one (0, 9, 18) */
-	void *page;	   /* the reference to drop; the host's */
+    host_u64 pfn;
+    host_u64 mmu_seq;  /* hand it to host_mmu_retry() */
+    host_u32 writable; /* may be mapped writable */
+    host_u32 order;    /* log2 of the naturally aligned pages around pfn that user space maps as one
+                          (0, 9, 18) */
+    void *page;        /* the reference to drop; the host's */
 };
 
 /*
- * Makes the page at hva present in user space's tables and takes a short reference. want_write: the guest
- * writes. -EFAULT: nothing (suitable) is mapped there; -EINTR: a fatal signal; -EHWPOISON. [sleep]
+ * Makes the page at hva present in user space's tables and takes a short reference. want_write: the
+ * guest writes. -EFAULT: nothing (suitable) is mapped there; -EINTR: a fatal signal; -EHWPOISON.
+ * [sleep]
  */
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame);
-/* Drops the reference; dirty: the guest may have written or will write through the mapping made from it. [atomic] */
+/* Drops the reference; dirty: the guest may have written or will write through the mapping made
+ * from it. [atomic] */
 void host_frame_put(struct host_frame *frame, bool dirty);
 
 /* The VM's mmu lock: guards EPT tables and the slots' pointer against mmu notifiers. A spinlock. */
 void host_mmu_lock(struct host_vm *vm);
 void host_mmu_unlock(struct host_vm *vm);
-/* Under the mmu lock: whether user space's mapping of hva changed since frame was found, so it can't be used. */
+/* Under the mmu lock: whether user space's mapping of hva changed since frame was found, so it
+ * can't be used. */
 bool host_mmu_retry(struct host_vm *vm, const struct host_frame *frame, host_u64 hva);
 
-/* Sets request bits on every vCPU of the VM and waits until none of them is still in the guest without having seen them.
- * May be called under the mmu lock. [interrupts on] */
+/* Sets request bits on every vCPU of the VM and waits until none of them is still in the guest
+ * without having seen them. May be called under the mmu lock. [interrupts on] */
 void host_request_all(struct host_vm *vm, host_u32 requests);
 /* Gives way while a short wait goes on (slots still being read by a vCPU). [sleep] */
 void host_relax(void);
 
-/* ---- Core -> host: CPUs --------------------------------------------------------------------------------- */
+/* ---- Core -> host: CPUs ---------------------------------------------------------------------- */
 
 /* The CPU this runs on; stable while preemption is off. [any] */
 host_u32 host_cpu(void);
@@ -184,150 +197,163 @@ host_u32 host_cpu(void);
 host_u32 host_cpu_limit(void);
 /* How many CPUs are online. [any] */
 host_u32 host_online_cpus(void);
-/* Runs fn(arg) on cpu with interrupts off and waits; does nothing when that CPU is offline. [interrupts on] */
+/* Runs fn(arg) on cpu with interrupts off and waits; does nothing when that CPU is offline.
+ * [interrupts on] */
 void host_call_on_cpu(host_u32 cpu, void (*fn)(void *arg), void *arg);
 
 /* Per-CPU host values for the VMCS, of the CPU this runs on. */
 struct host_cpu_state {
-	host_u64 tr_base;
-	host_u64 gdt_base;
-	host_u64 idt_base;
-	host_u64 sysenter_esp;
-	host_u64 sysenter_eip;
-	host_u32 sysenter_cs;
-	host_u16 cs_sel, ss_sel, tr_sel;
-	host_u64 cr0;
-	host_u64 efer;
-	host_u64 pat;
-	host_u64 exit_rip; /* where vmenter.S goes on after a VM exit */
+    host_u64 tr_base;
+    host_u64 gdt_base;
+    host_u64 idt_base;
+    host_u64 sysenter_esp;
+    host_u64 sysenter_eip;
+    host_u32 sysenter_cs;
+    host_u16 cs_sel, ss_sel, tr_sel;
+    host_u64 cr0;
+    host_u64 efer;
+    host_u64 pat;
+    host_u64 exit_rip; /* where vmenter.S goes on after a VM exit */
 };
 void host_get_cpu_state(struct host_cpu_state *state); /* [atomic] */
 
-/* ---- Core -> host: entering the guest ------------------------------------------------------------------- */
+/* ---- Core -> host: entering the guest -------------------------------------------------------- */
 
 /*
- * Makes the CPU ready to enter this vCPU's guest: preemption and interrupts go off, the guest's MSRs, FPU and
- * debug registers are in place, host_cr3 and its siblings of vcpu_area are current, mode is VCPU_IN_GUEST.
- * Returns false, with everything as before, when there is something to do first (a request, a signal, the scheduler).
- * [sleep] -> [irqoff]
+ * Makes the CPU ready to enter this vCPU's guest: preemption and interrupts go off, the guest's
+ * MSRs, FPU and debug registers are in place, host_cr3 and its siblings of vcpu_area are current,
+ * mode is VCPU_IN_GUEST. Returns false, with everything as before, when there is something to do
+ * first (a request, a signal, the scheduler). [sleep] -> [irqoff]
  */
 bool host_prepare_entry(struct host_vcpu *vcpu);
-/* The world switch: loads the guest's registers, enters, saves them. Contains the mitigations that must sit at
- * entry and exit. 0 after a VM exit, 1 when VMLAUNCH/VMRESUME failed (RFLAGS.CF or ZF). [irqoff] */
+/* The world switch: loads the guest's registers, enters, saves them. Contains the mitigations that
+ * must sit at entry and exit. 0 after a VM exit, 1 when VMLAUNCH/VMRESUME failed (RFLAGS.CF or ZF).
+ * [irqoff] */
 host_u32 host_vmenter(struct host_vcpu *vcpu);
 /* Right after an exit: mode, debug registers and DEBUGCTL are the host's again. [irqoff] */
 void host_after_exit(struct host_vcpu *vcpu);
-/* Hands the host an NMI, an external interrupt or a machine check that a VM exit took in its place. [irqoff] */
+/* Hands the host an NMI, an external interrupt or a machine check that a VM exit took in its place.
+ * [irqoff] */
 void host_handle_nmi(void);
 void host_handle_interrupt(host_u32 vector);
 void host_handle_machine_check(void);
 /* Interrupts and preemption on again. [irqoff] -> [sleep] */
 void host_finish_exit(struct host_vcpu *vcpu);
-/* Does the work that kept host_prepare_entry() from going on (reschedule, task work); -EINTR for a signal. [sleep] */
+/* Does the work that kept host_prepare_entry() from going on (reschedule, task work); -EINTR for a
+ * signal. [sleep] */
 int host_handle_pending_work(struct host_vcpu *vcpu);
 /* The guest's IA32_KERNEL_GS_BASE wherever it is at the moment. [sleep], the vCPU loaded */
 host_u64 host_read_kernel_gs_base(struct host_vcpu *vcpu);
 void host_write_kernel_gs_base(struct host_vcpu *vcpu, host_u64 value);
-/* Prevents branch predictions of one guest from steering the next (IBPB), if the host's mitigations ask for it. [atomic] */
+/* Prevents branch predictions of one guest from steering the next (IBPB), if the host's mitigations
+ * ask for it. [atomic] */
 void host_branch_predictor_barrier(void);
-/* Keeps this thread on its CPU, without sleep, until the matching enable; they nest. [any but NMI] */
+/* Keeps this thread on its CPU, without sleep, until the matching enable; they nest. [any but NMI]
+ */
 void host_preempt_disable(void);
 void host_preempt_enable(void);
 /* Interrupts off on this CPU; restore with what save returned. [any] */
 host_u64 host_irq_save(void);
 void host_irq_restore(host_u64 flags);
 
-/* ---- Host -> core: module ------------------------------------------------------------------------------- */
+/* ---- Host -> core: module -------------------------------------------------------------------- */
 
-/* The module's parameters; hardware_setup() turns off what the hardware lacks, so the values read back are true. */
+/* The module's parameters; hardware_setup() turns off what the hardware lacks, so the values read
+ * back are true. */
 struct core_params {
-	bool vnmi;
-	bool preemption_timer;
-	bool ept;
-	bool eptad;
-	bool vpid;
-	bool unrestricted_guest;
-	bool flexpriority;
-	bool pml;
-	bool enable_apicv;
-	bool dump_invalid_vmcs;
-	bool error_on_inconsistent_vmcs_config;
-	host_u32 ple_gap;
-	host_u32 ple_window;
-	host_u32 report; /* 0 none, 1 a screen, 2 every bit */
+    bool vnmi;
+    bool preemption_timer;
+    bool ept;
+    bool eptad;
+    bool vpid;
+    bool unrestricted_guest;
+    bool flexpriority;
+    bool pml;
+    bool enable_apicv;
+    bool dump_invalid_vmcs;
+    bool error_on_inconsistent_vmcs_config;
+    host_u32 ple_gap;
+    host_u32 ple_window;
+    host_u32 report; /* 0 none, 1 a screen, 2 every bit */
 };
 
 /* CPUID's registers of feature bits; in core_host_info they lack what the kernel turned off. */
 enum host_feature_word {
-	HOST_FEATURES_1_ECX,
-	HOST_FEATURES_1_EDX,
-	HOST_FEATURES_7_EBX,
-	HOST_FEATURES_7_ECX,
-	HOST_FEATURES_7_EDX,
-	HOST_FEATURES_7_1_EAX,
-	HOST_FEATURES_D_1_EAX,
-	HOST_FEATURES_80000001_ECX,
-	HOST_FEATURES_80000001_EDX,
-	HOST_FEATURES_80000008_EBX,
-	HOST_FEATURE_WORDS,
+    HOST_FEATURES_1_ECX,
+    HOST_FEATURES_1_EDX,
+    HOST_FEATURES_7_EBX,
+    HOST_FEATURES_7_ECX,
+    HOST_FEATURES_7_EDX,
+    HOST_FEATURES_7_1_EAX,
+    HOST_FEATURES_D_1_EAX,
+    HOST_FEATURES_80000001_ECX,
+    HOST_FEATURES_80000001_EDX,
+    HOST_FEATURES_80000008_EBX,
+    HOST_FEATURE_WORDS,
 };
 
-/* What guests learn from IA32_ARCH_CAPABILITIES, and the CPU's own MSR may not say: bits of core_host_info.bugs. */
+/* What guests learn from IA32_ARCH_CAPABILITIES, and the CPU's own MSR may not say: bits of
+ * core_host_info.bugs. */
 enum host_bug {
-	HOST_BUG_MELTDOWN = 1u << 0,
-	HOST_BUG_SPEC_STORE_BYPASS = 1u << 1,
-	HOST_BUG_MDS = 1u << 2,
-	HOST_BUG_TAA = 1u << 3,
-	HOST_BUG_RFDS = 1u << 4,
-	HOST_BUG_ITS = 1u << 5,
-	HOST_BUG_GDS = 1u << 6,		/* and the microcode doesn't mitigate it */
-	HOST_BUG_MONITOR = 1u << 7,	/* MONITOR may miss writes: MWAIT isn't for guests */
-	HOST_BUG_L1D_NOT_FLUSHED = 1u << 8, /* VM entries don't flush the L1 data cache: a nested hypervisor has to */
+    HOST_BUG_MELTDOWN = 1u << 0,
+    HOST_BUG_SPEC_STORE_BYPASS = 1u << 1,
+    HOST_BUG_MDS = 1u << 2,
+    HOST_BUG_TAA = 1u << 3,
+    HOST_BUG_RFDS = 1u << 4,
+    HOST_BUG_ITS = 1u << 5,
+    HOST_BUG_GDS = 1u << 6,     /* and the microcode doesn't mitigate it */
+    HOST_BUG_MONITOR = 1u << 7, /* MONITOR may miss writes: MWAIT isn't for guests */
+    /* VM entries don't flush the L1 data cache: a nested hypervisor has to. */
+    HOST_BUG_L1D_NOT_FLUSHED = 1u << 8,
 };
 
 /* What the core must know of the host's CPU and kernel, beyond MSRs and CPUID. */
 struct core_host_info {
-	host_u32 family, model, stepping;
-	bool has_sgx;
-	bool has_arat;
-	bool nx_huge_pages; /* no executable large EPT pages: iTLB multihit could machine-check the host */
-	bool hyperv_evmcs;  /* the host runs on Hyper-V with an enlightened VMCS */
-	host_u32 tsc_khz;
-	host_u32 maxphyaddr;
-	host_u64 xcr0;	    /* what the host enabled */
-	host_u64 xss;
-	host_u64 efer;
-	host_u64 cr4;	    /* bits that never change after boot, as MCE */
-	host_u32 features[HOST_FEATURE_WORDS];
-	host_u32 bugs;
-	char cpu_name[64];
+    host_u32 family, model, stepping;
+    bool has_sgx;
+    bool has_arat;
+    /* No executable large EPT pages: iTLB multihit could machine-check the host. */
+    bool nx_huge_pages;
+    bool hyperv_evmcs; /* the host runs on Hyper-V with an enlightened VMCS */
+    host_u32 tsc_khz;
+    host_u32 maxphyaddr;
+    host_u64 xcr0; /* what the host enabled */
+    host_u64 xss;
+    host_u64 efer;
+    host_u64 cr4; /* bits that never change after boot, as MCE */
+    host_u32 features[HOST_FEATURE_WORDS];
+    host_u32 bugs;
+    char cpu_name[64];
 };
 
 /*
- * hardware_setup(): negotiates every control on the CPU this runs on, fixes params up, prints the report. params stay where
- * they are until core_hardware_unsetup(): dump_invalid_vmcs may change meanwhile.
- * -EOPNOTSUPP: no VMX, or off in firmware, as kvm_intel answers; -EIO: a required control is missing or inconsistent. The reason is logged. [sleep]
+ * hardware_setup(): negotiates every control on the CPU this runs on, fixes params up, prints the
+ * report. params stay where they are until core_hardware_unsetup(): dump_invalid_vmcs may change
+ * meanwhile. -EOPNOTSUPP: no VMX, or off in firmware, as kvm_intel answers; -EIO: a required
+ * control is missing or inconsistent. The reason is logged. [sleep]
  */
 int core_hardware_setup(struct core_params *params, const struct core_host_info *info);
 void core_hardware_unsetup(void);
-/* Whether this CPU offers what core_hardware_setup() found on its CPU; logs the differing bits by name: -EIO.
- * [atomic], on the CPU to be checked */
+/* Whether this CPU offers what core_hardware_setup() found on its CPU; logs the differing bits by
+ * name: -EIO. [atomic], on the CPU to be checked */
 int core_check_processor_compatibility(void);
-/* VMXON/VMXOFF on this CPU with a region of its own (one page, kept by the host); -EIO: VMXON failed. CR4.VMXE is the
- * host's: it found it clear (else VMX belongs to somebody else), set it before VMXON and clears it after VMXOFF.
- * VMXOFF clears what is loaded first. [irqoff] */
+/* VMXON/VMXOFF on this CPU with a region of its own (one page, kept by the host); -EIO: VMXON
+ * failed. CR4.VMXE is the host's: it found it clear (else VMX belongs to somebody else), set it
+ * before VMXON and clears it after VMXOFF. VMXOFF clears what is loaded first. [irqoff] */
 int core_cpu_vmxon(void *region);
 void core_cpu_vmxoff(void);
-/* The same in an emergency (panic, kexec): VMCLEARs what this CPU has loaded, then VMXOFF, only if we turned it on. [any] */
+/* The same in an emergency (panic, kexec): VMCLEARs what this CPU has loaded, then VMXOFF, only if
+ * we turned it on. [any] */
 void core_cpu_emergency_off(void);
 /* Fills a VMXON region or VMCS with the revision identifier. [any] */
 void core_init_vmx_region(void *page);
 
-/* ---- Host -> core: KVM's ioctls. Arguments are kernel copies, errno values are KVM's. [sleep] ------------- */
+/* ---- Host -> core: KVM's ioctls. Arguments are kernel copies, errno values are KVM's. [sleep]  */
 
 /* KVM_CHECK_EXTENSION; vm is NULL on the device itself. */
 int core_check_extension(const struct core_vm *vm, host_u64 extension);
-/* KVM_GET_SUPPORTED_CPUID: fills at most *count entries, sets *count; -E2BIG when they don't fit. */
+/* KVM_GET_SUPPORTED_CPUID: fills at most *count entries, sets *count; -E2BIG when they don't fit.
+ */
 int core_get_supported_cpuid(struct kvm_cpuid_entry2 *entries, host_u32 *count);
 
 int core_vm_create(struct host_vm *host, struct core_vm **vm);
@@ -338,17 +364,19 @@ int core_set_memory_region(struct core_vm *vm, const struct kvm_userspace_memory
 int core_set_tss_addr(struct core_vm *vm, host_u64 address);
 int core_set_identity_map_addr(struct core_vm *vm, host_u64 address);
 int core_vm_enable_cap(struct core_vm *vm, const struct kvm_enable_cap *cap);
-/* mmu notifier: user space's mapping of [start, end) goes away: drop guest translations. Returns whether vCPUs need
- * VCPU_REQUEST_TLB_FLUSH. The mmu lock is held. [atomic] */
+/* mmu notifier: user space's mapping of [start, end) goes away: drop guest translations. Returns
+ * whether vCPUs need VCPU_REQUEST_TLB_FLUSH. The mmu lock is held. [atomic] */
 bool core_mmu_unmap_hva_range(struct core_vm *vm, host_u64 start, host_u64 end);
-/* mmu notifier: was [start, end) accessed by the guest since the last call? clear: forget that it was. The mmu lock is held. [atomic] */
+/* mmu notifier: was [start, end) accessed by the guest since the last call? clear: forget that it
+ * was. The mmu lock is held. [atomic] */
 bool core_mmu_age_hva_range(struct core_vm *vm, host_u64 start, host_u64 end, bool clear);
 /* The owner's mm is gone: drop every translation. The mmu lock is held. [atomic] */
 void core_mmu_zap_all(struct core_vm *vm);
 
-/* How many vCPUs a VM has is the host's to count; id is checked against KVM's limits by the host, too. */
-int core_vcpu_create(struct core_vm *vm, struct host_vcpu *host, struct vcpu_area *area, host_u32 id,
-		     struct core_vcpu **vcpu);
+/* How many vCPUs a VM has is the host's to count; id is checked against KVM's limits by the host,
+ * too. */
+int core_vcpu_create(struct core_vm *vm, struct host_vcpu *host, struct vcpu_area *area,
+                     host_u32 id, struct core_vcpu **vcpu);
 void core_vcpu_destroy(struct core_vcpu *vcpu);
 /* vmx_vcpu_load(): makes this vCPU's VMCS current on this CPU. [atomic] */
 void core_vcpu_load(struct core_vcpu *vcpu, host_u32 cpu);

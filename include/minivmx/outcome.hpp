@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// What comes after an exit handler, or after any step of KVM_RUN: the guest again, user space, or an error of the ioctl.
+// What comes after an exit handler, or after any step of KVM_RUN: the guest again, user space, or
+// an error of the ioctl.
 #pragma once
 
 #include <minivmx/types.hpp>
@@ -24,4 +25,4 @@ class [[nodiscard]] Outcome {
     int value_;
 };
 
-}  // namespace minivmx
+} // namespace minivmx

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// KVM_RUN: the loop around the guest, events on their way in, and the handlers of its exits. One thread, which holds the
-// vCPU's mutex and has it loaded; everything may sleep unless it says otherwise.
+// KVM_RUN: the loop around the guest, events on their way in, and the handlers of its exits. One
+// thread, which holds the vCPU's mutex and has it loaded; everything may sleep unless it says
+// otherwise.
 #pragma once
 
 #include <minivmx/outcome.hpp>
@@ -8,12 +9,13 @@
 
 namespace minivmx {
 
-// ---- Events (src/core/run/events.cc) ---------------------------------------------------------------------------
+// ----- Events (src/core/run/events.cc) -----------------------------------------------------------
 
-// Puts what waits for the guest into the VMCS's entry fields, or opens the window that tells when it can go in.
+// Puts what waits for the guest into the VMCS's entry fields, or opens the window that tells when
+// it can go in.
 void inject_pending_events(vcpu_vmx &vmx);
-// What the last exit interrupted in the middle of its delivery goes back into the queues. Reads the VMCS only if something
-// was. [irqs on or off]
+// What the last exit interrupted in the middle of its delivery goes back into the queues. Reads the
+// VMCS only if something was. [irqs on or off]
 void complete_interrupted_events(vcpu_vmx &vmx);
 // The entry that inject_pending_events() prepared doesn't take place.
 void cancel_injection();
@@ -25,7 +27,7 @@ bool ready_for_interrupt_injection(vcpu_vmx &vmx);
 // Whether user space wants KVM_EXIT_IRQ_WINDOW_OPEN as soon as that is so.
 bool irq_window_requested(const vcpu_vmx &vmx);
 
-// ---- Exits -----------------------------------------------------------------------------------------------------
+// ----- Exits -------------------------------------------------------------------------------------
 
 // Dispatches the last exit to its handler (src/core/run/exit_dispatch.cc).
 Outcome vmx_handle_exit(vcpu_vmx &vmx);
@@ -35,7 +37,8 @@ Outcome handle_exception_nmi(vcpu_vmx &vmx);
 // #DB with what DR6 shall tell; without the VMCS, which has no place for that.
 void inject_debug_exception(vcpu_vmx &vmx, u64 payload);
 Outcome handle_dr(vcpu_vmx &vmx);
-// After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR exits again.
+// After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR
+// exits again.
 void sync_dirty_debug_regs(vcpu_vmx &vmx);
 // dr7 changed: whether its breakpoints must be loaded at each entry.
 void update_dr7(vcpu_vmx &vmx);
@@ -43,7 +46,8 @@ void update_dr7(vcpu_vmx &vmx);
 // KVM_EXIT_INTERNAL_ERROR with KVM's layout of the data words.
 Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data);
 
-// Why this vCPU's guest can't be entered on this CPU with these parameters in the state it is in, or null if it can.
+// Why this vCPU's guest can't be entered on this CPU with these parameters in the state it is in,
+// or null if it can.
 const char *why_it_cannot_run(vcpu_vmx &vmx);
 
 } // namespace minivmx

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The guest's architectural state: what src/core/state does for creating, running and describing a vCPU. The vCPU is
-// loaded; may sleep unless it says otherwise.
+// The guest's architectural state: what src/core/state does for creating, running and describing a
+// vCPU. The vCPU is loaded; may sleep unless it says otherwise.
 #pragma once
 
 #include <minivmx/outcome.hpp>
@@ -10,11 +10,12 @@ namespace minivmx {
 
 struct vcpu_vmx;
 
-// ---- Creation --------------------------------------------------------------------------------------------------
+// ----- Creation ----------------------------------------------------------------------------------
 
 // MSR values after RESET; needs no VMCS.
 void init_guest_msrs(vcpu_vmx &vmx);
-// Which MSRs the guest reads and writes without an exit: fills vmx.msr_bitmap (one page, all of it).
+// Which MSRs the guest reads and writes without an exit: fills vmx.msr_bitmap (one page, all of
+// it).
 void init_msr_bitmap(vcpu_vmx &vmx);
 // CR0 and CR4 guest/host masks: which bits the guest changes without an exit.
 void set_cr_guest_host_masks(vcpu_vmx &vmx);
@@ -25,14 +26,15 @@ void reset_guest_state(vcpu_vmx &vmx);
 // Sets the TSC offset: the guest's TSC is the host's plus this.
 void write_tsc_offset(vcpu_vmx &vmx, u64 offset);
 
-// ---- Control registers -----------------------------------------------------------------------------------------
+// ----- Control registers -------------------------------------------------------------------------
 
-// Values no CPU could have; reserved bits of CR4 are those of this guest's CPUID and of what is supported at all.
+// Values no CPU could have; reserved bits of CR4 are those of this guest's CPUID and of what is
+// supported at all.
 bool is_valid_cr0(u64 cr0);
 bool is_valid_cr4(const vcpu_vmx &vmx, u64 cr4);
 
-// What decides how linear addresses are made, set as a whole and as it is: for KVM_SET_SREGS and RESET. Values that VM entry
-// refuses are told of there.
+// What decides how linear addresses are made, set as a whole and as it is: for KVM_SET_SREGS and
+// RESET. Values that VM entry refuses are told of there.
 struct PagingRegisters {
     u64 cr0, cr3, cr4, efer;
 };
@@ -43,27 +45,29 @@ void write_efer(vcpu_vmx &vmx, u64 efer);
 // Which MSRs hold the guest's values while it runs; after a change of EFER or of CPUID.
 void update_switched_msrs(vcpu_vmx &vmx);
 
-// The page-directory-pointer entries of PAE paging: SDM Vol. 3A, 4.4.1. False: reserved bits are set, or there is no memory
-// at cr3; nothing is changed then. [sleep]
+// The page-directory-pointer entries of PAE paging: SDM Vol. 3A, 4.4.1. False: reserved bits are
+// set, or there is no memory at cr3; nothing is changed then. [sleep]
 [[nodiscard]] bool load_pdptrs(vcpu_vmx &vmx, u64 cr3);
 
-// ---- MSRs ------------------------------------------------------------------------------------------------------
+// ----- MSRs --------------------------------------------------------------------------------------
 
 // Canonical form: SDM Vol. 1, 3.3.7.1.
 bool is_canonical_address(vcpu_vmx &vmx, u64 address);
 bool is_valid_apic_base(const vcpu_vmx &vmx, u64 value);
 void write_apic_base(vcpu_vmx &vmx, u64 value);
-// From the first use on, the guest reads and writes this MSR without exits. Only for MSRs the host switches.
+// From the first use on, the guest reads and writes this MSR without exits. Only for MSRs the host
+// switches.
 enum class MsrExit : u8 { kRead = 1, kWrite = 2, kReadWrite = 3 };
 void stop_msr_exits(vcpu_vmx &vmx, u32 msr, MsrExit which);
 
-// ---- Around each entry -----------------------------------------------------------------------------------------
+// ----- Around each entry -------------------------------------------------------------------------
 
-// XCR0 and XSS are switched only where host and guest differ, and only while the guest has CR4.OSXSAVE. [irqs off]
+// XCR0 and XSS are switched only where host and guest differ, and only while the guest has
+// CR4.OSXSAVE. [irqs off]
 void load_guest_xcr0(vcpu_vmx &vmx);
 void load_host_xcr0(vcpu_vmx &vmx);
 
-// ---- Exits -----------------------------------------------------------------------------------------------------
+// ----- Exits -------------------------------------------------------------------------------------
 
 Outcome handle_cpuid(vcpu_vmx &vmx);
 Outcome handle_rdmsr(vcpu_vmx &vmx);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// A virtual CPU: what the core knows of it, and how the rest of the core reads and changes it. Everything here is
-// touched only by the thread that holds the vCPU's mutex, with the vCPU loaded (its VMCS current on this CPU), unless
-// a declaration says otherwise. May sleep, unless a declaration says otherwise.
+// A virtual CPU: what the core knows of it, and how the rest of the core reads and changes it.
+// Everything here is touched only by the thread that holds the vCPU's mutex, with the vCPU loaded
+// (its VMCS current on this CPU), unless a declaration says otherwise. May sleep, unless a
+// declaration says otherwise.
 #pragma once
 
 #include <linux/errno.h>
@@ -23,7 +24,24 @@
 namespace minivmx {
 
 // Indices of vcpu_area.regs, in the order of the instruction encoding.
-enum Gpr : u8 { kRax, kRcx, kRdx, kRbx, kRsp, kRbp, kRsi, kRdi, kR8, kR9, kR10, kR11, kR12, kR13, kR14, kR15 };
+enum Gpr : u8 {
+    kRax,
+    kRcx,
+    kRdx,
+    kRbx,
+    kRsp,
+    kRbp,
+    kRsi,
+    kRdi,
+    kR8,
+    kR9,
+    kR10,
+    kR11,
+    kR12,
+    kR13,
+    kR14,
+    kR15
+};
 
 // Indices of the segment fields of the VMCS, which lie in this order.
 enum Segment : u8 { kEs, kCs, kSs, kDs, kFs, kGs, kLdtr, kTr };
@@ -42,129 +60,146 @@ enum CachedState : u32 {
 
 // An exception on its way into the guest.
 struct ExceptionQueue {
-    bool pending;  // to be injected at the next entry
+    bool pending; // to be injected at the next entry
     u8 vector;
     bool has_error_code;
-    bool reinject;  // its delivery was interrupted by an exit: no side effects (CR2, DR6) again
-    bool soft;      // INT3, INTO: needs the instruction's length
+    bool reinject; // its delivery was interrupted by an exit: no side effects (CR2, DR6) again
+    bool soft;     // INT3, INTO: needs the instruction's length
     u32 error_code;
 };
 
-// A maskable interrupt on its way into the guest: from KVM_INTERRUPT, or one whose delivery an exit interrupted.
+// A maskable interrupt on its way into the guest: from KVM_INTERRUPT, or one whose delivery an exit
+// interrupted.
 struct InterruptQueue {
     bool pending;
-    bool soft;  // INT n
+    bool soft; // INT n
     u8 vector;
 };
 
 struct vcpu_vmx : core_vcpu {
-    kvm_vm* kvm;
-    host_vcpu* host;
-    vcpu_area* area;
+    kvm_vm *kvm;
+    host_vcpu *host;
+    vcpu_area *area;
     u32 vcpu_id;
-    u16 vpid;  // 0: none
+    u16 vpid; // 0: none
 
     loaded_vmcs vmcs01;
-    void* msr_bitmap;  // one page, or null where the CPU has no MSR bitmaps
+    void *msr_bitmap; // one page, or null where the CPU has no MSR bitmaps
 
     // The last exit.
     u32 exit_reason;
     u32 last_vmentry_cpu;
-    bool entry_failed;  // VMLAUNCH or VMRESUME itself failed
+    bool entry_failed; // VMLAUNCH or VMRESUME itself failed
     u32 idt_vectoring_info;
-    u32 state_available;  // CachedState: cached values that are current
-    u32 state_dirty;      // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)
+    u32 state_available; // CachedState: cached values that are current
+    u32 state_dirty;     // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)
     u64 exit_qualification;
     u32 exit_intr_info;
 
     u64 rip, rflags;
-    u64 cr0, cr3, cr4;  // as the guest sees them; see guest_cr0() and its siblings
+    u64 cr0, cr3, cr4; // as the guest sees them; see guest_cr0() and its siblings
     u64 cr8;
     u64 efer;
     u64 apic_base;
     u64 pdptrs[4];
     u64 cr0_guest_owned_bits;
     u64 cr4_guest_owned_bits;
-    u64 cr4_reserved_bits;  // of this guest's CPUID
-    bool has_apic;          // the local APIC is in the kernel; only then a TPR shadow makes sense
-    bool apicv_active;      // see kvm_vcpu_apicv_active()
+    u64 cr4_reserved_bits; // of this guest's CPUID
+    bool has_apic;         // the local APIC is in the kernel; only then a TPR shadow makes sense
+    bool apicv_active;     // see kvm_vcpu_apicv_active()
     bool xsaves_enabled;
     // Real mode without "unrestricted guest": the guest's CR0.PE is 0, the CPU's can't be.
     bool vm86_active;
 
     ExceptionQueue exception;
     InterruptQueue interrupt;
-    u8 nmi_pending;  // latched, not yet injected: 0..2
+    u8 nmi_pending; // latched, not yet injected: 0..2
     bool nmi_injected;
-    u32 event_instruction_length;  // of a soft event being reinjected
-    bool nmi_blocked_soft;         // without virtual NMIs: a guest's NMI handler is (thought to be) running
+    u32 event_instruction_length; // of a soft event being reinjected
+    bool nmi_blocked_soft; // without virtual NMIs: a guest's NMI handler is (thought to be) running
     bool triple_fault;
-    bool tlb_flush_needed;  // before the next entry: this CPU may hold stale translations of this vCPU
+    bool tlb_flush_needed; // before the next entry: this CPU may hold stale translations of this
+                           // vCPU
 
-    SlotsHazard slots_hazard;  // the memory slots being read
+    SlotsHazard slots_hazard; // the memory slots being read
     EptPageStock ept_pages;
     PendingInstruction pending;
-    bool cannot_run;  // the reason was already told in dmesg
+    bool cannot_run; // the reason was already told in dmesg
 
     Cpuid cpuid;
     GuestMsrs msrs;
 };
 
-inline vcpu_vmx& to_vmx(core_vcpu* vcpu) { return *static_cast<vcpu_vmx*>(vcpu); }
+inline vcpu_vmx &to_vmx(core_vcpu *vcpu)
+{
+    return *static_cast<vcpu_vmx *>(vcpu);
+}
 
-// ---- Registers ---------------------------------------------------------------------------------------------
+// ----- Registers ---------------------------------------------------------------------------------
 
-u64 read_rip(vcpu_vmx& vmx);
-void write_rip(vcpu_vmx& vmx, u64 value);
-u64 read_rsp(vcpu_vmx& vmx);
-void write_rsp(vcpu_vmx& vmx, u64 value);
-u64 read_rflags(vcpu_vmx& vmx);
-void write_rflags(vcpu_vmx& vmx, u64 value);
+u64 read_rip(vcpu_vmx &vmx);
+void write_rip(vcpu_vmx &vmx, u64 value);
+u64 read_rsp(vcpu_vmx &vmx);
+void write_rsp(vcpu_vmx &vmx, u64 value);
+u64 read_rflags(vcpu_vmx &vmx);
+void write_rflags(vcpu_vmx &vmx, u64 value);
 // RSP comes from its cache; the others from vcpu_area.
-u64 read_gpr(vcpu_vmx& vmx, u8 index);
-void write_gpr(vcpu_vmx& vmx, u8 index, u64 value);
+u64 read_gpr(vcpu_vmx &vmx, u8 index);
+void write_gpr(vcpu_vmx &vmx, u8 index, u64 value);
 
-u64 guest_cr0(vcpu_vmx& vmx);
-u64 guest_cr3(vcpu_vmx& vmx);
-u64 guest_cr4(vcpu_vmx& vmx);
+u64 guest_cr0(vcpu_vmx &vmx);
+u64 guest_cr3(vcpu_vmx &vmx);
+u64 guest_cr4(vcpu_vmx &vmx);
 
-inline bool is_paging(vcpu_vmx& vmx) { return guest_cr0(vmx) & X86_CR0_PG; }
-inline bool is_protmode(vcpu_vmx& vmx) { return guest_cr0(vmx) & X86_CR0_PE; }
-inline bool is_long_mode(vcpu_vmx& vmx) { return vmx.efer & EFER_LMA; }
-bool is_64_bit_code(vcpu_vmx& vmx);  // long mode and CS.L
-u8 guest_cpl(vcpu_vmx& vmx);
+inline bool is_paging(vcpu_vmx &vmx)
+{
+    return guest_cr0(vmx) & X86_CR0_PG;
+}
+inline bool is_protmode(vcpu_vmx &vmx)
+{
+    return guest_cr0(vmx) & X86_CR0_PE;
+}
+inline bool is_long_mode(vcpu_vmx &vmx)
+{
+    return vmx.efer & EFER_LMA;
+}
+bool is_64_bit_code(vcpu_vmx &vmx); // long mode and CS.L
+u8 guest_cpl(vcpu_vmx &vmx);
 
-// RIP behind the instruction that exited, as wide as the mode makes it; also ends an STI or MOV SS shadow.
-void skip_emulated_instruction(vcpu_vmx& vmx);
-// The same without the single-step trap that follows an instruction if RFLAGS.TF is set: for ICEBP, which traps by itself.
-void step_over_instruction(vcpu_vmx& vmx);
-void set_interrupt_shadow_off(vcpu_vmx& vmx);
+// RIP behind the instruction that exited, as wide as the mode makes it; also ends an STI or MOV SS
+// shadow.
+void skip_emulated_instruction(vcpu_vmx &vmx);
+// The same without the single-step trap that follows an instruction if RFLAGS.TF is set: for ICEBP,
+// which traps by itself.
+void step_over_instruction(vcpu_vmx &vmx);
+void set_interrupt_shadow_off(vcpu_vmx &vmx);
 
-// ---- The last exit -------------------------------------------------------------------------------------------
+// ----- The last exit -----------------------------------------------------------------------------
 
-u64 exit_qualification(vcpu_vmx& vmx);
-u32 exit_intr_info(vcpu_vmx& vmx);
+u64 exit_qualification(vcpu_vmx &vmx);
+u32 exit_intr_info(vcpu_vmx &vmx);
 
-// ---- Events --------------------------------------------------------------------------------------------------
+// ----- Events ------------------------------------------------------------------------------------
 
-// Queues an exception; a second one while the first is being delivered becomes #DF or a triple fault as in SDM Vol. 3A,
-// 6.15 (table 6-5).
-void queue_exception(vcpu_vmx& vmx, u8 vector);
-void queue_exception(vcpu_vmx& vmx, u8 vector, u32 error_code);
-void inject_gp(vcpu_vmx& vmx);
-void inject_ud(vcpu_vmx& vmx);
-void inject_page_fault(vcpu_vmx& vmx, u64 address, u32 error_code);
+// Queues an exception; a second one while the first is being delivered becomes #DF or a triple
+// fault as in SDM Vol. 3A, 6.15 (table 6-5).
+void queue_exception(vcpu_vmx &vmx, u8 vector);
+void queue_exception(vcpu_vmx &vmx, u8 vector, u32 error_code);
+void inject_gp(vcpu_vmx &vmx);
+void inject_ud(vcpu_vmx &vmx);
+void inject_page_fault(vcpu_vmx &vmx, u64 address, u32 error_code);
 
-// ---- Control registers and MSRs (src/core/state) ---------------------------------------------------------------
+// ----- Control registers and MSRs (src/core/state) -----------------------------------------------
 
-// Each answers false for a value the architecture refuses: the caller injects #GP or answers -EINVAL.
-[[nodiscard]] bool set_cr0(vcpu_vmx& vmx, u64 value);
-[[nodiscard]] bool set_cr3(vcpu_vmx& vmx, u64 value);
-[[nodiscard]] bool set_cr4(vcpu_vmx& vmx, u64 value);
-[[nodiscard]] bool set_cr8(vcpu_vmx& vmx, u64 value);
-[[nodiscard]] bool set_efer(vcpu_vmx& vmx, u64 value);
+// Each answers false for a value the architecture refuses: the caller injects #GP or answers
+// -EINVAL.
+[[nodiscard]] bool set_cr0(vcpu_vmx &vmx, u64 value);
+[[nodiscard]] bool set_cr3(vcpu_vmx &vmx, u64 value);
+[[nodiscard]] bool set_cr4(vcpu_vmx &vmx, u64 value);
+[[nodiscard]] bool set_cr8(vcpu_vmx &vmx, u64 value);
+[[nodiscard]] bool set_efer(vcpu_vmx &vmx, u64 value);
 // From the guest's RDMSR and WRMSR; false: #GP.
-[[nodiscard]] bool get_msr(vcpu_vmx& vmx, u32 index, u64& value);
-[[nodiscard]] bool set_msr(vcpu_vmx& vmx, u32 index, u64 value);
+[[nodiscard]] bool get_msr(vcpu_vmx &vmx, u32 index, u64 &value);
+[[nodiscard]] bool set_msr(vcpu_vmx &vmx, u32 index, u64 value);
 
-}  // namespace minivmx
+} // namespace minivmx

@@ -12,7 +12,7 @@
 namespace minivmx {
 
 struct kvm_vm : core_vm {
-    host_vm* host;
+    host_vm *host;
     MemSlots slots;
     Ept ept;
     u64 tss_addr;
@@ -28,6 +28,9 @@ struct kvm_vm : core_vm {
     u64 tsc_offset;
 };
 
-inline kvm_vm& to_kvm(core_vm* vm) { return *static_cast<kvm_vm*>(vm); }
+inline kvm_vm &to_kvm(core_vm *vm)
+{
+    return *static_cast<kvm_vm *>(vm);
+}
 
-}  // namespace minivmx
+} // namespace minivmx

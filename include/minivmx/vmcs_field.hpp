@@ -1,26 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The VMCS's fields, typed by width: SDM Vol. 3D, Appendix B "Field Encoding in VMCS". A value of the wrong width does
-// not compile, and a field exists under one name only, which is the name the document and kvm_intel use.
+// The VMCS's fields, typed by width: SDM Vol. 3D, Appendix B "Field Encoding in VMCS". A value of
+// the wrong width does not compile, and a field exists under one name only, which is the name the
+// document and kvm_intel use.
 #pragma once
 
 #include <minivmx/types.hpp>
 
 namespace minivmx {
 
-// Bits 14:13 of an encoding give the width, bits 11:10 the kind (SDM Vol. 3C, 25.11.2 "VMREAD, VMWRITE, and Encodings of
-// VMCS Fields").
+// Bits 14:13 of an encoding give the width, bits 11:10 the kind (SDM Vol. 3C, 25.11.2 "VMREAD,
+// VMWRITE, and Encodings of VMCS Fields").
 enum class VmcsWidth : u8 { k16, k64, k32, kNatural };
 enum class VmcsKind : u8 { kControl, kExitInfo, kGuest, kHost };
 
-constexpr VmcsWidth vmcs_width(u32 encoding) { return static_cast<VmcsWidth>(encoding >> 13 & 3); }
-constexpr VmcsKind vmcs_kind(u32 encoding) { return static_cast<VmcsKind>(encoding >> 10 & 3); }
+constexpr VmcsWidth vmcs_width(u32 encoding)
+{
+    return static_cast<VmcsWidth>(encoding >> 13 & 3);
+}
+constexpr VmcsKind vmcs_kind(u32 encoding)
+{
+    return static_cast<VmcsKind>(encoding >> 10 & 3);
+}
 
 template <VmcsWidth width, class Value>
 struct VmcsField {
     using value_type = Value;
     u32 encoding;
 
-    // The fields of the six segments (and of the descriptor tables behind them) lie two encodings apart, in one order.
+    // The fields of the six segments (and of the descriptor tables behind them) lie two encodings
+    // apart, in one order.
     constexpr VmcsField operator+(u32 index) const { return {encoding + 2 * index}; }
 };
 
@@ -206,10 +214,11 @@ using VmcsFieldNatural = VmcsField<VmcsWidth::kNatural, u64>;
     X(Natural, HOST_INTR_SSP_TABLE, 0x00006c1c)
 // clang-format on
 
-#define MINIVMX_DECLARE_FIELD(width, name, number)       \
-    inline constexpr VmcsField##width name{number};      \
-    static_assert(vmcs_width(number) == VmcsWidth::k##width, #name " is declared with another width than it encodes");
+#define MINIVMX_DECLARE_FIELD(width, name, number)                                                 \
+    inline constexpr VmcsField##width name{number};                                                \
+    static_assert(vmcs_width(number) == VmcsWidth::k##width,                                       \
+                  #name " is declared with another width than it encodes");
 MINIVMX_VMCS_FIELDS(MINIVMX_DECLARE_FIELD)
 #undef MINIVMX_DECLARE_FIELD
 
-}  // namespace minivmx
+} // namespace minivmx

@@ -16,7 +16,8 @@ namespace {
 
 constexpr size_t kPage = 4096;
 
-bool allocation_fails(Machine& m) {
+bool allocation_fails(Machine &m)
+{
     if (m.allocations_left < 0)
         return false;
     if (m.allocations_left == 0)
@@ -27,41 +28,46 @@ bool allocation_fails(Machine& m) {
 
 } // namespace
 
-void host_log(host_log_level level, const char* line) {
+void host_log(host_log_level level, const char *line)
+{
     Machine::current().log.push_back({level, line});
 }
 
-bool host_log_allowed() {
+bool host_log_allowed()
+{
     return true;
 }
 
-void* host_zalloc(size_t size) {
-    Machine& m = Machine::current();
+void *host_zalloc(size_t size)
+{
+    Machine &m = Machine::current();
     m.may_sleep("host_zalloc");
     if (allocation_fails(m))
         return nullptr;
-    void* const memory = std::aligned_alloc(64, (size + 63) / 64 * 64);
+    void *const memory = std::aligned_alloc(64, (size + 63) / 64 * 64);
     std::memset(memory, 0, size);
     m.allocations.insert(memory);
     return memory;
 }
 
-void host_free(void* memory) {
+void host_free(void *memory)
+{
     if (memory == nullptr)
         return;
-    Machine& m = Machine::current();
+    Machine &m = Machine::current();
     if (m.allocations.erase(memory) == 0)
         m.violation("host_free of something that host_zalloc did not return");
     else
         std::free(memory);
 }
 
-void* host_page_alloc() {
-    Machine& m = Machine::current();
+void *host_page_alloc()
+{
+    Machine &m = Machine::current();
     m.may_sleep("host_page_alloc");
     if (allocation_fails(m))
         return nullptr;
-    void* const page = std::aligned_alloc(kPage, kPage);
+    void *const page = std::aligned_alloc(kPage, kPage);
     std::memset(page, 0, kPage);
     host_u64 phys = 0x100000;
     while (m.pages_by_phys.count(phys) != 0)
@@ -71,10 +77,11 @@ void* host_page_alloc() {
     return page;
 }
 
-void host_page_free(void* page) {
+void host_page_free(void *page)
+{
     if (page == nullptr)
         return;
-    Machine& m = Machine::current();
+    Machine &m = Machine::current();
     const auto found = m.pages.find(page);
     if (found == m.pages.end()) {
         m.violation("host_page_free of something that is not a page");
@@ -89,9 +96,10 @@ void host_page_free(void* page) {
     std::free(page);
 }
 
-host_u64 host_page_phys(const void* page) {
-    Machine& m = Machine::current();
-    const auto found = m.pages.find(const_cast<void*>(page));
+host_u64 host_page_phys(const void *page)
+{
+    Machine &m = Machine::current();
+    const auto found = m.pages.find(const_cast<void *>(page));
     if (found == m.pages.end()) {
         m.violation("host_page_phys of something that is not a page");
         return ~host_u64{0};
@@ -99,56 +107,62 @@ host_u64 host_page_phys(const void* page) {
     return found->second;
 }
 
-void* host_phys_page(host_u64 phys) {
-    Machine& m = Machine::current();
+void *host_phys_page(host_u64 phys)
+{
+    Machine &m = Machine::current();
     const auto found = m.pages_by_phys.find(phys & ~host_u64{kPage - 1});
     return found == m.pages_by_phys.end() ? nullptr : found->second;
 }
 
-int host_copy_from_user(void* to, host_u64 hva, size_t size) {
-    Machine& m = Machine::current();
+int host_copy_from_user(void *to, host_u64 hva, size_t size)
+{
+    Machine &m = Machine::current();
     m.may_sleep("host_copy_from_user");
     if (m.find_user(hva, size) == nullptr)
         return -EFAULT;
-    std::memcpy(to, reinterpret_cast<const void*>(hva), size);
+    std::memcpy(to, reinterpret_cast<const void *>(hva), size);
     return 0;
 }
 
-int host_copy_to_user(host_u64 hva, const void* from, size_t size) {
-    Machine& m = Machine::current();
+int host_copy_to_user(host_u64 hva, const void *from, size_t size)
+{
+    Machine &m = Machine::current();
     m.may_sleep("host_copy_to_user");
-    const UserRange* const range = m.find_user(hva, size);
+    const UserRange *const range = m.find_user(hva, size);
     if (range == nullptr || !range->writable)
         return -EFAULT;
-    std::memcpy(reinterpret_cast<void*>(hva), from, size);
+    std::memcpy(reinterpret_cast<void *>(hva), from, size);
     return 0;
 }
 
-int host_cmpxchg_user(host_u64 hva, host_u64* expected, host_u64 desired, host_u32 size) {
-    Machine& m = Machine::current();
+int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u32 size)
+{
+    Machine &m = Machine::current();
     m.may_sleep("host_cmpxchg_user");
-    const UserRange* const range = m.find_user(hva, size);
+    const UserRange *const range = m.find_user(hva, size);
     if (range == nullptr || !range->writable)
         return -EFAULT;
     host_u64 there = 0;
-    std::memcpy(&there, reinterpret_cast<const void*>(hva), size);
+    std::memcpy(&there, reinterpret_cast<const void *>(hva), size);
     if (there != *expected) {
         *expected = there;
         return -EAGAIN;
     }
-    std::memcpy(reinterpret_cast<void*>(hva), &desired, size);
+    std::memcpy(reinterpret_cast<void *>(hva), &desired, size);
     return 0;
 }
 
-bool host_user_range_ok(host_u64 hva, host_u64 size) {
+bool host_user_range_ok(host_u64 hva, host_u64 size)
+{
     constexpr host_u64 limit = 0x7ffffffff000;
     return size <= limit && hva <= limit - size;
 }
 
-int host_fault_in(host_vm* vm, host_u64 hva, bool want_write, host_frame* frame) {
-    Machine& m = Machine::current();
+int host_fault_in(host_vm *vm, host_u64 hva, bool want_write, host_frame *frame)
+{
+    Machine &m = Machine::current();
     m.may_sleep("host_fault_in");
-    const UserRange* const range = m.find_user(hva, 1);
+    const UserRange *const range = m.find_user(hva, 1);
     if (range == nullptr || (want_write && !range->writable))
         return -EFAULT;
     *frame = {};
@@ -160,60 +174,70 @@ int host_fault_in(host_vm* vm, host_u64 hva, bool want_write, host_frame* frame)
     return m.on_fault_in ? m.on_fault_in(hva, want_write, *frame) : 0;
 }
 
-void host_frame_put(host_frame* frame, bool dirty) {
+void host_frame_put(host_frame *frame, bool dirty)
+{
     Machine::current().frame_puts.push_back({frame->pfn, dirty});
 }
 
-void host_mmu_lock(host_vm* vm) {
-    Machine& m = Machine::current();
+void host_mmu_lock(host_vm *vm)
+{
+    Machine &m = Machine::current();
     if (vm->mmu_locked)
         m.violation("the mmu lock is taken twice");
     vm->mmu_locked = true;
     m.preempt_count++;
 }
 
-void host_mmu_unlock(host_vm* vm) {
-    Machine& m = Machine::current();
+void host_mmu_unlock(host_vm *vm)
+{
+    Machine &m = Machine::current();
     if (!vm->mmu_locked)
         m.violation("the mmu lock is released, but nobody holds it");
     vm->mmu_locked = false;
     m.preempt_count--;
 }
 
-bool host_mmu_retry(host_vm* vm, const host_frame* frame, host_u64) {
+bool host_mmu_retry(host_vm *vm, const host_frame *frame, host_u64)
+{
     return vm->mmu_seq != frame->mmu_seq;
 }
 
-void host_request_all(host_vm* vm, host_u32 requests) {
+void host_request_all(host_vm *vm, host_u32 requests)
+{
     Machine::current().flush_calls += (requests & VCPU_REQUEST_TLB_FLUSH) != 0;
-    for (host_vcpu* vcpu : vm->vcpus)
+    for (host_vcpu *vcpu : vm->vcpus)
         vcpu->area.requests |= requests;
 }
 
-void host_relax() {
-    Machine& m = Machine::current();
+void host_relax()
+{
+    Machine &m = Machine::current();
     m.may_sleep("host_relax");
     if (m.on_relax)
         m.on_relax();
 }
 
-host_u32 host_cpu() {
+host_u32 host_cpu()
+{
     return Machine::current().this_cpu;
 }
 
-host_u32 host_cpu_limit() {
+host_u32 host_cpu_limit()
+{
     return static_cast<host_u32>(Machine::current().cpus.size());
 }
 
-host_u32 host_online_cpus() {
+host_u32 host_online_cpus()
+{
     host_u32 online = 0;
-    for (const minivmx::sim::Cpu& cpu : Machine::current().cpus)
+    for (const minivmx::sim::Cpu &cpu : Machine::current().cpus)
         online += cpu.online;
     return online;
 }
 
-void host_call_on_cpu(host_u32 cpu, void (*fn)(void* arg), void* arg) {
-    Machine& m = Machine::current();
+void host_call_on_cpu(host_u32 cpu, void (*fn)(void *arg), void *arg)
+{
+    Machine &m = Machine::current();
     if (cpu >= m.cpus.size() || !m.cpus[cpu].online)
         return;
     const host_u32 before = m.this_cpu;
@@ -225,8 +249,9 @@ void host_call_on_cpu(host_u32 cpu, void (*fn)(void* arg), void* arg) {
     m.this_cpu = before;
 }
 
-void host_get_cpu_state(host_cpu_state* state) {
-    Machine& m = Machine::current();
+void host_get_cpu_state(host_cpu_state *state)
+{
+    Machine &m = Machine::current();
     *state = {};
     state->tr_base = 0xfffffe0000003000 + 0x10000 * host_u64{m.this_cpu};
     state->gdt_base = 0xfffffe0000001000 + 0x10000 * host_u64{m.this_cpu};
@@ -241,8 +266,9 @@ void host_get_cpu_state(host_cpu_state* state) {
     state->exit_rip = 0xffffffff81000000;
 }
 
-bool host_prepare_entry(host_vcpu* vcpu) {
-    Machine& m = Machine::current();
+bool host_prepare_entry(host_vcpu *vcpu)
+{
+    Machine &m = Machine::current();
     m.may_sleep("host_prepare_entry");
     if (m.before_entry)
         m.before_entry(*vcpu);
@@ -256,8 +282,9 @@ bool host_prepare_entry(host_vcpu* vcpu) {
     return true;
 }
 
-host_u32 host_vmenter(host_vcpu* vcpu) {
-    Machine& m = Machine::current();
+host_u32 host_vmenter(host_vcpu *vcpu)
+{
+    Machine &m = Machine::current();
     m.entries++;
     if (!m.on_vmenter) {
         std::fputs("a VM entry, but the test has no on_vmenter\n", stderr);
@@ -266,67 +293,80 @@ host_u32 host_vmenter(host_vcpu* vcpu) {
     return m.on_vmenter(*vcpu);
 }
 
-void host_after_exit(host_vcpu* vcpu) {
+void host_after_exit(host_vcpu *vcpu)
+{
     vcpu->area.mode = VCPU_OUTSIDE_GUEST;
 }
 
-void host_handle_nmi() {
+void host_handle_nmi()
+{
     Machine::current().host_events.push_back("nmi");
 }
 
-void host_handle_interrupt(host_u32 vector) {
+void host_handle_interrupt(host_u32 vector)
+{
     Machine::current().host_events.push_back("interrupt " + std::to_string(vector));
 }
 
-void host_handle_machine_check() {
+void host_handle_machine_check()
+{
     Machine::current().host_events.push_back("machine check");
 }
 
-void host_finish_exit(host_vcpu* vcpu) {
-    Machine& m = Machine::current();
+void host_finish_exit(host_vcpu *vcpu)
+{
+    Machine &m = Machine::current();
     vcpu->area.mode = VCPU_OUTSIDE_GUEST;
     m.irqs_off = false;
     m.preempt_count--;
 }
 
-int host_handle_pending_work(host_vcpu*) {
+int host_handle_pending_work(host_vcpu *)
+{
     return Machine::current().signal_pending ? -EINTR : 0;
 }
 
-host_u64 host_read_kernel_gs_base(host_vcpu* vcpu) {
+host_u64 host_read_kernel_gs_base(host_vcpu *vcpu)
+{
     return vcpu->kernel_gs_base;
 }
 
-void host_write_kernel_gs_base(host_vcpu* vcpu, host_u64 value) {
+void host_write_kernel_gs_base(host_vcpu *vcpu, host_u64 value)
+{
     vcpu->kernel_gs_base = value;
 }
 
 void host_branch_predictor_barrier() {}
 
-void host_preempt_disable() {
+void host_preempt_disable()
+{
     Machine::current().preempt_count++;
 }
 
-void host_preempt_enable() {
-    Machine& m = Machine::current();
+void host_preempt_enable()
+{
+    Machine &m = Machine::current();
     if (m.preempt_count == 0)
         m.violation("preemption is enabled more often than disabled");
     else
         m.preempt_count--;
 }
 
-host_u64 host_irq_save() {
-    Machine& m = Machine::current();
+host_u64 host_irq_save()
+{
+    Machine &m = Machine::current();
     const bool before = m.irqs_off;
     m.irqs_off = true;
     return before;
 }
 
-void host_irq_restore(host_u64 flags) {
+void host_irq_restore(host_u64 flags)
+{
     Machine::current().irqs_off = flags != 0;
 }
 
-bool Machine::unmap_user(host_vm& vm, minivmx::u64 start, minivmx::u64 end) {
+bool Machine::unmap_user(host_vm &vm, minivmx::u64 start, minivmx::u64 end)
+{
     vm.mmu_seq++;
     host_mmu_lock(&vm);
     const bool flush = core_mmu_unmap_hva_range(vm.core, start, end);

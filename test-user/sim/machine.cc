@@ -11,9 +11,10 @@ namespace minivmx::sim {
 
 namespace {
 
-Machine* the_machine = nullptr;
+Machine *the_machine = nullptr;
 
-u32 register_text(const char* text) {
+u32 register_text(const char *text)
+{
     u32 value = 0;
     for (unsigned i = 0; i < 4; i++)
         value |= static_cast<u32>(static_cast<unsigned char>(text[i])) << (8 * i);
@@ -21,8 +22,9 @@ u32 register_text(const char* text) {
 }
 
 /// CPUID leaves that describe_cpu() reads back into the same description.
-void fill_cpuid(Machine& machine, const HostDesc& host) {
-    auto& cpuid = machine.cpuid;
+void fill_cpuid(Machine &machine, const HostDesc &host)
+{
+    auto &cpuid = machine.cpuid;
     cpuid[{0, 0}] = {host.has_sgx ? 0x16u : 0xdu, register_text(host.vendor),
                      register_text(host.vendor + 8), register_text(host.vendor + 4)};
     cpuid[{1, 0}] = {host.signature.raw, 0, host.has_vmx ? bit32(5) : 0, 0};
@@ -39,7 +41,8 @@ void fill_cpuid(Machine& machine, const HostDesc& host) {
             register_text(name + 16 * i + 8), register_text(name + 16 * i + 12)};
 }
 
-void fill_msrs(Machine& machine, const HostDesc& host) {
+void fill_msrs(Machine &machine, const HostDesc &host)
+{
     if (host.msr.present(MSR_IA32_FEATURE_CONTROL))
         machine.msr[MSR_IA32_FEATURE_CONTROL] = host.msr[MSR_IA32_FEATURE_CONTROL];
     for (u32 msr = kFirstVmxMsr; msr <= kLastVmxMsr; msr++) {
@@ -47,16 +50,17 @@ void fill_msrs(Machine& machine, const HostDesc& host) {
             machine.msr[msr] = host.msr[msr];
     }
     // What a 64-bit kernel has in the MSRs that hypervisors read and write.
-    for (const u32 msr : {0x10u, 0x174u, 0x175u, 0x176u, 0x1d9u, 0xc0000081u, 0xc0000082u,
-                          0xc0000083u, 0xc0000084u, 0xc0000100u, 0xc0000101u, 0xc0000102u,
-                          0xc0000103u})
+    for (const u32 msr :
+         {0x10u, 0x174u, 0x175u, 0x176u, 0x1d9u, 0xc0000081u, 0xc0000082u, 0xc0000083u, 0xc0000084u,
+          0xc0000100u, 0xc0000101u, 0xc0000102u, 0xc0000103u})
         machine.msr[msr] = 0;
     machine.msr[0x277] = 0x0407050600070106; // IA32_PAT
     machine.msr[0xc0000080] = 0xd01;         // IA32_EFER: NXE, LMA, LME, SCE
 }
 
-void fill_host_info(Machine& machine, const HostDesc& host) {
-    core_host_info& info = machine.host_info;
+void fill_host_info(Machine &machine, const HostDesc &host)
+{
+    core_host_info &info = machine.host_info;
     info.family = host.signature.family();
     info.model = host.signature.model();
     info.stepping = host.signature.stepping();
@@ -74,14 +78,16 @@ void fill_host_info(Machine& machine, const HostDesc& host) {
 
 } // namespace
 
-HostDesc cpu(const std::string& profile) {
-    const profiles::CpuProfile* found = profiles::find_profile(profile);
+HostDesc cpu(const std::string &profile)
+{
+    const profiles::CpuProfile *found = profiles::find_profile(profile);
     if (found == nullptr)
         throw std::runtime_error("no CPU profile " + profile);
     return found->host();
 }
 
-Machine::Machine(const HostDesc& host, unsigned cpu_count) : cpus(cpu_count) {
+Machine::Machine(const HostDesc &host, unsigned cpu_count) : cpus(cpu_count)
+{
     if (the_machine != nullptr) {
         std::fputs("two simulated machines at once\n", stderr);
         std::abort();
@@ -92,17 +98,19 @@ Machine::Machine(const HostDesc& host, unsigned cpu_count) : cpus(cpu_count) {
     fill_host_info(*this, host);
 }
 
-Machine::~Machine() {
-    for (auto& [page, phys] : pages)
+Machine::~Machine()
+{
+    for (auto &[page, phys] : pages)
         std::free(page);
-    for (void* memory : allocations)
+    for (void *memory : allocations)
         std::free(memory);
-    for (auto& [memory, size] : mappings_)
+    for (auto &[memory, size] : mappings_)
         munmap(memory, size);
     the_machine = nullptr;
 }
 
-Machine& Machine::current() {
+Machine &Machine::current()
+{
     if (the_machine == nullptr) {
         std::fputs("no simulated machine\n", stderr);
         std::abort();
@@ -110,14 +118,16 @@ Machine& Machine::current() {
     return *the_machine;
 }
 
-VmxMsrs Machine::vmx_msrs() const {
+VmxMsrs Machine::vmx_msrs() const
+{
     VmxMsrs msrs;
-    for (const auto& [number, value] : msr)
+    for (const auto &[number, value] : msr)
         msrs.set(number, value);
     return msrs;
 }
 
-Vmcs& Machine::current_vmcs() {
+Vmcs &Machine::current_vmcs()
+{
     const auto found = vmcs.find(cpus[this_cpu].current);
     if (found == vmcs.end()) {
         std::fputs("no current VMCS\n", stderr);
@@ -126,25 +136,27 @@ Vmcs& Machine::current_vmcs() {
     return found->second;
 }
 
-u64 Machine::count_writes(u32 encoding) const {
+u64 Machine::count_writes(u32 encoding) const
+{
     u64 count = 0;
-    for (const FieldWrite& write : vmwrites)
+    for (const FieldWrite &write : vmwrites)
         count += write.field == encoding;
     return count;
 }
 
-std::string Machine::log_text() const {
+std::string Machine::log_text() const
+{
     std::string text;
-    for (const LogLine& line : log)
+    for (const LogLine &line : log)
         text += line.text + "\n";
     return text;
 }
 
-u64 Machine::add_user_memory(u64 size, bool writable, u64 alignment) {
+u64 Machine::add_user_memory(u64 size, bool writable, u64 alignment)
+{
     const u64 mapped = size + alignment;
-    void* const memory =
-        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-             -1, 0);
+    void *const memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
         throw std::runtime_error("no memory for the simulated user process");
     mappings_.emplace_back(memory, mapped);
@@ -153,8 +165,9 @@ u64 Machine::add_user_memory(u64 size, bool writable, u64 alignment) {
     return start;
 }
 
-void Machine::map_contiguous(u64 start, u32 order) {
-    for (UserRange& range : user_ranges) {
+void Machine::map_contiguous(u64 start, u32 order)
+{
+    for (UserRange &range : user_ranges) {
         if (range.start != start)
             continue;
         range.order = order;
@@ -166,15 +179,17 @@ void Machine::map_contiguous(u64 start, u32 order) {
     }
 }
 
-void Machine::protect_user(u64 start, bool writable) {
-    for (UserRange& range : user_ranges) {
+void Machine::protect_user(u64 start, bool writable)
+{
+    for (UserRange &range : user_ranges) {
         if (range.start == start)
             range.writable = writable;
     }
 }
 
-const UserRange* Machine::find_user(u64 address, u64 size) const {
-    for (const UserRange& range : user_ranges) {
+const UserRange *Machine::find_user(u64 address, u64 size) const
+{
+    for (const UserRange &range : user_ranges) {
         if (address >= range.start && size <= range.size &&
             address - range.start <= range.size - size)
             return &range;
@@ -182,14 +197,16 @@ const UserRange* Machine::find_user(u64 address, u64 size) const {
     return nullptr;
 }
 
-u64 Machine::pfn_of(u64 hva) {
+u64 Machine::pfn_of(u64 hva)
+{
     const auto [entry, is_new] = pfns.try_emplace(hva >> 12, next_pfn_);
     if (is_new)
         next_pfn_++;
     return entry->second;
 }
 
-void Machine::may_sleep(const char* function) {
+void Machine::may_sleep(const char *function)
+{
     if (preempt_count != 0 || irqs_off)
         violation(std::string(function) + " may sleep, but preemption or interrupts are off");
 }

@@ -26,14 +26,14 @@
 
 struct host_vcpu {
     vcpu_area area{};
-    core_vcpu* core = nullptr;
-    host_vm* vm = nullptr;
+    core_vcpu *core = nullptr;
+    host_vm *vm = nullptr;
     minivmx::u64 kernel_gs_base = 0;
 };
 
 struct host_vm {
-    core_vm* core = nullptr;
-    std::vector<host_vcpu*> vcpus;
+    core_vm *core = nullptr;
+    std::vector<host_vcpu *> vcpus;
     minivmx::u64 mmu_seq = 0;
     bool mmu_locked = false;
 };
@@ -41,7 +41,7 @@ struct host_vm {
 namespace minivmx::sim {
 
 /// The profile's host description; throws when there is no such profile.
-HostDesc cpu(const std::string& profile);
+HostDesc cpu(const std::string &profile);
 
 /// A VMCS: what the CPU keeps of it.
 struct Vmcs {
@@ -52,7 +52,7 @@ struct Vmcs {
 struct FieldWrite {
     u32 field;
     u64 value;
-    bool operator==(const FieldWrite&) const = default;
+    bool operator==(const FieldWrite &) const = default;
 };
 
 struct Cpu {
@@ -82,14 +82,14 @@ struct FramePut {
 };
 
 class Machine {
-public:
-    explicit Machine(const HostDesc& host, unsigned cpus = 1);
+  public:
+    explicit Machine(const HostDesc &host, unsigned cpus = 1);
     ~Machine();
-    Machine(const Machine&) = delete;
-    Machine& operator=(const Machine&) = delete;
+    Machine(const Machine &) = delete;
+    Machine &operator=(const Machine &) = delete;
 
     /// The machine that exists now; aborts when there is none.
-    static Machine& current();
+    static Machine &current();
 
     // CPU
     std::map<std::pair<u32, u32>, arch::CpuidResult> cpuid; ///< absent leaves are 0
@@ -107,7 +107,7 @@ public:
     u64 vmreads = 0;
     u64 invalidations = 0; ///< INVEPT and INVVPID
     /// The current VMCS of this CPU; aborts when there is none.
-    Vmcs& current_vmcs();
+    Vmcs &current_vmcs();
     u64 field(u32 encoding) { return current_vmcs().fields[encoding]; }
     u64 count_writes(u32 encoding) const;
     /// VMX instructions that fail although nothing is wrong, for tests of error paths.
@@ -116,9 +116,9 @@ public:
     // Entering a guest
     /// Plays the guest: called for each VM entry with the VMCS current; sets the exit fields and
     /// returns 0 for a VM exit, 1 for a failed VMLAUNCH or VMRESUME.
-    std::function<u32(host_vcpu&)> on_vmenter;
+    std::function<u32(host_vcpu &)> on_vmenter;
     /// Called before an entry; may raise requests or a signal.
-    std::function<void(host_vcpu&)> before_entry;
+    std::function<void(host_vcpu &)> before_entry;
     bool signal_pending = false;
     u64 entries = 0;
     std::vector<std::string> host_events; ///< "nmi", "interrupt 32", "machine check"
@@ -130,9 +130,9 @@ public:
     std::string log_text() const;
 
     // Pages of the kernel
-    std::map<void*, u64> pages;
-    std::map<u64, void*> pages_by_phys;
-    std::set<void*> allocations;
+    std::map<void *, u64> pages;
+    std::map<u64, void *> pages_by_phys;
+    std::set<void *> allocations;
     /// When not negative: how many more allocations succeed.
     int allocations_left = -1;
 
@@ -143,15 +143,15 @@ public:
     void map_contiguous(u64 start, u32 order);
     /// The process changes its protection; the VM is told by unmap_user() if the test says so.
     void protect_user(u64 start, bool writable);
-    const UserRange* find_user(u64 address, u64 size) const;
+    const UserRange *find_user(u64 address, u64 size) const;
     u64 pfn_of(u64 hva);
     std::vector<UserRange> user_ranges;
     std::map<u64, u64> pfns; ///< by hva >> 12
     /// Tells the VM that its owner's mapping of this range is gone, as an mmu notifier does.
-    bool unmap_user(host_vm& vm, u64 start, u64 end);
+    bool unmap_user(host_vm &vm, u64 start, u64 end);
     /// After a page was found, before the core maps it; may change the frame. Its result is what
     /// host_fault_in() answers.
-    std::function<int(u64 hva, bool want_write, host_frame& frame)> on_fault_in;
+    std::function<int(u64 hva, bool want_write, host_frame &frame)> on_fault_in;
     /// Whoever the core waits for in host_relax() goes on here.
     std::function<void()> on_relax;
     std::vector<FramePut> frame_puts;
@@ -160,11 +160,11 @@ public:
 
     int preempt_count = 0;
     bool irqs_off = false;
-    void may_sleep(const char* function);
-    void violation(const std::string& what) { violations.push_back(what); }
+    void may_sleep(const char *function);
+    void violation(const std::string &what) { violations.push_back(what); }
 
-private:
-    std::vector<std::pair<void*, u64>> mappings_;
+  private:
+    std::vector<std::pair<void *, u64>> mappings_;
     u64 next_pfn_ = 0x100000;
 };
 

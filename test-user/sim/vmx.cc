@@ -260,7 +260,8 @@ arch::CpuidResult arch::cpuid(u32 leaf, u32 subleaf)
     return found == m.cpuid.end() ? CpuidResult{} : found->second;
 }
 
-void arch::xsetbv(u32 index, u64 value) {
+void arch::xsetbv(u32 index, u64 value)
+{
     if (index == 0)
         sim::Machine::current().xcr0 = value;
 }

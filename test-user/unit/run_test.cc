@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// KVM_RUN over the simulated machine: on_vmenter plays the guest by filling in the exit fields, as a CPU would.
+// KVM_RUN over the simulated machine: on_vmenter plays the guest by filling in the exit fields, as
+// a CPU would.
 #include <minivmx/control_shadow.hpp>
 
 #include "support.hpp"
@@ -14,11 +15,13 @@ namespace minivmx::test {
 namespace {
 
 class Run : public testing::Test {
-protected:
-    Run() : guest(sim::cpu("corei7_haswell_4770"), quiet()), vcpu(guest.create_vcpu()) {
-        guest.machine.on_vmenter = [this](host_vcpu&) { return play(); };
+  protected:
+    Run() : guest(sim::cpu("corei7_haswell_4770"), quiet()), vcpu(guest.create_vcpu())
+    {
+        guest.machine.on_vmenter = [this](host_vcpu &) { return play(); };
     }
-    static Parameters quiet() {
+    static Parameters quiet()
+    {
         Parameters params = default_parameters();
         params.report = 0;
         return params;
@@ -26,12 +29,15 @@ protected:
 
     // The guest's next exits, in turn; the last one repeats.
     void exits(std::vector<u32> reasons) { script = std::move(reasons); }
-    u32 play() {
-        auto& fields = guest.machine.current_vmcs().fields;
-        const u32 reason = script.empty() ? u32{EXIT_REASON_HLT} : script[std::min(entry, script.size() - 1)];
+    u32 play()
+    {
+        auto &fields = guest.machine.current_vmcs().fields;
+        const u32 reason =
+            script.empty() ? u32{EXIT_REASON_HLT} : script[std::min(entry, script.size() - 1)];
         injected.push_back(static_cast<u32>(fields[VM_ENTRY_INTR_INFO_FIELD.encoding]));
         primary.push_back(static_cast<u32>(fields[CPU_BASED_VM_EXEC_CONTROL.encoding]));
-        if (!(reason & kExitReasonFailedEntry)) // SDM Vol. 3C, 27.8.3: a failed entry leaves it as it is
+        if (!(reason &
+              kExitReasonFailedEntry)) // SDM Vol. 3C, 27.8.3: a failed entry leaves it as it is
             fields[VM_ENTRY_INTR_INFO_FIELD.encoding] &= ~u64{INTR_INFO_VALID};
         fields[VM_EXIT_REASON.encoding] = reason;
         fields[IDT_VECTORING_INFO_FIELD.encoding] = entry < vectoring.size() ? vectoring[entry] : 0;
@@ -41,10 +47,11 @@ protected:
             during();
         return 0;
     }
-    kvm_run& run() { return *vcpu.area.run; }
+    kvm_run &run() { return *vcpu.area.run; }
     u64 read(u32 encoding) { return guest.field(vcpu, encoding); }
     void set(u32 encoding, u64 value) { guest.vmcs_of(vcpu).fields[encoding] = value; }
-    void interrupts_on() {
+    void interrupts_on()
+    {
         kvm_regs regs{};
         core_vcpu_load(vcpu.core, 0);
         core_get_regs(vcpu.core, &regs);
@@ -53,13 +60,14 @@ protected:
     }
 
     GuestMachine guest;
-    host_vcpu& vcpu;
+    host_vcpu &vcpu;
     std::vector<u32> script, vectoring, injected, primary, launched;
     usize entry = 0;
     std::function<void()> during;
 };
 
-TEST_F(Run, HaltReachesUserSpaceBehindTheInstruction) {
+TEST_F(Run, HaltReachesUserSpaceBehindTheInstruction)
+{
     kvm_regs regs{};
     core_vcpu_load(vcpu.core, 0);
     ASSERT_EQ(core_get_regs(vcpu.core, &regs), 0);
@@ -71,7 +79,8 @@ TEST_F(Run, HaltReachesUserSpaceBehindTheInstruction) {
     EXPECT_TRUE(guest.machine.violations.empty()) << guest.machine.violations.front();
 }
 
-TEST_F(Run, HostEventsAreTheHosts) {
+TEST_F(Run, HostEventsAreTheHosts)
+{
     exits({EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_EXCEPTION_NMI, EXIT_REASON_HLT});
     during = [this] {
         set(VM_EXIT_INTR_INFO.encoding, entry == 1 ? INTR_INFO_VALID | INTR_TYPE_EXT_INTR | 0xec
@@ -82,13 +91,15 @@ TEST_F(Run, HostEventsAreTheHosts) {
     EXPECT_EQ(guest.machine.entries, 3u);
 }
 
-TEST_F(Run, TripleFaultIsShutdown) {
+TEST_F(Run, TripleFaultIsShutdown)
+{
     exits({EXIT_REASON_TRIPLE_FAULT});
     ASSERT_EQ(guest.run(vcpu), 0);
     EXPECT_EQ(run().exit_reason, u32{KVM_EXIT_SHUTDOWN});
 }
 
-TEST_F(Run, UnknownExitIsToldWithReasonAndCpu) {
+TEST_F(Run, UnknownExitIsToldWithReasonAndCpu)
+{
     exits({0x55});
     ASSERT_EQ(guest.run(vcpu), 0);
     EXPECT_EQ(run().exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});
@@ -98,15 +109,17 @@ TEST_F(Run, UnknownExitIsToldWithReasonAndCpu) {
     EXPECT_EQ(run().internal.data[1], 0u);
 }
 
-TEST_F(Run, FailedEntryGivesTheHardwaresReason) {
+TEST_F(Run, FailedEntryGivesTheHardwaresReason)
+{
     exits({EXIT_REASON_INVALID_STATE | kExitReasonFailedEntry});
     ASSERT_EQ(guest.run(vcpu), 0);
     EXPECT_EQ(run().exit_reason, u32{KVM_EXIT_FAIL_ENTRY});
     EXPECT_EQ(run().fail_entry.hardware_entry_failure_reason, 0x80000021u);
 }
 
-TEST_F(Run, FailedVmlaunchGivesTheInstructionError) {
-    guest.machine.on_vmenter = [this](host_vcpu&) -> u32 {
+TEST_F(Run, FailedVmlaunchGivesTheInstructionError)
+{
+    guest.machine.on_vmenter = [this](host_vcpu &) -> u32 {
         guest.machine.current_vmcs().fields[VM_INSTRUCTION_ERROR.encoding] = 7;
         return 1;
     };
@@ -116,20 +129,23 @@ TEST_F(Run, FailedVmlaunchGivesTheInstructionError) {
     EXPECT_EQ(vcpu.area.launched, 0u);
 }
 
-TEST_F(Run, SecondEntryResumes) {
+TEST_F(Run, SecondEntryResumes)
+{
     exits({EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_HLT});
     during = [this] { launched.push_back(vcpu.area.launched); };
     ASSERT_EQ(guest.run(vcpu), 0);
     EXPECT_EQ(launched, (std::vector<u32>{0, 1}));
 }
 
-TEST_F(Run, ImmediateExitEntersNothing) {
+TEST_F(Run, ImmediateExitEntersNothing)
+{
     run().immediate_exit = 1;
     EXPECT_EQ(guest.run(vcpu), -EINTR);
     EXPECT_EQ(guest.machine.entries, 0u);
 }
 
-TEST_F(Run, SignalEndsTheRun) {
+TEST_F(Run, SignalEndsTheRun)
+{
     exits({EXIT_REASON_EXTERNAL_INTERRUPT});
     during = [this] { guest.machine.signal_pending = true; };
     EXPECT_EQ(guest.run(vcpu), -EINTR);
@@ -137,7 +153,8 @@ TEST_F(Run, SignalEndsTheRun) {
     EXPECT_EQ(guest.machine.entries, 1u);
 }
 
-TEST_F(Run, InterruptIsInjectedOnce) {
+TEST_F(Run, InterruptIsInjectedOnce)
+{
     interrupts_on();
     ASSERT_EQ(core_interrupt(vcpu.core, 0x30), 0);
     exits({EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_HLT});
@@ -146,24 +163,30 @@ TEST_F(Run, InterruptIsInjectedOnce) {
     EXPECT_EQ(injected[1] & INTR_INFO_VALID, 0u);
 }
 
-TEST_F(Run, InterruptOutOfRangeIsRefused) {
+TEST_F(Run, InterruptOutOfRangeIsRefused)
+{
     EXPECT_EQ(core_interrupt(vcpu.core, 256), -EINVAL);
     EXPECT_EQ(core_interrupt(vcpu.core, 255), 0);
 }
 
-// SDM Vol. 3C, 28.2.4: an exit in the middle of a delivery leaves the event in the IDT-vectoring field.
-TEST_F(Run, InterruptedDeliveryIsRepeated) {
+// SDM Vol. 3C, 28.2.4: an exit in the middle of a delivery leaves the event in the IDT-vectoring
+// field.
+TEST_F(Run, InterruptedDeliveryIsRepeated)
+{
     interrupts_on();
     ASSERT_EQ(core_interrupt(vcpu.core, 0x31), 0);
     vectoring = {INTR_INFO_VALID | INTR_TYPE_EXT_INTR | 0x31};
     exits({EXIT_REASON_EXCEPTION_NMI, EXIT_REASON_HLT});
-    during = [this] { set(VM_EXIT_INTR_INFO.encoding, INTR_INFO_VALID | INTR_TYPE_NMI | NMI_VECTOR); };
+    during = [this] {
+        set(VM_EXIT_INTR_INFO.encoding, INTR_INFO_VALID | INTR_TYPE_NMI | NMI_VECTOR);
+    };
     ASSERT_EQ(guest.run(vcpu), 0);
     EXPECT_EQ(injected[1], INTR_INFO_VALID | INTR_TYPE_EXT_INTR | 0x31);
 }
 
 // KVM's KVM_INTERNAL_ERROR_DELIVERY_EV: such an exit would come back for ever.
-TEST_F(Run, UnrepairableExitDuringDeliveryStops) {
+TEST_F(Run, UnrepairableExitDuringDeliveryStops)
+{
     vectoring = {INTR_INFO_VALID | INTR_TYPE_EXT_INTR | 0x31};
     exits({EXIT_REASON_CPUID});
     ASSERT_EQ(guest.run(vcpu), 0);
@@ -171,7 +194,8 @@ TEST_F(Run, UnrepairableExitDuringDeliveryStops) {
     EXPECT_EQ(run().internal.suberror, u32{KVM_INTERNAL_ERROR_DELIVERY_EV});
 }
 
-TEST_F(Run, IrqWindowOpensWhenInterruptsDo) {
+TEST_F(Run, IrqWindowOpensWhenInterruptsDo)
+{
     run().request_interrupt_window = 1;
     exits({EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_INTERRUPT_WINDOW});
     during = [this] {
@@ -186,7 +210,8 @@ TEST_F(Run, IrqWindowOpensWhenInterruptsDo) {
     EXPECT_EQ(read(CPU_BASED_VM_EXEC_CONTROL.encoding) & CPU_BASED_INTR_WINDOW_EXITING, 0u);
 }
 
-TEST_F(Run, SecondNmiWaitsForItsWindow) {
+TEST_F(Run, SecondNmiWaitsForItsWindow)
+{
     core_nmi(vcpu.core);
     core_nmi(vcpu.core);
     exits({EXIT_REASON_NMI_WINDOW, EXIT_REASON_HLT});
@@ -200,7 +225,8 @@ TEST_F(Run, SecondNmiWaitsForItsWindow) {
     EXPECT_EQ(primary[1] & CPU_BASED_NMI_WINDOW_EXITING, 0u);
 }
 
-TEST_F(Run, NmisBeyondTwoAreLost) {
+TEST_F(Run, NmisBeyondTwoAreLost)
+{
     for (int i = 0; i < 5; i++)
         core_nmi(vcpu.core);
     exits({EXIT_REASON_NMI_WINDOW, EXIT_REASON_NMI_WINDOW, EXIT_REASON_HLT});
@@ -212,7 +238,8 @@ TEST_F(Run, NmisBeyondTwoAreLost) {
 }
 
 // The debug registers come in with the first access and go out with the next exit.
-TEST_F(Run, DebugRegistersAreLoadedOnFirstUse) {
+TEST_F(Run, DebugRegistersAreLoadedOnFirstUse)
+{
     exits({EXIT_REASON_DR_ACCESS, EXIT_REASON_HLT});
     std::vector<u32> switched;
     during = [&] { switched.push_back(vcpu.area.switch_db_regs); };
@@ -221,11 +248,13 @@ TEST_F(Run, DebugRegistersAreLoadedOnFirstUse) {
     EXPECT_EQ(primary[0] & CPU_BASED_MOV_DR_EXITING, CPU_BASED_MOV_DR_EXITING);
     EXPECT_EQ(primary[1] & CPU_BASED_MOV_DR_EXITING, 0u);
     EXPECT_EQ(switched[1] & KVM_DEBUGREG_WONT_EXIT, u32{KVM_DEBUGREG_WONT_EXIT});
-    EXPECT_EQ(read(CPU_BASED_VM_EXEC_CONTROL.encoding) & CPU_BASED_MOV_DR_EXITING, CPU_BASED_MOV_DR_EXITING);
+    EXPECT_EQ(read(CPU_BASED_VM_EXEC_CONTROL.encoding) & CPU_BASED_MOV_DR_EXITING,
+              CPU_BASED_MOV_DR_EXITING);
     EXPECT_EQ(vcpu.area.switch_db_regs & KVM_DEBUGREG_WONT_EXIT, 0u);
 }
 
-TEST_F(Run, TlbFlushRequestInvalidatesBeforeTheEntry) {
+TEST_F(Run, TlbFlushRequestInvalidatesBeforeTheEntry)
+{
     ASSERT_EQ(guest.run(vcpu), 0);
     const u64 before = guest.machine.invalidations;
     ASSERT_EQ(guest.run(vcpu), 0);
@@ -235,19 +264,23 @@ TEST_F(Run, TlbFlushRequestInvalidatesBeforeTheEntry) {
     EXPECT_EQ(guest.machine.invalidations, before + 1);
 }
 
-TEST_F(Run, DeadVmCannotRun) {
+TEST_F(Run, DeadVmCannotRun)
+{
     host_request_all(&guest.vm, VCPU_REQUEST_VM_DEAD);
     EXPECT_EQ(guest.run(vcpu), -EIO);
 }
 
-TEST_F(Run, SyncRegsIsRefusedAsItIsNotOffered) {
+TEST_F(Run, SyncRegsIsRefusedAsItIsNotOffered)
+{
     run().kvm_valid_regs = 1;
     EXPECT_EQ(guest.run(vcpu), -EINVAL);
 }
 
 // An exit that is handled in the kernel costs no VMREAD or VMWRITE that it doesn't need.
-TEST_F(Run, CpuidExitTouchesFewFields) {
-    exits({EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_CPUID, EXIT_REASON_CPUID, EXIT_REASON_CPUID, EXIT_REASON_HLT});
+TEST_F(Run, CpuidExitTouchesFewFields)
+{
+    exits({EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_CPUID, EXIT_REASON_CPUID, EXIT_REASON_CPUID,
+           EXIT_REASON_HLT});
     std::vector<u64> reads;
     std::vector<usize> writes;
     during = [&] {
@@ -255,18 +288,19 @@ TEST_F(Run, CpuidExitTouchesFewFields) {
         writes.push_back(guest.machine.vmwrites.size());
     };
     ASSERT_EQ(guest.run(vcpu), 0);
-    // Exit reason, IDT-vectoring information, instruction length, RIP, interruptibility for the shadow of STI, and RFLAGS
-    // for a single-step trap.
+    // Exit reason, IDT-vectoring information, instruction length, RIP, interruptibility for the
+    // shadow of STI, and RFLAGS for a single-step trap.
     EXPECT_LE(reads[3] - reads[2], 6u);
     EXPECT_LE(writes[3] - writes[2], 1u) << "only RIP";
 }
 
-TEST(WithoutEpt, RunSaysWhyAndSaysItAgain) {
+TEST(WithoutEpt, RunSaysWhyAndSaysItAgain)
+{
     Parameters params = default_parameters();
     params.report = 0;
     params.ept = false;
     GuestMachine guest(sim::cpu("corei7_haswell_4770"), params);
-    host_vcpu& vcpu = guest.create_vcpu();
+    host_vcpu &vcpu = guest.create_vcpu();
     for (int i = 0; i < 3; i++) {
         ASSERT_EQ(guest.run(vcpu), 0);
         EXPECT_EQ(vcpu.area.run->exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});

@@ -17,10 +17,11 @@ namespace minivmx::test {
 
 /// One VM on one simulated machine. Every call is what the kernel's host layer calls.
 class GuestMachine {
-public:
-    explicit GuestMachine(const HostDesc& host, Parameters params = default_parameters(),
+  public:
+    explicit GuestMachine(const HostDesc &host, Parameters params = default_parameters(),
                           unsigned cpus = 1)
-        : machine(host, cpus), params(params) {
+        : machine(host, cpus), params(params)
+    {
         must(core_hardware_setup(&this->params, &machine.host_info), "core_hardware_setup");
         for (unsigned cpu = 0; cpu < cpus; cpu++) {
             machine.this_cpu = cpu;
@@ -31,7 +32,8 @@ public:
         must(core_vm_create(&vm, &vm.core), "core_vm_create");
     }
 
-    ~GuestMachine() {
+    ~GuestMachine()
+    {
         while (!vm.vcpus.empty())
             destroy_vcpu(*vm.vcpus.back());
         core_vm_destroy(vm.core);
@@ -43,10 +45,11 @@ public:
         core_hardware_unsetup();
     }
 
-    host_vcpu& create_vcpu() {
-        auto* vcpu = new host_vcpu;
+    host_vcpu &create_vcpu()
+    {
+        auto *vcpu = new host_vcpu;
         vcpu->vm = &vm;
-        vcpu->area.run = static_cast<kvm_run*>(host_page_alloc());
+        vcpu->area.run = static_cast<kvm_run *>(host_page_alloc());
         vcpu->area.pio_data = host_page_alloc();
         vm.vcpus.push_back(vcpu);
         const u32 id = static_cast<u32>(vm.vcpus.size() - 1);
@@ -54,7 +57,8 @@ public:
         return *vcpu;
     }
 
-    void destroy_vcpu(host_vcpu& vcpu) {
+    void destroy_vcpu(host_vcpu &vcpu)
+    {
         core_vcpu_destroy(vcpu.core);
         host_page_free(vcpu.area.run);
         host_page_free(vcpu.area.pio_data);
@@ -63,12 +67,11 @@ public:
     }
 
     /// The vCPU's VMCS as the simulated hardware holds it.
-    sim::Vmcs& vmcs_of(host_vcpu& vcpu) {
-        return machine.vmcs.at(to_vmx(vcpu.core).vmcs01.phys);
-    }
-    u64 field(host_vcpu& vcpu, u32 encoding) { return vmcs_of(vcpu).fields[encoding]; }
+    sim::Vmcs &vmcs_of(host_vcpu &vcpu) { return machine.vmcs.at(to_vmx(vcpu.core).vmcs01.phys); }
+    u64 field(host_vcpu &vcpu, u32 encoding) { return vmcs_of(vcpu).fields[encoding]; }
 
-    int run(host_vcpu& vcpu) {
+    int run(host_vcpu &vcpu)
+    {
         core_vcpu_load(vcpu.core, machine.this_cpu);
         const int result = core_vcpu_run(vcpu.core);
         core_vcpu_put(vcpu.core);
@@ -78,10 +81,11 @@ public:
     sim::Machine machine;
     Parameters params;
     host_vm vm;
-    std::vector<void*> regions;
+    std::vector<void *> regions;
 
-private:
-    static void must(int result, const char* what) {
+  private:
+    static void must(int result, const char *what)
+    {
         if (result != 0)
             throw std::runtime_error(std::string(what) + ": " + std::to_string(result) + "\n" +
                                      sim::Machine::current().log_text());

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// vmx_create_vcpu -> init_vmcs: what a fresh vCPU's VMCS holds, on every CPU we know and with every parameter. The
-// simulated CPU accepts only fields it has; whether it would accept the words is asked of its capability MSRs.
+// vmx_create_vcpu -> init_vmcs: what a fresh vCPU's VMCS holds, on every CPU we know and with every
+// parameter. The simulated CPU accepts only fields it has; whether it would accept the words is
+// asked of its capability MSRs.
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -16,7 +17,7 @@ namespace minivmx::test {
 namespace {
 
 struct Toggle {
-    const char* name;
+    const char *name;
     bool Parameters::*member;
 };
 
@@ -29,7 +30,8 @@ const Toggle kToggles[] = {
     {"flexpriority", &Parameters::flexpriority},
 };
 
-Parameters parameters(unsigned off_mask) {
+Parameters parameters(unsigned off_mask)
+{
     Parameters params = default_parameters();
     params.report = 0;
     params.error_on_inconsistent_vmcs_config = false;
@@ -39,7 +41,8 @@ Parameters parameters(unsigned off_mask) {
     return params;
 }
 
-std::string describe(const CpuProfile& profile, unsigned off_mask) {
+std::string describe(const CpuProfile &profile, unsigned off_mask)
+{
     std::string text = profile.name;
     for (unsigned i = 0; i < std::size(kToggles); i++)
         if (off_mask >> i & 1)
@@ -47,41 +50,47 @@ std::string describe(const CpuProfile& profile, unsigned off_mask) {
     return text;
 }
 
-bool can_load(const CpuProfile& profile, Parameters params) {
+bool can_load(const CpuProfile &profile, Parameters params)
+{
     Hardware hw;
     SetupLog log;
     return hardware_setup(profile.host(), params, hw, log).ok();
 }
 
-void expect_words_accepted(GuestMachine& guest, host_vcpu& vcpu) {
+void expect_words_accepted(GuestMachine &guest, host_vcpu &vcpu)
+{
     const VmxMsrs msrs = guest.machine.vmx_msrs();
     const u64 primary = guest.field(vcpu, CPU_BASED_VM_EXEC_CONTROL.encoding);
-    for (const ControlField word : {ControlField::kPin, ControlField::kPrimary, ControlField::kSecondary,
-                                    ControlField::kExit, ControlField::kEntry}) {
+    for (const ControlField word :
+         {ControlField::kPin, ControlField::kPrimary, ControlField::kSecondary, ControlField::kExit,
+          ControlField::kEntry}) {
         if (word == ControlField::kSecondary && !(primary & CPU_BASED_ACTIVATE_SECONDARY_CONTROLS))
             continue;
-        const ControlWordInfo& info = control_word_info(word);
+        const ControlWordInfo &info = control_word_info(word);
         const u64 value = guest.field(vcpu, info.vmcs_field);
         EXPECT_TRUE(true_allowed_settings(msrs, word).accepts(value))
             << info.name << " = 0x" << std::hex << value;
     }
 }
 
-// Every real and emulated CPU, every combination of the six parameters: creation succeeds wherever the module loads, the
-// hardware would accept each word, and nothing was done that the architecture forbids.
-TEST(InitVmcs, EveryCpuAcceptsItsWords) {
+// Every real and emulated CPU, every combination of the six parameters: creation succeeds wherever
+// the module loads, the hardware would accept each word, and nothing was done that the architecture
+// forbids.
+TEST(InitVmcs, EveryCpuAcceptsItsWords)
+{
     unsigned created = 0;
-    for (const CpuProfile& profile : shipped_profiles()) {
+    for (const CpuProfile &profile : shipped_profiles()) {
         for (unsigned off = 0; off < 1u << std::size(kToggles); off++) {
             const Parameters params = parameters(off);
             if (!can_load(profile, params))
                 continue;
             SCOPED_TRACE(describe(profile, off));
             GuestMachine guest(profile.host(), params);
-            host_vcpu& vcpu = guest.create_vcpu();
+            host_vcpu &vcpu = guest.create_vcpu();
             expect_words_accepted(guest, vcpu);
             EXPECT_TRUE(guest.machine.violations.empty()) << guest.machine.violations.front();
-            EXPECT_EQ(guest.machine.log_text().find("VMWRITE"), std::string::npos) << guest.machine.log_text();
+            EXPECT_EQ(guest.machine.log_text().find("VMWRITE"), std::string::npos)
+                << guest.machine.log_text();
             created++;
             if (testing::Test::HasFailure())
                 return;
@@ -91,25 +100,31 @@ TEST(InitVmcs, EveryCpuAcceptsItsWords) {
 }
 
 class Haswell : public testing::Test {
-protected:
-    u64 word(unsigned off_mask, VmcsField32 field) {
+  protected:
+    u64 word(unsigned off_mask, VmcsField32 field)
+    {
         GuestMachine guest(sim::cpu("corei7_haswell_4770"), parameters(off_mask));
         return guest.field(guest.create_vcpu(), field.encoding);
     }
-    static constexpr unsigned kVnmi = 1, kPreemptionTimer = 2, kEpt = 4, kVpid = 8, kUnrestricted = 16;
+    static constexpr unsigned kVnmi = 1, kPreemptionTimer = 2, kEpt = 4, kVpid = 8,
+                              kUnrestricted = 16;
 };
 
 // The document's vmx_pin_based_exec_ctrl().
-TEST_F(Haswell, PinWordFollowsItsParameters) {
+TEST_F(Haswell, PinWordFollowsItsParameters)
+{
     const u64 all = word(0, PIN_BASED_VM_EXEC_CONTROL);
     EXPECT_EQ(all & PIN_BASED_VIRTUAL_NMIS, PIN_BASED_VIRTUAL_NMIS);
     EXPECT_EQ(word(kVnmi, PIN_BASED_VM_EXEC_CONTROL), all & ~PIN_BASED_VIRTUAL_NMIS);
-    EXPECT_EQ(word(kPreemptionTimer, PIN_BASED_VM_EXEC_CONTROL), all & ~PIN_BASED_VMX_PREEMPTION_TIMER);
+    EXPECT_EQ(word(kPreemptionTimer, PIN_BASED_VM_EXEC_CONTROL),
+              all & ~PIN_BASED_VMX_PREEMPTION_TIMER);
 }
 
 // The document's sections 2.6, 2.10 and 2.11: with EPT off these come back.
-TEST_F(Haswell, WithoutEptPageTableChangesExit) {
-    const u32 paging = CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING | CPU_BASED_INVLPG_EXITING;
+TEST_F(Haswell, WithoutEptPageTableChangesExit)
+{
+    const u32 paging =
+        CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING | CPU_BASED_INVLPG_EXITING;
     EXPECT_EQ(word(0, CPU_BASED_VM_EXEC_CONTROL) & paging, 0u);
     EXPECT_EQ(word(kEpt, CPU_BASED_VM_EXEC_CONTROL) & paging, paging);
     EXPECT_EQ(word(kEpt, EXCEPTION_BITMAP) & bit32(PF_VECTOR), bit32(PF_VECTOR));
@@ -119,14 +134,18 @@ TEST_F(Haswell, WithoutEptPageTableChangesExit) {
               0u);
 }
 
-TEST_F(Haswell, SecondaryWordFollowsItsParameters) {
+TEST_F(Haswell, SecondaryWordFollowsItsParameters)
+{
     const u64 all = word(0, SECONDARY_VM_EXEC_CONTROL);
     EXPECT_EQ(word(kVpid, SECONDARY_VM_EXEC_CONTROL), all & ~SECONDARY_EXEC_ENABLE_VPID);
-    EXPECT_EQ(word(kUnrestricted, SECONDARY_VM_EXEC_CONTROL), all & ~SECONDARY_EXEC_UNRESTRICTED_GUEST);
+    EXPECT_EQ(word(kUnrestricted, SECONDARY_VM_EXEC_CONTROL),
+              all & ~SECONDARY_EXEC_UNRESTRICTED_GUEST);
 }
 
-// Without an APIC in the kernel there is nothing to shadow: every CR8 access exits (the document's 2.12 to 2.14).
-TEST_F(Haswell, WithoutApicCr8Exits) {
+// Without an APIC in the kernel there is nothing to shadow: every CR8 access exits (the
+// document's 2.12 to 2.14).
+TEST_F(Haswell, WithoutApicCr8Exits)
+{
     const u64 primary = word(0, CPU_BASED_VM_EXEC_CONTROL);
     EXPECT_EQ(primary & CPU_BASED_TPR_SHADOW, 0u);
     EXPECT_EQ(primary & CPU_BASED_CR8_LOAD_EXITING, CPU_BASED_CR8_LOAD_EXITING);
@@ -141,13 +160,14 @@ struct DisabledExit {
 
 class DisableExits : public testing::TestWithParam<DisabledExit> {};
 
-TEST_P(DisableExits, ClearsItsControls) {
+TEST_P(DisableExits, ClearsItsControls)
+{
     GuestMachine guest(sim::cpu("corei7_haswell_4770"), parameters(0));
-    GuestMachine* const g = &guest;
+    GuestMachine *const g = &guest;
     const u32 encoding = control_word_info(GetParam().field).vmcs_field;
     const u64 before = g->field(g->create_vcpu(), encoding);
     guest.destroy_vcpu(*guest.vm.vcpus.back());
-    static_cast<kvm_vm*>(guest.vm.core)->created_vcpus = 0;
+    static_cast<kvm_vm *>(guest.vm.core)->created_vcpus = 0;
 
     kvm_enable_cap cap{};
     cap.cap = KVM_CAP_X86_DISABLE_EXITS;
@@ -160,14 +180,16 @@ TEST_P(DisableExits, ClearsItsControls) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, DisableExits,
-    testing::Values(DisabledExit{KVM_X86_DISABLE_EXITS_HLT, ControlField::kPrimary, CPU_BASED_HLT_EXITING},
+    testing::Values(DisabledExit{KVM_X86_DISABLE_EXITS_HLT, ControlField::kPrimary,
+                                 CPU_BASED_HLT_EXITING},
                     DisabledExit{KVM_X86_DISABLE_EXITS_MWAIT, ControlField::kPrimary,
                                  CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING},
                     DisabledExit{KVM_X86_DISABLE_EXITS_PAUSE, ControlField::kSecondary,
                                  SECONDARY_EXEC_PAUSE_LOOP_EXITING}));
 
 // KVM_DEBUGREG_WONT_EXIT clears MOV-DR exiting: the document's vmx_exec_control().
-TEST(ExecControl, LoadedDebugRegistersDontExit) {
+TEST(ExecControl, LoadedDebugRegistersDontExit)
+{
     Hardware hw;
     hw.host.is_64bit = true;
     hw.config.cpu_based_exec_ctrl = CPU_BASED_MOV_DR_EXITING;
@@ -178,7 +200,8 @@ TEST(ExecControl, LoadedDebugRegistersDontExit) {
 }
 
 // A 32-bit host has no CR8: its bits are neither set nor cleared.
-TEST(ExecControl, ThirtyTwoBitHostsLeaveCr8Alone) {
+TEST(ExecControl, ThirtyTwoBitHostsLeaveCr8Alone)
+{
     Hardware hw;
     hw.host.is_64bit = false;
     hw.config.cpu_based_exec_ctrl = CPU_BASED_TPR_SHADOW | CPU_BASED_CR8_LOAD_EXITING;
@@ -187,32 +210,34 @@ TEST(ExecControl, ThirtyTwoBitHostsLeaveCr8Alone) {
               CPU_BASED_CR8_LOAD_EXITING);
 }
 
-TEST(ExecControl, EveryStepTellsItsRule) {
+TEST(ExecControl, EveryStepTellsItsRule)
+{
     Hardware hw;
     hw.host.is_64bit = true;
     hw.config.cpu_based_exec_ctrl = CPU_BASED_HLT_EXITING | CPU_BASED_RDTSC_EXITING;
     VcpuControlInputs in{};
     in.hlt_in_guest = true;
     std::vector<RuleEvent> events;
-    RuleSink sink{[](void* context, const RuleEvent& event) {
-                      static_cast<std::vector<RuleEvent>*>(context)->push_back(event);
+    RuleSink sink{[](void *context, const RuleEvent &event) {
+                      static_cast<std::vector<RuleEvent> *>(context)->push_back(event);
                   },
                   &events};
     const u32 word = vmx_exec_control(hw, in, &sink);
 
     // Replaying the steps gives the word: nothing changed it without saying so.
     u64 replayed = 0;
-    for (const RuleEvent& event : events)
+    for (const RuleEvent &event : events)
         replayed = event.set ? replayed | event.bits : replayed & ~event.bits;
     EXPECT_EQ(replayed, word);
     EXPECT_EQ(events.back().rule, Rule::kExitDisabled);
     EXPECT_EQ(events.back().bits, CPU_BASED_HLT_EXITING);
 }
 
-TEST(ControlsShadow, WritesOnlyOnChange) {
+TEST(ControlsShadow, WritesOnlyOnChange)
+{
     GuestMachine guest(sim::cpu("corei7_haswell_4770"), parameters(0));
-    host_vcpu& vcpu = guest.create_vcpu();
-    loaded_vmcs& v = to_vmx(vcpu.core).vmcs01;
+    host_vcpu &vcpu = guest.create_vcpu();
+    loaded_vmcs &v = to_vmx(vcpu.core).vmcs01;
     core_vcpu_load(vcpu.core, 0);
     const u32 encoding = CPU_BASED_VM_EXEC_CONTROL.encoding;
     const u64 before = guest.machine.count_writes(encoding);
@@ -224,16 +249,18 @@ TEST(ControlsShadow, WritesOnlyOnChange) {
     exec_controls_setbit<CPU_BASED_INTR_WINDOW_EXITING>(v);
     exec_controls_setbit<CPU_BASED_INTR_WINDOW_EXITING>(v);
     EXPECT_EQ(guest.machine.count_writes(encoding), before + 1);
-    EXPECT_EQ(guest.machine.field(encoding) & CPU_BASED_INTR_WINDOW_EXITING, CPU_BASED_INTR_WINDOW_EXITING);
+    EXPECT_EQ(guest.machine.field(encoding) & CPU_BASED_INTR_WINDOW_EXITING,
+              CPU_BASED_INTR_WINDOW_EXITING);
     exec_controls_clearbit<CPU_BASED_INTR_WINDOW_EXITING>(v);
     EXPECT_EQ(guest.machine.count_writes(encoding), before + 2);
     EXPECT_EQ(guest.machine.vmreads, reads) << "a shadow exists so that no VMREAD is needed";
 }
 
 // SDM Vol. 3C, 25.11.1: a VMCS must not be active on two CPUs.
-TEST(LoadedVmcs, MovesToAnotherCpuOnlyCleared) {
+TEST(LoadedVmcs, MovesToAnotherCpuOnlyCleared)
+{
     GuestMachine guest(sim::cpu("corei7_haswell_4770"), parameters(0), 2);
-    host_vcpu& vcpu = guest.create_vcpu();
+    host_vcpu &vcpu = guest.create_vcpu();
     core_vcpu_load(vcpu.core, 0);
     EXPECT_EQ(guest.vmcs_of(vcpu).active_on, 0);
     guest.machine.this_cpu = 1;
@@ -243,10 +270,11 @@ TEST(LoadedVmcs, MovesToAnotherCpuOnlyCleared) {
     EXPECT_TRUE(guest.machine.violations.empty()) << guest.machine.violations.front();
 }
 
-TEST(LoadedVmcs, LeavingVmxClearsWhatIsLoaded) {
+TEST(LoadedVmcs, LeavingVmxClearsWhatIsLoaded)
+{
     GuestMachine guest(sim::cpu("corei7_haswell_4770"), parameters(0));
-    host_vcpu& a = guest.create_vcpu();
-    host_vcpu& b = guest.create_vcpu();
+    host_vcpu &a = guest.create_vcpu();
+    host_vcpu &b = guest.create_vcpu();
     core_vcpu_load(a.core, 0);
     core_vcpu_load(b.core, 0);
     core_cpu_vmxoff();
@@ -258,7 +286,8 @@ TEST(LoadedVmcs, LeavingVmxClearsWhatIsLoaded) {
     EXPECT_EQ(guest.vmcs_of(a).active_on, 0);
 }
 
-TEST(Vpid, EachVcpuHasItsOwnAndReturnsIt) {
+TEST(Vpid, EachVcpuHasItsOwnAndReturnsIt)
+{
     GuestMachine guest(sim::cpu("corei7_haswell_4770"), parameters(0));
     const u64 first = guest.field(guest.create_vcpu(), VIRTUAL_PROCESSOR_ID.encoding);
     const u64 second = guest.field(guest.create_vcpu(), VIRTUAL_PROCESSOR_ID.encoding);
@@ -269,11 +298,12 @@ TEST(Vpid, EachVcpuHasItsOwnAndReturnsIt) {
 }
 
 // Each allocation of a vCPU's creation fails in turn: -ENOMEM, and nothing leaks.
-TEST(CreateVcpu, SurvivesEveryFailedAllocation) {
+TEST(CreateVcpu, SurvivesEveryFailedAllocation)
+{
     GuestMachine guest(sim::cpu("corei7_haswell_4770"), parameters(0));
     host_vcpu host;
     host.vm = &guest.vm;
-    host.area.run = static_cast<kvm_run*>(host_page_alloc());
+    host.area.run = static_cast<kvm_run *>(host_page_alloc());
     const usize pages = guest.machine.pages.size(), allocations = guest.machine.allocations.size();
     int result = -ENOMEM;
     for (int left = 0; result == -ENOMEM && left < 50; left++) {

@@ -37,18 +37,18 @@
 #define GUEST_LOAD_FLAT 0x100000
 
 /* The VMM's own tables lie between the BIOS data area's end and 0x7c00. */
-#define GUEST_GDT 0x500
-#define GUEST_PAGE_TABLES 0x1000 /* six pages at most: PML4, PDPT, four PDs */
-#define GUEST_STACK_TOP 0x80000
-#define GUEST_STACK_SIZE 0x1000
-#define GUEST_STACK_TOP_REAL 0x7c00
+#define GUEST_GDT             0x500
+#define GUEST_PAGE_TABLES     0x1000 /* six pages at most: PML4, PDPT, four PDs */
+#define GUEST_STACK_TOP       0x80000
+#define GUEST_STACK_SIZE      0x1000
+#define GUEST_STACK_TOP_REAL  0x7c00
 #define GUEST_STACK_SIZE_REAL 0x400
-#define GUEST_CPUS_MAX 16
+#define GUEST_CPUS_MAX        16
 
 /* Selectors in the GDT at GUEST_GDT. */
-#define GUEST_SEL_CODE32 0x08
-#define GUEST_SEL_DATA 0x10
-#define GUEST_SEL_CODE64 0x18
+#define GUEST_SEL_CODE32  0x08
+#define GUEST_SEL_DATA    0x10
+#define GUEST_SEL_CODE64  0x18
 #define GUEST_GDT_ENTRIES 4
 
 /*
@@ -56,28 +56,28 @@
  * starts with a two-byte short jump (the same in all modes) over the note; GUEST_NOTE in guest.inc
  * writes both.
  */
-#define GUEST_NOTE_OFFSET 4 /* GUEST_MAGIC, 32 bits, little-endian */
-#define GUEST_NOTE_MODE 8   /* one of GUEST_MODE_*, 8 bits */
-#define GUEST_NOTE_SIZE 12  /* bytes of the file up to the note's end */
+#define GUEST_NOTE_OFFSET 4  /* GUEST_MAGIC, 32 bits, little-endian */
+#define GUEST_NOTE_MODE   8  /* one of GUEST_MODE_*, 8 bits */
+#define GUEST_NOTE_SIZE   12 /* bytes of the file up to the note's end */
 
-#define GUEST_MODE_REAL 0
+#define GUEST_MODE_REAL      0
 #define GUEST_MODE_PROTECTED 1
-#define GUEST_MODE_PAGED 2
-#define GUEST_MODE_PAE 3
-#define GUEST_MODE_LONG 4
-#define GUEST_MODE_RESET 5
+#define GUEST_MODE_PAGED     2
+#define GUEST_MODE_PAE       3
+#define GUEST_MODE_LONG      4
+#define GUEST_MODE_RESET     5
 
 /* Ports. */
 #define GUEST_PORT_SERIAL 0x3f8 /* a 16550A without interrupts */
-#define GUEST_PORT_DEBUG 0xe9   /* bytes for the log; reads as 0xe9, as under Bochs */
-#define GUEST_PORT_EXIT 0xf4    /* ends the run: 0 is success */
+#define GUEST_PORT_DEBUG  0xe9  /* bytes for the log; reads as 0xe9, as under Bochs */
+#define GUEST_PORT_EXIT   0xf4  /* ends the run: 0 is success */
 
 /*
  * A page of registers for trying MMIO: the first 32 bits read as GUEST_MAGIC, the rest keeps what
  * is written. Other unbacked memory reads as ones and ignores writes.
  */
-#define GUEST_MMIO_BASE 0xd0000000
-#define GUEST_MMIO_SIZE 0x1000
+#define GUEST_MMIO_BASE    0xd0000000
+#define GUEST_MMIO_SIZE    0x1000
 #define GUEST_MMIO_SCRATCH 0x10
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * kexec-load KERNEL INITRD CMDLINE-FILE
  *
- * Loads a crash kernel: after this, a panic boots KERNEL in the memory that crashkernel= reserved. Runs in the emulated
- * machine, which has no kexec-tools.
+ * Loads a crash kernel: after this, a panic boots KERNEL in the memory that crashkernel= reserved.
+ * Runs in the emulated machine, which has no kexec-tools.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,8 +41,8 @@ int main(int argc, char **argv)
     }
     cmdline[strcspn(cmdline, "\n")] = '\0';
     /* The system call wants the length with the terminating zero. */
-    if (syscall(SYS_kexec_file_load, open_or_die(argv[1]), open_or_die(argv[2]), strlen(cmdline) + 1, cmdline,
-                KEXEC_FILE_ON_CRASH)) {
+    if (syscall(SYS_kexec_file_load, open_or_die(argv[1]), open_or_die(argv[2]),
+                strlen(cmdline) + 1, cmdline, KEXEC_FILE_ON_CRASH)) {
         fprintf(stderr, "kexec-load: %s\n", strerror(errno));
         return 1;
     }

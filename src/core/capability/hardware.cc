@@ -13,11 +13,13 @@ constinit Hardware hardware;
 
 namespace {
 /// The host's own, which it may change later; null before the module is set up.
-constinit const core_params* live_params = nullptr;
+constinit const core_params *live_params = nullptr;
 } // namespace
 
-bool dump_invalid_vmcs() {
-    return live_params != nullptr && __atomic_load_n(&live_params->dump_invalid_vmcs, __ATOMIC_RELAXED);
+bool dump_invalid_vmcs()
+{
+    return live_params != nullptr &&
+           __atomic_load_n(&live_params->dump_invalid_vmcs, __ATOMIC_RELAXED);
 }
 
 namespace {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The guest's debug registers. They stay in memory, and MOV DR exits, until the guest touches one: then all of them are
-// loaded and MOV DR exits no more, until the next exit for whatever reason brings them back (KVM_DEBUGREG_WONT_EXIT). So a
-// guest that sets several in a row pays for one exit. SDM Vol. 3B, 18.2.
+// The guest's debug registers. They stay in memory, and MOV DR exits, until the guest touches one:
+// then all of them are loaded and MOV DR exits no more, until the next exit for whatever reason
+// brings them back (KVM_DEBUGREG_WONT_EXIT). So a guest that sets several in a row pays for one
+// exit. SDM Vol. 3B, 18.2.
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/run.hpp>
 
@@ -35,7 +36,8 @@ Outcome handle_dr(vcpu_vmx &vmx)
         inject_gp(vmx);
         return Outcome::resume();
     }
-    // The exit comes before the general-detect exception that the access would have raised: SDM Vol. 3C, 26.1.3.
+    // The exit comes before the general-detect exception that the access would have raised: SDM
+    // Vol. 3C, 26.1.3.
     if (vmcs_read(GUEST_DR7) & DR7_GD) {
         inject_debug_exception(vmx, DR6_BD);
         return Outcome::resume();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Exceptions, NMIs and interrupts on their way into the guest. SDM Vol. 3C, 27.6 "Event Injection", and 28.2.4
-// "Information for VM Exits During Event Delivery".
+// Exceptions, NMIs and interrupts on their way into the guest. SDM Vol. 3C, 27.6 "Event Injection",
+// and 28.2.4 "Information for VM Exits During Event Delivery".
 #include <minivmx/capabilities.hpp>
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/run.hpp>
@@ -10,7 +10,8 @@ namespace minivmx {
 
 namespace {
 
-// SDM Vol. 3A, 6.15, "Interrupt 8": two contributory exceptions, or a page fault and then either kind, make a double fault.
+// SDM Vol. 3A, 6.15, "Interrupt 8": two contributory exceptions, or a page fault and then either
+// kind, make a double fault.
 enum class FaultClass : u8 { kBenign, kContributory, kPageFault };
 
 FaultClass fault_class(u8 vector)
@@ -36,11 +37,12 @@ bool makes_double_fault(u8 first, u8 second)
            (a == FaultClass::kPageFault && b != FaultClass::kBenign);
 }
 
-// Faults report the instruction that caused them; #BP and #OF are traps, #DB either, #DF and #MC aborts. SDM Vol. 3A,
-// 6.5, and table 6-1.
+// Faults report the instruction that caused them; #BP and #OF are traps, #DB either, #DF and #MC
+// aborts. SDM Vol. 3A, 6.5, and table 6-1.
 bool is_fault(u8 vector)
 {
-    const u32 others = bit32(DB_VECTOR) | bit32(BP_VECTOR) | bit32(OF_VECTOR) | bit32(DF_VECTOR) | bit32(MC_VECTOR);
+    const u32 others = bit32(DB_VECTOR) | bit32(BP_VECTOR) | bit32(OF_VECTOR) | bit32(DF_VECTOR) |
+                       bit32(MC_VECTOR);
     return !(others >> vector & 1);
 }
 
@@ -54,11 +56,19 @@ void queue(vcpu_vmx &vmx, u8 vector, bool has_error_code, u32 error_code)
         return;
     }
     if (queued.pending && makes_double_fault(queued.vector, vector)) {
-        queued = {.pending = true, .vector = DF_VECTOR, .has_error_code = true, .reinject = false, .soft = false,
+        queued = {.pending = true,
+                  .vector = DF_VECTOR,
+                  .has_error_code = true,
+                  .reinject = false,
+                  .soft = false,
                   .error_code = 0};
         return;
     }
-    queued = {.pending = true, .vector = vector, .has_error_code = has_error_code, .reinject = false, .soft = false,
+    queued = {.pending = true,
+              .vector = vector,
+              .has_error_code = has_error_code,
+              .reinject = false,
+              .soft = false,
               .error_code = error_code};
 }
 
@@ -76,11 +86,12 @@ void set_nmis_masked(vcpu_vmx &vmx, bool masked)
         return;
     }
     const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
-    vmcs_write(GUEST_INTERRUPTIBILITY_INFO, masked ? state | GUEST_INTR_STATE_NMI : state & ~GUEST_INTR_STATE_NMI);
+    vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
+               masked ? state | GUEST_INTR_STATE_NMI : state & ~GUEST_INTR_STATE_NMI);
 }
 
-// A guest that executed HLT without exiting (hlt_in_guest) sits in activity state HLT, out of which only some events may
-// be injected (SDM Vol. 3C, 27.3.1.5): it is active again with any.
+// A guest that executed HLT without exiting (hlt_in_guest) sits in activity state HLT, out of which
+// only some events may be injected (SDM Vol. 3C, 27.3.1.5): it is active again with any.
 void leave_halt(const vcpu_vmx &vmx)
 {
     constexpr u32 kActive = 0, kHlt = 1;
@@ -97,8 +108,8 @@ void write_entry_event(const vcpu_vmx &vmx, u32 information)
 void inject_exception(vcpu_vmx &vmx)
 {
     ExceptionQueue &queued = vmx.exception;
-    // A fault's return address is the faulting instruction's, with RF set: SDM Vol. 3B, 18.3.1.1. A reinjected one has
-    // it set already.
+    // A fault's return address is the faulting instruction's, with RF set: SDM Vol. 3B, 18.3.1.1. A
+    // reinjected one has it set already.
     if (!queued.reinject && is_fault(queued.vector))
         write_rflags(vmx, read_rflags(vmx) | X86_EFLAGS_RF);
 
@@ -142,7 +153,8 @@ void take_nmis(vcpu_vmx &vmx)
     if (!__atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED))
         return;
     const u32 limit = nmis_masked(vmx) || vmx.nmi_injected ? 1 : 2;
-    const u32 latched = vmx.nmi_pending + __atomic_exchange_n(&vmx.area->nmi_pending, 0, __ATOMIC_ACQUIRE);
+    const u32 latched =
+        vmx.nmi_pending + __atomic_exchange_n(&vmx.area->nmi_pending, 0, __ATOMIC_ACQUIRE);
     vmx.nmi_pending = static_cast<u8>(latched < limit ? latched : limit);
 }
 
@@ -153,15 +165,16 @@ void enable_irq_window(vcpu_vmx &vmx)
 
 void enable_nmi_window(vcpu_vmx &vmx)
 {
-    // An NMI window opens although STI still blocks, and VM entry with both may be refused: wait for the end of the shadow.
+    // An NMI window opens although STI still blocks, and VM entry with both may be refused: wait
+    // for the end of the shadow.
     if (!hardware.params.vnmi || vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI)
         enable_irq_window(vmx);
     else
         exec_controls_setbit<CPU_BASED_NMI_WINDOW_EXITING>(vmx.vmcs01);
 }
 
-// At most one event enters at a time. What an exit interrupted comes first, then exceptions, which belong to the
-// instruction before everything else: SDM Vol. 3A, 6.9.
+// At most one event enters at a time. What an exit interrupted comes first, then exceptions, which
+// belong to the instruction before everything else: SDM Vol. 3A, 6.9.
 bool inject_one(vcpu_vmx &vmx)
 {
     if (vmx.exception.pending) {
@@ -211,10 +224,12 @@ void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_c
     }
 }
 
-// The guest's IRET may fault or exit after it unblocked NMIs: SDM Vol. 3C, 28.2.3, "NMI unblocking due to IRET".
+// The guest's IRET may fault or exit after it unblocked NMIs: SDM Vol. 3C, 28.2.3, "NMI unblocking
+// due to IRET".
 void recover_nmi_blocking(vcpu_vmx &vmx, bool vectoring)
 {
-    if (!hardware.params.vnmi || vectoring || (vmx.exit_reason & kExitReasonBasicMask) != EXIT_REASON_EXCEPTION_NMI)
+    if (!hardware.params.vnmi || vectoring ||
+        (vmx.exit_reason & kExitReasonBasicMask) != EXIT_REASON_EXCEPTION_NMI)
         return;
     const u32 information = exit_intr_info(vmx);
     if (information & INTR_INFO_VALID && information & INTR_INFO_UNBLOCK_NMI &&
@@ -252,14 +267,14 @@ void inject_page_fault(vcpu_vmx &vmx, u64 address, u32 error_code)
 
 bool interrupt_allowed(vcpu_vmx &vmx)
 {
-    return read_rflags(vmx) & X86_EFLAGS_IF &&
-           !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+    return read_rflags(vmx) & X86_EFLAGS_IF && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
+                                                 (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
 }
 
 bool nmi_allowed(vcpu_vmx &vmx)
 {
-    return !nmis_masked(vmx) &&
-           !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+    return !nmis_masked(vmx) && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
+                                  (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
 }
 
 bool irq_window_requested(const vcpu_vmx &vmx)
@@ -269,7 +284,8 @@ bool irq_window_requested(const vcpu_vmx &vmx)
 
 bool ready_for_interrupt_injection(vcpu_vmx &vmx)
 {
-    return !vmx.exception.pending && !vmx.nmi_injected && !vmx.interrupt.pending && interrupt_allowed(vmx);
+    return !vmx.exception.pending && !vmx.nmi_injected && !vmx.interrupt.pending &&
+           interrupt_allowed(vmx);
 }
 
 void inject_pending_events(vcpu_vmx &vmx)
@@ -298,9 +314,11 @@ void complete_interrupted_events(vcpu_vmx &vmx)
     vmx.nmi_injected = false;
     recover_nmi_blocking(vmx, vectoring);
     if (vectoring)
-        requeue(vmx, information, vmcs_read(VM_EXIT_INSTRUCTION_LEN), vmcs_read(IDT_VECTORING_ERROR_CODE));
+        requeue(vmx, information, vmcs_read(VM_EXIT_INSTRUCTION_LEN),
+                vmcs_read(IDT_VECTORING_ERROR_CODE));
 
-    // Without virtual NMIs the end of the guest's handler can only be guessed: interrupts are open again.
+    // Without virtual NMIs the end of the guest's handler can only be guessed: interrupts are open
+    // again.
     if (vmx.nmi_blocked_soft && interrupt_allowed(vmx))
         vmx.nmi_blocked_soft = false;
 }

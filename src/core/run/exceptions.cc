@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Exceptions of the guest that exit: EXIT_REASON_EXCEPTION_NMI. See vmx_exception_bitmap() for which, and why.
+// Exceptions of the guest that exit: EXIT_REASON_EXCEPTION_NMI. See vmx_exception_bitmap() for
+// which, and why.
 #include <minivmx/run.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -7,7 +8,8 @@ namespace minivmx {
 
 namespace {
 
-// SDM Vol. 3C, 25.9.2: INT1 (ICEBP) exits as a privileged software exception, before it has executed.
+// SDM Vol. 3C, 25.9.2: INT1 (ICEBP) exits as a privileged software exception, before it has
+// executed.
 bool is_icebp(u32 information)
 {
     return (information & INTR_INFO_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION;
@@ -38,7 +40,8 @@ Outcome handle_debug_exception(vcpu_vmx &vmx, u32 information)
 
 void inject_debug_exception(vcpu_vmx &vmx, u64 payload)
 {
-    // A #DB that exits has not touched DR6 and DR7 (SDM Vol. 3C, 28.1); injecting one does not either.
+    // A #DB that exits has not touched DR6 and DR7 (SDM Vol. 3C, 28.1); injecting one does not
+    // either.
     u64 dr6 = (vmx.area->dr6 & ~DR6_TRAP_BITS) | DR6_ACTIVE_LOW;
     dr6 |= payload;
     dr6 ^= payload & DR6_ACTIVE_LOW;
@@ -61,7 +64,8 @@ Outcome handle_exception_nmi(vcpu_vmx &vmx)
         inject_ud(vmx);
         return Outcome::resume();
     }
-    const u32 error_code = information & INTR_INFO_HAS_ERROR_CODE ? vmcs_read(VM_EXIT_INTR_ERROR_CODE) : 0;
+    const u32 error_code =
+        information & INTR_INFO_HAS_ERROR_CODE ? vmcs_read(VM_EXIT_INTR_ERROR_CODE) : 0;
     if (vmx.idt_vectoring_info & INTR_INFO_VALID)
         return simultaneous_exception(vmx, information, error_code);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Which handler an exit goes to. The switch reads like a table and, built with retpolines, costs a few compares instead of
-// an indirect call.
+// Which handler an exit goes to. The switch reads like a table and, built with retpolines, costs a
+// few compares instead of an indirect call.
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/emulate.hpp>
 #include <minivmx/hardware.hpp>
@@ -57,12 +57,15 @@ Outcome handle_memory(vcpu_vmx &vmx)
     const u64 gpa = vmcs_read(GUEST_PHYSICAL_ADDRESS);
     const EptViolationInfo access = EptViolationInfo::decode(exit_qualification(vmx));
     // The access was the IRET's own, which had unblocked NMIs already: SDM Vol. 3C, 28.2.3.
-    if (hardware.params.vnmi && access.nmi_unblocking && !(vmx.idt_vectoring_info & INTR_INFO_VALID))
-        vmcs_write(GUEST_INTERRUPTIBILITY_INFO, vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
+    if (hardware.params.vnmi && access.nmi_unblocking &&
+        !(vmx.idt_vectoring_info & INTR_INFO_VALID))
+        vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
+                   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
     return handle_ept_violation(vmx, gpa, access);
 }
 
-// Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and hints is none.
+// Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
+// hints is none.
 Outcome handle_as_nop(vcpu_vmx &vmx)
 {
     skip_emulated_instruction(vmx);
@@ -82,8 +85,8 @@ Outcome handle_rdpmc(vcpu_vmx &vmx)
     return Outcome::resume();
 }
 
-// No hypercall is offered. KVM's answer to an unknown one is -KVM_ENOSYS in RAX, and #UD is its answer outside CPL 0 only
-// by way of -KVM_EPERM.
+// No hypercall is offered. KVM's answer to an unknown one is -KVM_ENOSYS in RAX, and #UD is its
+// answer outside CPL 0 only by way of -KVM_EPERM.
 Outcome handle_vmcall(vcpu_vmx &vmx)
 {
     constexpr s64 kNoSuchCall = -1000, kNotPermitted = -1;
@@ -110,18 +113,19 @@ Outcome unexpected_exit(vcpu_vmx &vmx)
     return internal_error(vmx, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON, data);
 }
 
-// An exit in the middle of delivering an event can be answered only where the handler makes the cause go away; elsewhere
-// the same exit would come back for ever.
+// An exit in the middle of delivering an event can be answered only where the handler makes the
+// cause go away; elsewhere the same exit would come back for ever.
 bool may_interrupt_delivery(u32 basic)
 {
     return basic == EXIT_REASON_EXCEPTION_NMI || basic == EXIT_REASON_EPT_VIOLATION ||
-           basic == EXIT_REASON_PML_FULL || basic == EXIT_REASON_APIC_ACCESS || basic == EXIT_REASON_TASK_SWITCH ||
-           basic == EXIT_REASON_NOTIFY;
+           basic == EXIT_REASON_PML_FULL || basic == EXIT_REASON_APIC_ACCESS ||
+           basic == EXIT_REASON_TASK_SWITCH || basic == EXIT_REASON_NOTIFY;
 }
 
 Outcome delivery_error(vcpu_vmx &vmx)
 {
-    const u64 data[] = {vmx.idt_vectoring_info, vmx.exit_reason, exit_qualification(vmx), vmx.last_vmentry_cpu};
+    const u64 data[] = {vmx.idt_vectoring_info, vmx.exit_reason, exit_qualification(vmx),
+                        vmx.last_vmentry_cpu};
     return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
 }
 

@@ -61,7 +61,8 @@ void hand_host_events_over(vcpu_vmx &vmx)
         host_handle_machine_check();
 }
 
-// From interrupts off before the entry to interrupts off after the exit: no instruction here may fault or sleep.
+// From interrupts off before the entry to interrupts off after the exit: no instruction here may
+// fault or sleep.
 void vmx_vcpu_run(vcpu_vmx &vmx)
 {
     write_dirty_registers(vmx);
@@ -105,8 +106,8 @@ Outcome failed_entry(vcpu_vmx &vmx)
     kvm_run &run = *vmx.area->run;
     dump_vmcs(vmx);
     run.exit_reason = KVM_EXIT_FAIL_ENTRY;
-    // SDM Vol. 3C, 27.8: a VM-entry failure is an exit with bit 31 of its reason set. SDM Vol. 3C, 31.4: a failing
-    // VMLAUNCH or VMRESUME leaves its number in the VM-instruction error field.
+    // SDM Vol. 3C, 27.8: a VM-entry failure is an exit with bit 31 of its reason set. SDM Vol.
+    // 3C, 31.4: a failing VMLAUNCH or VMRESUME leaves its number in the VM-instruction error field.
     run.fail_entry.hardware_entry_failure_reason =
         vmx.entry_failed ? vmcs_read(VM_INSTRUCTION_ERROR) : vmx.exit_reason;
     run.fail_entry.cpu = vmx.last_vmentry_cpu;
@@ -139,7 +140,8 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
         cancel_injection();
         return Outcome::resume();
     }
-    // Here, not earlier: only from now on no other thread can move this vCPU to a CPU with other stale translations.
+    // Here, not earlier: only from now on no other thread can move this vCPU to a CPU with other
+    // stale translations.
     if (vmx.tlb_flush_needed) {
         flush_guest_tlb(vmx);
         vmx.tlb_flush_needed = false;
@@ -178,7 +180,8 @@ Outcome vcpu_run(vcpu_vmx &vmx)
     }
 }
 
-// What KVM_RUN tells of the vCPU whichever way it ends: Documentation of KVM_RUN, fields of struct kvm_run.
+// What KVM_RUN tells of the vCPU whichever way it ends: Documentation of KVM_RUN, fields of struct
+// kvm_run.
 void post_kvm_run_save(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
@@ -191,7 +194,8 @@ void post_kvm_run_save(vcpu_vmx &vmx)
 Outcome run_once(vcpu_vmx &vmx)
 {
     const kvm_run &run = *vmx.area->run;
-    // KVM_CAP_SYNC_REGS is not offered: a client that uses it all the same must not believe that it worked.
+    // KVM_CAP_SYNC_REGS is not offered: a client that uses it all the same must not believe that it
+    // worked.
     if (run.kvm_valid_regs || run.kvm_dirty_regs)
         return Outcome::error(-EINVAL);
     if (!vmx.has_apic && !set_cr8(vmx, run.cr8))
@@ -211,9 +215,11 @@ Outcome run_once(vcpu_vmx &vmx)
 const char *why_it_cannot_run(vcpu_vmx &vmx)
 {
     if (!hardware.params.ept)
-        return "without EPT its page tables have to be shadowed, which this version can't do; use a CPU with EPT and ept=1";
+        return "without EPT its page tables have to be shadowed, which this version can't do; use "
+               "a CPU with EPT and ept=1";
     if (!hardware.params.unrestricted_guest && !(is_protmode(vmx) && is_paging(vmx)))
-        return "without \"unrestricted guest\" only paged protected mode runs, and this version can't emulate the rest; use "
+        return "without \"unrestricted guest\" only paged protected mode runs, and this version "
+               "can't emulate the rest; use "
                "a CPU that has it and unrestricted_guest=1, or start the guest with paging on";
     return nullptr;
 }
@@ -240,7 +246,8 @@ int core_vcpu_run(core_vcpu *vcpu)
     vcpu_vmx &vmx = to_vmx(vcpu);
     vmx.area->run->flags = 0;
     const int result = run_once(vmx).ioctl_result();
-    // -EIO: the VM can't run any more. When that is because the machine goes down, VMX is off, and there is no VMCS to read.
+    // -EIO: the VM can't run any more. When that is because the machine goes down, VMX is off, and
+    // there is no VMCS to read.
     if (result != -EIO)
         post_kvm_run_save(vmx);
     return result;

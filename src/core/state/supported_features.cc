@@ -31,7 +31,8 @@ struct WordInfo {
 
 // In the order of CpuidWord. What isn't here needs something of the hypervisor that it doesn't do:
 // MONITOR and MWAIT, which exit; x2APIC, whose MSRs nobody emulates; debug store and performance
-// counters; VMX, SMX, SGX; Intel PT; protection keys; 5-level paging; AMX; CET; bus-lock exceptions.
+// counters; VMX, SMX, SGX; Intel PT; protection keys; 5-level paging; AMX; CET; bus-lock
+// exceptions.
 constexpr WordInfo kWords[kCpuidWordCount] = {
     // SSE3, PCLMULQDQ, SSSE3, FMA, CX16, PCID, SSE4.1, SSE4.2, MOVBE, POPCNT, AES, XSAVE, AVX,
     // F16C, RDRAND

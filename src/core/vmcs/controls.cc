@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The control words of one vCPU, from the negotiated configuration: the document's vmx_exec_control() and its siblings.
+// The control words of one vCPU, from the negotiated configuration: the document's
+// vmx_exec_control() and its siblings.
 #include <minivmx/vmcs_setup.hpp>
 
 namespace minivmx {
@@ -59,9 +60,10 @@ u32 vmx_exec_control(const Hardware &hw, const VcpuControlInputs &in, const Rule
     ControlWord word(ControlField::kPrimary, sink);
     word.set(Rule::kNegotiated, hw.config.cpu_based_exec_ctrl);
 
-    word.clear(Rule::kUnusedByVcpu, CPU_BASED_RDTSC_EXITING | CPU_BASED_USE_IO_BITMAPS | CPU_BASED_MONITOR_TRAP_FLAG |
-                                        CPU_BASED_PAUSE_EXITING);
-    word.clear(Rule::kOnlyWhilePending, CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
+    word.clear(Rule::kUnusedByVcpu, CPU_BASED_RDTSC_EXITING | CPU_BASED_USE_IO_BITMAPS |
+                                        CPU_BASED_MONITOR_TRAP_FLAG | CPU_BASED_PAUSE_EXITING);
+    word.clear(Rule::kOnlyWhilePending,
+               CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
     if (in.debugreg_wont_exit)
         word.clear(Rule::kDebugRegistersLoaded, CPU_BASED_MOV_DR_EXITING);
 
@@ -74,7 +76,8 @@ u32 vmx_exec_control(const Hardware &hw, const VcpuControlInputs &in, const Rule
     else if (hw.host.is_64bit)
         word.set(Rule::kTprShadowOff, cr8_exiting);
 
-    // Negotiation clears CR3 and INVLPG exiting where the CPU has EPT; without it, the hypervisor must see each change.
+    // Negotiation clears CR3 and INVLPG exiting where the CPU has EPT; without it, the hypervisor
+    // must see each change.
     word.apply_parameter(Parameter::kEpt, hw.params.ept);
 
     if (in.mwait_in_guest)
@@ -84,12 +87,14 @@ u32 vmx_exec_control(const Hardware &hw, const VcpuControlInputs &in, const Rule
     return word.value32();
 }
 
-u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in, const RuleSink *sink)
+u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
+                               const RuleSink *sink)
 {
     ControlWord word(ControlField::kSecondary, sink);
     word.set(Rule::kNegotiated, hw.config.cpu_based_2nd_exec_ctrl);
 
-    word.clear(Rule::kProcessorTraceHostOnly, SECONDARY_EXEC_PT_USE_GPA | SECONDARY_EXEC_PT_CONCEAL_VMX);
+    word.clear(Rule::kProcessorTraceHostOnly,
+               SECONDARY_EXEC_PT_USE_GPA | SECONDARY_EXEC_PT_CONCEAL_VMX);
     word.apply_parameter(Parameter::kFlexpriority, hw.params.flexpriority);
     if (!in.virtualize_apic_accesses)
         word.clear(Rule::kNoApicInKernel, SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
@@ -97,19 +102,23 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in, 
     if (!in.has_vpid)
         word.clear(Rule::kNoVpid, SECONDARY_EXEC_ENABLE_VPID);
     word.apply_parameter(Parameter::kEpt, hw.params.ept);
-    word.apply_parameter(Parameter::kUnrestrictedGuest, hw.params.ept && hw.params.unrestricted_guest);
+    word.apply_parameter(Parameter::kUnrestrictedGuest,
+                         hw.params.ept && hw.params.unrestricted_guest);
     if (in.pause_in_guest)
         word.clear(Rule::kExitDisabled, SECONDARY_EXEC_PAUSE_LOOP_EXITING);
     if (!in.apicv_active)
-        word.clear(Rule::kApicvInactive, SECONDARY_EXEC_APIC_REGISTER_VIRT | SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
+        word.clear(Rule::kApicvInactive,
+                   SECONDARY_EXEC_APIC_REGISTER_VIRT | SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
     word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
     word.clear(Rule::kUmipNotEmulated, SECONDARY_EXEC_DESC);
     word.clear(Rule::kUnusedByVcpu, SECONDARY_EXEC_SHADOW_VMCS);
     word.clear(Rule::kDirtyLoggingOff, SECONDARY_EXEC_ENABLE_PML);
-    word.clear(Rule::kCapabilityNotEnabled, SECONDARY_EXEC_BUS_LOCK_DETECTION | SECONDARY_EXEC_NOTIFY_VM_EXITING);
+    word.clear(Rule::kCapabilityNotEnabled,
+               SECONDARY_EXEC_BUS_LOCK_DETECTION | SECONDARY_EXEC_NOTIFY_VM_EXITING);
 
-    // A control that lets the guest use an instruction is on only if its CPUID has it; one that makes it exit, only if not.
-    // RDPID hangs on RDTSCP's control: with either in its CPUID the guest has both.
+    // A control that lets the guest use an instruction is on only if its CPUID has it; one that
+    // makes it exit, only if not. RDPID hangs on RDTSCP's control: with either in its CPUID the
+    // guest has both.
     struct {
         bool clears;
         u32 control;
@@ -134,7 +143,8 @@ u32 vmx_vmexit_ctrl(const Hardware &hw, const RuleSink *sink)
     word.clear(Rule::kUnusedByVcpu,
                VM_EXIT_SAVE_IA32_PAT | VM_EXIT_SAVE_IA32_EFER | VM_EXIT_SAVE_VMX_PREEMPTION_TIMER);
     word.clear(Rule::kProcessorTraceHostOnly, VM_EXIT_PT_CONCEAL_PIP | VM_EXIT_CLEAR_IA32_RTIT_CTL);
-    word.clear(Rule::kToggledAtRunTime, VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL | VM_EXIT_LOAD_IA32_EFER);
+    word.clear(Rule::kToggledAtRunTime,
+               VM_EXIT_LOAD_IA32_PERF_GLOBAL_CTRL | VM_EXIT_LOAD_IA32_EFER);
     return word.value32();
 }
 
@@ -142,7 +152,8 @@ u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink)
 {
     ControlWord word(ControlField::kEntry, sink);
     word.set(Rule::kNegotiated, hw.config.vmentry_ctrl);
-    word.clear(Rule::kProcessorTraceHostOnly, VM_ENTRY_PT_CONCEAL_PIP | VM_ENTRY_LOAD_IA32_RTIT_CTL);
+    word.clear(Rule::kProcessorTraceHostOnly,
+               VM_ENTRY_PT_CONCEAL_PIP | VM_ENTRY_LOAD_IA32_RTIT_CTL);
     word.clear(Rule::kToggledAtRunTime,
                VM_ENTRY_LOAD_IA32_PERF_GLOBAL_CTRL | VM_ENTRY_LOAD_IA32_EFER | VM_ENTRY_IA32E_MODE);
     return word.value32();
@@ -150,8 +161,9 @@ u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink)
 
 u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active)
 {
-    // #UD: the guest may lack an instruction that the CPU has. #MC: is the host's. #DB and #AC: a guest that makes their
-    // delivery raise them again would hold the CPU forever (CVE-2015-5307, CVE-2015-8104). #PF: only to shadow the page tables.
+    // #UD: the guest may lack an instruction that the CPU has. #MC: is the host's. #DB and #AC: a
+    // guest that makes their delivery raise them again would hold the CPU forever (CVE-2015-5307,
+    // CVE-2015-8104). #PF: only to shadow the page tables.
     u32 bitmap = bit32(UD_VECTOR) | bit32(MC_VECTOR) | bit32(DB_VECTOR) | bit32(AC_VECTOR);
     // In virtual-8086 mode every exception goes through the emulation of real mode.
     if (vm86_active)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The current VMCS as text in the log, in the line format of 6.1's kvm_intel, so that scripts that read its dumps read
-// ours. Every value is a VMREAD: the hardware's word, not ours.
+// The current VMCS as text in the log, in the line format of 6.1's kvm_intel, so that scripts that
+// read its dumps read ours. Every value is a VMREAD: the hardware's word, not ours.
 #include <minivmx/capabilities.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -34,8 +34,10 @@ BareHex bare(Field field, unsigned digits = 16)
 
 void dump_segment(const char *name, Segment segment)
 {
-    print(name, " sel=", number(GUEST_ES_SELECTOR + segment, 4), ", attr=", number(GUEST_ES_AR_BYTES + segment, 5),
-          ", limit=", number(GUEST_ES_LIMIT + segment, 8), ", base=", number(GUEST_ES_BASE + segment));
+    print(name, " sel=", number(GUEST_ES_SELECTOR + segment, 4),
+          ", attr=", number(GUEST_ES_AR_BYTES + segment, 5),
+          ", limit=", number(GUEST_ES_LIMIT + segment, 8),
+          ", base=", number(GUEST_ES_BASE + segment));
 }
 
 void dump_table(const char *name, VmcsField32 limit, VmcsFieldNatural base)
@@ -76,12 +78,15 @@ void dump_guest_msrs(const vcpu_vmx &vmx, u32 entry_controls)
     if (entry_controls & VM_ENTRY_LOAD_IA32_EFER)
         print("EFER= ", number(GUEST_IA32_EFER));
     else
-        print("EFER= ",
-              hex(entry_controls & VM_ENTRY_IA32E_MODE ? vmx.efer | long_mode : vmx.efer & ~long_mode, 16),
-              " (effective)");
+        print(
+            "EFER= ",
+            hex(entry_controls & VM_ENTRY_IA32E_MODE ? vmx.efer | long_mode : vmx.efer & ~long_mode,
+                16),
+            " (effective)");
     if (entry_controls & VM_ENTRY_LOAD_IA32_PAT)
         print("PAT = ", number(GUEST_IA32_PAT));
-    print("DebugCtl = ", number(GUEST_IA32_DEBUGCTL), "  DebugExceptions = ", number(GUEST_PENDING_DBG_EXCEPTIONS));
+    print("DebugCtl = ", number(GUEST_IA32_DEBUGCTL),
+          "  DebugExceptions = ", number(GUEST_PENDING_DBG_EXCEPTIONS));
     if (entry_controls & VM_ENTRY_LOAD_BNDCFGS)
         print("BndCfgS = ", number(GUEST_BNDCFGS));
     print("Interruptibility = ", bare(GUEST_INTERRUPTIBILITY_INFO, 8),
@@ -92,14 +97,16 @@ void dump_host_state(u32 exit_controls)
 {
     print("*** Host State ***");
     print("RIP = ", number(HOST_RIP), "  RSP = ", number(HOST_RSP));
-    print("CS=", bare(HOST_CS_SELECTOR, 4), " SS=", bare(HOST_SS_SELECTOR, 4), " DS=", bare(HOST_DS_SELECTOR, 4),
-          " ES=", bare(HOST_ES_SELECTOR, 4), " FS=", bare(HOST_FS_SELECTOR, 4), " GS=", bare(HOST_GS_SELECTOR, 4),
+    print("CS=", bare(HOST_CS_SELECTOR, 4), " SS=", bare(HOST_SS_SELECTOR, 4),
+          " DS=", bare(HOST_DS_SELECTOR, 4), " ES=", bare(HOST_ES_SELECTOR, 4),
+          " FS=", bare(HOST_FS_SELECTOR, 4), " GS=", bare(HOST_GS_SELECTOR, 4),
           " TR=", bare(HOST_TR_SELECTOR, 4));
-    print("FSBase=", bare(HOST_FS_BASE), " GSBase=", bare(HOST_GS_BASE), " TRBase=", bare(HOST_TR_BASE));
+    print("FSBase=", bare(HOST_FS_BASE), " GSBase=", bare(HOST_GS_BASE),
+          " TRBase=", bare(HOST_TR_BASE));
     print("GDTBase=", bare(HOST_GDTR_BASE), " IDTBase=", bare(HOST_IDTR_BASE));
     print("CR0=", bare(HOST_CR0), " CR3=", bare(HOST_CR3), " CR4=", bare(HOST_CR4));
-    print("Sysenter RSP=", bare(HOST_IA32_SYSENTER_ESP), " CS:RIP=", bare(HOST_IA32_SYSENTER_CS, 4), ":",
-          bare(HOST_IA32_SYSENTER_EIP));
+    print("Sysenter RSP=", bare(HOST_IA32_SYSENTER_ESP), " CS:RIP=", bare(HOST_IA32_SYSENTER_CS, 4),
+          ":", bare(HOST_IA32_SYSENTER_EIP));
     if (exit_controls & VM_EXIT_LOAD_IA32_EFER)
         print("EFER= ", number(HOST_IA32_EFER));
     if (exit_controls & VM_EXIT_LOAD_IA32_PAT)
@@ -108,11 +115,14 @@ void dump_host_state(u32 exit_controls)
 
 void dump_event_fields()
 {
-    print("ExceptionBitmap=", bare(EXCEPTION_BITMAP, 8), " PFECmask=", bare(PAGE_FAULT_ERROR_CODE_MASK, 8),
+    print("ExceptionBitmap=", bare(EXCEPTION_BITMAP, 8),
+          " PFECmask=", bare(PAGE_FAULT_ERROR_CODE_MASK, 8),
           " PFECmatch=", bare(PAGE_FAULT_ERROR_CODE_MATCH, 8));
     print("VMEntry: intr_info=", bare(VM_ENTRY_INTR_INFO_FIELD, 8),
-          " errcode=", bare(VM_ENTRY_EXCEPTION_ERROR_CODE, 8), " ilen=", bare(VM_ENTRY_INSTRUCTION_LEN, 8));
-    print("VMExit: intr_info=", bare(VM_EXIT_INTR_INFO, 8), " errcode=", bare(VM_EXIT_INTR_ERROR_CODE, 8),
+          " errcode=", bare(VM_ENTRY_EXCEPTION_ERROR_CODE, 8),
+          " ilen=", bare(VM_ENTRY_INSTRUCTION_LEN, 8));
+    print("VMExit: intr_info=", bare(VM_EXIT_INTR_INFO, 8),
+          " errcode=", bare(VM_EXIT_INTR_ERROR_CODE, 8),
           " ilen=", bare(VM_EXIT_INSTRUCTION_LEN, 8));
     print("        reason=", bare(VM_EXIT_REASON, 8), " qualification=", bare(EXIT_QUALIFICATION));
     print("IDTVectoring: info=", bare(IDT_VECTORING_INFO_FIELD, 8),
@@ -123,12 +133,16 @@ void dump_event_fields()
 void dump_control_state(u32 entry_controls, u32 exit_controls)
 {
     const u32 primary = vmcs_read(CPU_BASED_VM_EXEC_CONTROL);
-    const u32 secondary = primary & CPU_BASED_ACTIVATE_SECONDARY_CONTROLS ? vmcs_read(SECONDARY_VM_EXEC_CONTROL) : 0;
-    const u64 tertiary = primary & CPU_BASED_ACTIVATE_TERTIARY_CONTROLS ? vmcs_read(TERTIARY_VM_EXEC_CONTROL) : 0;
+    const u32 secondary =
+        primary & CPU_BASED_ACTIVATE_SECONDARY_CONTROLS ? vmcs_read(SECONDARY_VM_EXEC_CONTROL) : 0;
+    const u64 tertiary =
+        primary & CPU_BASED_ACTIVATE_TERTIARY_CONTROLS ? vmcs_read(TERTIARY_VM_EXEC_CONTROL) : 0;
 
     print("*** Control State ***");
-    print("CPUBased=", hex(primary, 8), " SecondaryExec=", hex(secondary, 8), " TertiaryExec=", hex(tertiary, 16));
-    print("PinBased=", number(PIN_BASED_VM_EXEC_CONTROL, 8), " EntryControls=", bare_hex(entry_controls, 8),
+    print("CPUBased=", hex(primary, 8), " SecondaryExec=", hex(secondary, 8),
+          " TertiaryExec=", hex(tertiary, 16));
+    print("PinBased=", number(PIN_BASED_VM_EXEC_CONTROL, 8),
+          " EntryControls=", bare_hex(entry_controls, 8),
           " ExitControls=", bare_hex(exit_controls, 8));
     dump_event_fields();
     if (secondary & SECONDARY_EXEC_TSC_SCALING)
@@ -151,7 +165,8 @@ void dump_vmcs(vcpu_vmx &vmx)
 {
     if (!dump_invalid_vmcs()) {
         if (host_log_allowed())
-            host_log(HOST_LOG_WARNING, "set minivmx.dump_invalid_vmcs=1 to print the VMCS of a failed VM entry");
+            host_log(HOST_LOG_WARNING,
+                     "set minivmx.dump_invalid_vmcs=1 to print the VMCS of a failed VM entry");
         return;
     }
     const u32 entry_controls = vmcs_read(VM_ENTRY_CONTROLS);

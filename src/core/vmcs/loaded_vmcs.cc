@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Which VMCS is loaded where, and VMX operation of each CPU.
 //
-// A CPU may hold a VMCS's data in its own caches from VMPTRLD until VMCLEAR (SDM Vol. 3C, 25.11.1), so a VMCS is cleared
-// on the CPU that loaded it before another CPU loads it, its page is freed, or that CPU leaves VMX operation.
+// A CPU may hold a VMCS's data in its own caches from VMPTRLD until VMCLEAR (SDM Vol. 3C, 25.11.1),
+// so a VMCS is cleared on the CPU that loaded it before another CPU loads it, its page is freed, or
+// that CPU leaves VMX operation.
 #include <minivmx/hardware.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vmcs.hpp>
@@ -13,7 +14,8 @@ namespace minivmx {
 
 namespace {
 
-// Each CPU touches only its own entry, with interrupts off; the emergency path reads it on a CPU that is stopping.
+// Each CPU touches only its own entry, with interrupts off; the emergency path reads it on a CPU
+// that is stopping.
 struct alignas(64) CpuState {
     loaded_vmcs *current; // what VMPTRLD loaded last
     loaded_vmcs *loaded;  // every VMCS not cleared since it was loaded here
@@ -41,7 +43,8 @@ void clear_on_this_cpu(void *argument)
         here.current = nullptr;
     v.owner->area->launched = 0;
     v.next = nullptr;
-    // Last, and released: vmx_vcpu_load() on another CPU takes kNoCpu as "the list is done with it".
+    // Last, and released: vmx_vcpu_load() on another CPU takes kNoCpu as "the list is done with
+    // it".
     __atomic_store_n(&v.cpu, kNoCpu, __ATOMIC_RELEASE);
 }
 
@@ -181,7 +184,8 @@ void core_cpu_emergency_off(void)
     CpuState &here = cpu_table[host_cpu()];
     if (!here.in_vmx_operation)
         return;
-    // Only the hardware matters now; the lists are left as they are, since what was interrupted may be changing them.
+    // Only the hardware matters now; the lists are left as they are, since what was interrupted may
+    // be changing them.
     for (loaded_vmcs *v = here.loaded; v; v = v->next)
         (void)arch::vmclear(v->phys);
     here.in_vmx_operation = false;
@@ -195,7 +199,8 @@ void core_vcpu_load(core_vcpu *vcpu, host_u32 cpu)
 
 void core_vcpu_put(core_vcpu *)
 {
-    // The VMCS stays loaded: if the vCPU comes back to this CPU, as it mostly does, loading it costs nothing.
+    // The VMCS stays loaded: if the vCPU comes back to this CPU, as it mostly does, loading it
+    // costs nothing.
 }
 
 } // extern "C"

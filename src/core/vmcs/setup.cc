@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// A vCPU from nothing to its reset state: the document's vmx_create_vcpu -> init_vmcs, and kvm_arch_vcpu_postcreate's part.
+// A vCPU from nothing to its reset state: the document's vmx_create_vcpu -> init_vmcs, and
+// kvm_arch_vcpu_postcreate's part.
 #include <minivmx/capabilities.hpp>
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/state.hpp>
@@ -51,7 +52,8 @@ void write_control_operands(vcpu_vmx &vmx)
         vmcs_write(VIRTUAL_APIC_PAGE_ADDR, 0);
         vmcs_write(TPR_THRESHOLD, 0);
     }
-    // Loaded at each entry (SDM Vol. 3C, 25.5.1): as far away as it goes, since nothing is timed with it.
+    // Loaded at each entry (SDM Vol. 3C, 25.5.1): as far away as it goes, since nothing is timed
+    // with it.
     if (pin_controls_get(vmx.vmcs01) & PIN_BASED_VMX_PREEMPTION_TIMER)
         vmcs_write(VMX_PREEMPTION_TIMER_VALUE, ~0u);
     vmcs_write(CR3_TARGET_COUNT, 0);
@@ -61,8 +63,9 @@ void write_control_operands(vcpu_vmx &vmx)
     vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 }
 
-// Host state that stays as it is while the module is loaded. What moves with the CPU is written by vmx_vcpu_load(), what
-// moves with the task before each entry. SDM Vol. 3C, 27.2.2 and 27.2.3 have the checks that these values must pass.
+// Host state that stays as it is while the module is loaded. What moves with the CPU is written by
+// vmx_vcpu_load(), what moves with the task before each entry. SDM Vol. 3C, 27.2.2 and 27.2.3 have
+// the checks that these values must pass.
 void write_constant_host_state(vcpu_vmx &vmx)
 {
     host_cpu_state state;
@@ -113,7 +116,8 @@ int alloc_loaded_vmcs(vcpu_vmx &vmx)
         return -ENOMEM;
     v.phys = host_page_phys(v.vmcs);
     core_init_vmx_region(v.vmcs);
-    // VMCLEAR brings a new VMCS into the state "clear" (SDM Vol. 3C, 25.11.3); VMPTRLD then finds it valid.
+    // VMCLEAR brings a new VMCS into the state "clear" (SDM Vol. 3C, 25.11.3); VMPTRLD then finds
+    // it valid.
     return arch::vmclear(v.phys) == arch::Vmx::kOk ? 0 : -EIO;
 }
 
@@ -131,7 +135,8 @@ void start_guest_tsc(vcpu_vmx &vmx)
 
 void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &)
 {
-    // Nothing is known of a fresh VMCS's control words: make the shadows differ from whatever is written.
+    // Nothing is known of a fresh VMCS's control words: make the shadows differ from whatever is
+    // written.
     vmx.vmcs01.shadow = {~0u, ~0u, ~0u, ~0u, ~0u};
     write_controls(vmx);
     write_control_operands(vmx);
@@ -152,7 +157,8 @@ void vmx_update_exception_bitmap(vcpu_vmx &vmx)
 void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx)
 {
     if (cpu_has_secondary_exec_ctrls(hardware.config))
-        secondary_exec_controls_set(vmx.vmcs01, vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
+        secondary_exec_controls_set(vmx.vmcs01,
+                                    vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
 }
 
 void vmx_vcpu_reset(vcpu_vmx &vmx, const LoadedVmcsGuard &guard)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Virtual-processor identifiers: they tag a vCPU's linear translations, so that no entry or exit has to flush them.
-// SDM Vol. 3C, 29.1 "Virtual Processor Identifiers (VPIDs)". 0 is the host's.
+// Virtual-processor identifiers: they tag a vCPU's linear translations, so that no entry or exit
+// has to flush them. SDM Vol. 3C, 29.1 "Virtual Processor Identifiers (VPIDs)". 0 is the host's.
 #include <minivmx/vmcs_setup.hpp>
 
 namespace minivmx {
@@ -18,8 +18,8 @@ u16 allocate_vpid()
         u64 used = __atomic_load_n(&vpid_used[word], __ATOMIC_RELAXED);
         while (used != ~0ull) {
             const u64 free_bit = ~used & (used + 1);
-            if (__atomic_compare_exchange_n(&vpid_used[word], &used, used | free_bit, false, __ATOMIC_RELAXED,
-                                            __ATOMIC_RELAXED))
+            if (__atomic_compare_exchange_n(&vpid_used[word], &used, used | free_bit, false,
+                                            __ATOMIC_RELAXED, __ATOMIC_RELAXED))
                 return static_cast<u16>(word * 64 + lowest_bit(free_bit));
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// A guest of one mode, ready to run: memory, one vCPU, descriptor tables, page tables, exception stubs.
+// A guest of one mode, ready to run: memory, one vCPU, descriptor tables, page tables, exception
+// stubs.
 #pragma once
 
 #include <array>
@@ -12,7 +13,10 @@
 // The bytes between two labels of an assembly file.
 #define DECLARE_GUEST(name) extern "C" const uint8_t guest_##name[], guest_##name##_end[]
 #define BLOB(name)                                                                                 \
-    guest::Blob { guest_##name, guest_##name##_end }
+    guest::Blob                                                                                    \
+    {                                                                                              \
+        guest_##name, guest_##name##_end                                                           \
+    }
 // The guest's address of a label inside the guest `name`.
 #define GUEST_ADDRESS(name, label) (G_CODE + static_cast<uint64_t>((label)-guest_##name))
 
@@ -23,16 +27,17 @@ DECLARE_GUEST(stubs64);
 namespace guest {
 
 struct Blob {
-    const uint8_t* begin;
-    const uint8_t* end;
+    const uint8_t *begin;
+    const uint8_t *end;
     size_t size() const { return static_cast<size_t>(end - begin); }
 };
 
 enum class Mode { kReal, kProtected, kPaged, kPae, kLong };
 constexpr Mode kAllModes[] = {Mode::kReal, Mode::kProtected, Mode::kPaged, Mode::kPae, Mode::kLong};
 
-inline const char* name(Mode mode) {
-    constexpr const char* kNames[] = {"real", "protected", "paged", "pae", "long"};
+inline const char *name(Mode mode)
+{
+    constexpr const char *kNames[] = {"real", "protected", "paged", "pae", "long"};
     return kNames[static_cast<int>(mode)];
 }
 
@@ -49,23 +54,24 @@ struct Record {
 static_assert(sizeof(Record) == LOG_RECORD_SIZE);
 
 // Puts `s` (as reset left it) into a mode, with the tables of layout.h.
-inline void make_sregs_for(Mode mode, kvm_sregs& s);
+inline void make_sregs_for(Mode mode, kvm_sregs &s);
 // Writes that mode's page tables: below G_SIZE everything is mapped to itself, and so is G_MMIO.
-inline void write_tables_for(Mode mode, kvm::Memory& memory);
+inline void write_tables_for(Mode mode, kvm::Memory &memory);
 // Where the entry for the 4 KiB page at `address` is.
 inline uint64_t entry_address(Mode mode, uint64_t address);
 
 class Guest {
   public:
-    kvm::Device& device;
+    kvm::Device &device;
     kvm::Vm vm;
     kvm::Memory memory;
     kvm::Vcpu vcpu;
     Mode mode;
 
     // `prepare` may change the VM before its vCPU exists (capabilities, more slots).
-    Guest(kvm::Device& d, Mode m, Blob code, void (*prepare)(kvm::Vm&) = nullptr)
-        : device(d), vm(d), memory(G_SIZE), mode(m) {
+    Guest(kvm::Device &d, Mode m, Blob code, void (*prepare)(kvm::Vm &) = nullptr)
+        : device(d), vm(d), memory(G_SIZE), mode(m)
+    {
         if (prepare)
             prepare(vm);
         REQUIRE_OK(vm.set_slot(0, 0, G_SIZE, memory.base));
@@ -75,7 +81,8 @@ class Guest {
         enter_mode(vcpu);
     }
 
-    void load(Blob code) {
+    void load(Blob code)
+    {
         REQUIRE(G_CODE + code.size() <= G_LOG);
         copy(G_CODE, code);
         write_gdt();
@@ -100,7 +107,8 @@ class Guest {
     void copy(uint64_t gpa, Blob blob) { memcpy(memory.base + gpa, blob.begin, blob.size()); }
 
     // An interrupt gate (IF is cleared in the handler).
-    void set_gate(uint32_t vector, uint64_t handler) {
+    void set_gate(uint32_t vector, uint64_t handler)
+    {
         uint64_t low = (handler & 0xffff) | 0x8e00'0000'0000 | (handler & 0xffff0000) << 32;
         if (mode == Mode::kLong) {
             memory.at<uint64_t>(G_IDT + 16 * vector) = low | uint64_t{SEL_CODE64} << 16;
@@ -110,11 +118,13 @@ class Guest {
     }
 
     // The page-table entry that maps the 4 KiB page at `address` (below 2 MiB).
-    uint64_t entry(uint64_t address) { 
+    uint64_t entry(uint64_t address)
+    {
         uint64_t at = entry_address(mode, address);
         return mode == Mode::kPaged ? memory.at<uint32_t>(at) : memory.at<uint64_t>(at);
     }
-    void set_entry(uint64_t address, uint64_t value) {
+    void set_entry(uint64_t address, uint64_t value)
+    {
         if (mode == Mode::kPaged)
             memory.at<uint32_t>(entry_address(mode, address)) = static_cast<uint32_t>(value);
         else
@@ -126,7 +136,8 @@ class Guest {
     void resume_at(uint64_t address) { memory.at<uint64_t>(LOG_RESUME) = address; }
 
     // A vCPU in this guest's mode, about to execute at G_CODE with interrupts as `flags` says.
-    void enter_mode(kvm::Vcpu& v, uint64_t flags = 2, uint64_t stack = G_STACK) {
+    void enter_mode(kvm::Vcpu &v, uint64_t flags = 2, uint64_t stack = G_STACK)
+    {
         kvm_sregs s = v.sregs();
         make_sregs(s);
         v.set(s);
@@ -137,10 +148,11 @@ class Guest {
         v.set(r);
     }
 
-    void make_sregs(kvm_sregs& s) const { make_sregs_for(mode, s); }
+    void make_sregs(kvm_sregs &s) const { make_sregs_for(mode, s); }
     void set_cpuid() { set_cpuid(vcpu); }
     // Every feature the device offers: EFER and CR4 bits are refused to a guest without its CPUID.
-    void set_cpuid(kvm::Vcpu& v) {
+    void set_cpuid(kvm::Vcpu &v)
+    {
         kvm::Cpuid all;
         kvm::Cpuid::supported(device, all);
         REQUIRE_OK(kvm::call(v, KVM_SET_CPUID2, all.list));
@@ -149,7 +161,8 @@ class Guest {
     bool long_mode() const { return mode == Mode::kLong; }
 
   private:
-    void write_gdt() {
+    void write_gdt()
+    {
         const uint64_t gdt[] = {0,
                                 0x00cf9b000000ffff,
                                 0x00cf93000000ffff,
@@ -162,16 +175,21 @@ class Guest {
     }
 };
 
-inline uint64_t entry_address(Mode mode, uint64_t address) {
+inline uint64_t entry_address(Mode mode, uint64_t address)
+{
     uint64_t index = address / kvm::kPage;
     switch (mode) {
-    case Mode::kPaged: return G_TABLES + 0x1000 + 4 * index;
-    case Mode::kPae: return G_TABLES + 0x2000 + 8 * index;
-    default: return G_TABLES + 0x3000 + 8 * index;
+    case Mode::kPaged:
+        return G_TABLES + 0x1000 + 4 * index;
+    case Mode::kPae:
+        return G_TABLES + 0x2000 + 8 * index;
+    default:
+        return G_TABLES + 0x3000 + 8 * index;
     }
 }
 
-inline void write_tables_for(Mode mode, kvm::Memory& memory) {
+inline void write_tables_for(Mode mode, kvm::Memory &memory)
+{
     constexpr uint64_t kFlags = kPresent | kWrite;
     memset(memory.base + G_TABLES, 0, 5 * kvm::kPage);
     uint64_t t = G_TABLES;
@@ -200,7 +218,8 @@ inline void write_tables_for(Mode mode, kvm::Memory& memory) {
     }
 }
 
-inline void make_sregs_for(Mode mode, kvm_sregs& s) {
+inline void make_sregs_for(Mode mode, kvm_sregs &s)
+{
     if (mode == Mode::kReal) {
         // As reset leaves it, except that CS is at 0 and so are the others.
         s.cs.base = 0;

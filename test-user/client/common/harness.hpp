@@ -36,15 +36,16 @@ struct Verdict {
 };
 
 struct Case {
-    const char* name;
+    const char *name;
     void (*body)();
     unsigned seconds;
-    Case* next;
+    Case *next;
 
-    static inline Case* first = nullptr;
-    static inline Case** last = &first;
+    static inline Case *first = nullptr;
+    static inline Case **last = &first;
 
-    Case(const char* n, void (*b)(), unsigned s) : name(n), body(b), seconds(s), next(nullptr) {
+    Case(const char *n, void (*b)(), unsigned s) : name(n), body(b), seconds(s), next(nullptr)
+    {
         *last = this;
         last = &next;
     }
@@ -62,29 +63,32 @@ struct Options {
 };
 
 inline Options options;
-inline Verdict* verdict;
-inline const char* client = "client";
+inline Verdict *verdict;
+inline const char *client = "client";
 
 // Notes a failure; the first one of a test is the one reported.
-[[gnu::format(printf, 3, 4)]] inline void fail(const char* file, int line, const char* format,
-                                               ...) {
+[[gnu::format(printf, 3, 4)]] inline void fail(const char *file, int line, const char *format, ...)
+{
     if (verdict->state == Verdict::kFailed)
         return;
     verdict->state = Verdict::kFailed;
-    const char* base = strrchr(file, '/');
-    int used = snprintf(verdict->why, sizeof(verdict->why), "%s:%d: ", base ? base + 1 : file, line);
+    const char *base = strrchr(file, '/');
+    int used =
+        snprintf(verdict->why, sizeof(verdict->why), "%s:%d: ", base ? base + 1 : file, line);
     va_list list;
     va_start(list, format);
     vsnprintf(verdict->why + used, sizeof(verdict->why) - used, format, list);
     va_end(list);
 }
 
-[[noreturn]] inline void leave() {
+[[noreturn]] inline void leave()
+{
     fflush(stdout);
     _exit(0);
 }
 
-[[gnu::format(printf, 1, 2)]] inline void skip(const char* format, ...) {
+[[gnu::format(printf, 1, 2)]] inline void skip(const char *format, ...)
+{
     if (verdict->state == Verdict::kPassed) {
         verdict->state = Verdict::kSkipped;
         va_list list;
@@ -95,7 +99,9 @@ inline const char* client = "client";
     leave();
 }
 
-template <class T> long long as_number(T value) {
+template <class T>
+long long as_number(T value)
+{
     if constexpr (std::is_pointer_v<T>)
         return static_cast<long long>(reinterpret_cast<intptr_t>(value));
     else
@@ -103,7 +109,8 @@ template <class T> long long as_number(T value) {
 }
 
 template <class A, class B>
-bool check_eq(const char* file, int line, const char* what, A got, B expected) {
+bool check_eq(const char *file, int line, const char *what, A got, B expected)
+{
     if (as_number(got) == as_number(expected))
         return true;
     fail(file, line, "%s (expected %lld = 0x%llx, got %lld = 0x%llx)", what, as_number(expected),
@@ -111,12 +118,14 @@ bool check_eq(const char* file, int line, const char* what, A got, B expected) {
     return false;
 }
 
-inline const char* errno_name(int number) {
+inline const char *errno_name(int number)
+{
     return number == 0 ? "success" : strerrorname_np(number) ? strerrorname_np(number) : "?";
 }
 
 // `result` is what a system call returned; on -1 errno still holds its reason.
-inline bool check_errno(const char* file, int line, const char* what, long result, int expected) {
+inline bool check_errno(const char *file, int line, const char *what, long result, int expected)
+{
     int got = result == -1 ? errno : 0;
     if (got == expected)
         return true;
@@ -124,12 +133,14 @@ inline bool check_errno(const char* file, int line, const char* what, long resul
     return false;
 }
 
-inline void run_body(const Case& c) {
+inline void run_body(const Case &c)
+{
     c.body();
 }
 
 // Runs one test in a child of its own, with a limit in seconds of the machine's clock.
-inline void run_forked(const Case& c) {
+inline void run_forked(const Case &c)
+{
     pid_t child = fork();
     if (child == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -159,16 +170,18 @@ inline void run_forked(const Case& c) {
     kill(-child, SIGKILL); // whatever the test left running
 }
 
-inline bool wanted(const Case& c) {
+inline bool wanted(const Case &c)
+{
     if (options.filters.empty())
         return true;
-    for (const std::string& filter : options.filters)
+    for (const std::string &filter : options.filters)
         if (strstr(c.name, filter.c_str()))
             return true;
     return false;
 }
 
-inline void parse(int argc, char** argv) {
+inline void parse(int argc, char **argv)
+{
     for (int i = 1; i < argc; i++) {
         std::string arg = argv[i];
         if (arg == "--device" && i + 1 < argc)
@@ -193,13 +206,14 @@ inline void parse(int argc, char** argv) {
     }
 }
 
-inline int run_all(int argc, char** argv, const char* client_name) {
+inline int run_all(int argc, char **argv, const char *client_name)
+{
     client = client_name;
     parse(argc, argv);
-    verdict = static_cast<Verdict*>(mmap(nullptr, sizeof(Verdict), PROT_READ | PROT_WRITE,
-                                         MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    verdict = static_cast<Verdict *>(
+        mmap(nullptr, sizeof(Verdict), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     unsigned failed = 0, ran = 0;
-    for (Case* c = Case::first; c; c = c->next) {
+    for (Case *c = Case::first; c; c = c->next) {
         if (!wanted(*c))
             continue;
         if (options.list) {

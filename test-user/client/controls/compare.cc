@@ -16,16 +16,19 @@ namespace {
 struct Known {
     std::string model, params, exits, cpuid, word, reason;
     uint64_t kvm = 0, ours = 0;
-    bool fits(const char* in_model, const Row& row, const char* in_word) const {
-        auto match = [](const std::string& pattern, const std::string& value) {
+    bool fits(const char *in_model, const Row &row, const char *in_word) const
+    {
+        auto match = [](const std::string &pattern, const std::string &value) {
             return pattern == "*" || pattern == value;
         };
-        return match(model, in_model) && match(params, row.params) && match(exits, std::to_string(row.exits)) &&
-               match(cpuid, row.cpuid ? "1" : "0") && word == in_word;
+        return match(model, in_model) && match(params, row.params) &&
+               match(exits, std::to_string(row.exits)) && match(cpuid, row.cpuid ? "1" : "0") &&
+               word == in_word;
     }
 };
 
-bool read_rows(const char* path, std::map<Row, Words>& rows) {
+bool read_rows(const char *path, std::map<Row, Words> &rows)
+{
     std::ifstream file(path);
     for (std::string line; std::getline(file, line);) {
         std::istringstream words(line);
@@ -44,7 +47,8 @@ bool read_rows(const char* path, std::map<Row, Words>& rows) {
     return !rows.empty();
 }
 
-bool read_known(const char* path, std::vector<Known>& list) {
+bool read_known(const char *path, std::vector<Known> &list)
+{
     std::ifstream file(path);
     if (!file)
         return false;
@@ -53,7 +57,8 @@ bool read_known(const char* path, std::vector<Known>& list) {
             continue;
         std::istringstream words(line);
         Known k;
-        if (!(words >> k.model >> k.params >> k.exits >> k.cpuid >> k.word >> std::hex >> k.kvm >> k.ours))
+        if (!(words >> k.model >> k.params >> k.exits >> k.cpuid >> k.word >> std::hex >> k.kvm >>
+              k.ours))
             return false;
         std::getline(words >> std::ws, k.reason);
         list.push_back(k);
@@ -62,30 +67,31 @@ bool read_known(const char* path, std::vector<Known>& list) {
 }
 
 // What differs in one row, as text; empty if nothing does but what is known.
-std::string differences(const char* model, const Row& row, const Words& kvm, const Words& ours,
-                        const std::vector<Known>& list) {
+std::string differences(const char *model, const Row &row, const Words &kvm, const Words &ours,
+                        const std::vector<Known> &list)
+{
     std::string text;
     char part[128];
-    for (const char* word : kWords) {
+    for (const char *word : kWords) {
         auto a = kvm.find(word), b = ours.find(word);
         if (a == kvm.end() || b == ours.end()) {
-            snprintf(part, sizeof(part), "%s%s was not printed by %s", text.empty() ? "" : "; ", word,
-                     a == kvm.end() ? "kvm_intel" : "minivmx");
+            snprintf(part, sizeof(part), "%s%s was not printed by %s", text.empty() ? "" : "; ",
+                     word, a == kvm.end() ? "kvm_intel" : "minivmx");
             text += part;
             continue;
         }
         uint64_t expected = a->second;
-        const Known* known = nullptr;
-        for (const Known& k : list)
+        const Known *known = nullptr;
+        for (const Known &k : list)
             if (k.fits(model, row, word))
                 known = &k;
         if (known && (known->kvm != a->second || known->ours != b->second)) {
-            snprintf(part, sizeof(part), "%s%s: the known difference %lx/%lx is now %lx/%lx", text.empty() ? "" : "; ",
-                     word, known->kvm, known->ours, a->second, b->second);
+            snprintf(part, sizeof(part), "%s%s: the known difference %lx/%lx is now %lx/%lx",
+                     text.empty() ? "" : "; ", word, known->kvm, known->ours, a->second, b->second);
             text += part;
         } else if (!known && b->second != expected) {
-            snprintf(part, sizeof(part), "%s%s (expected 0x%lx, got 0x%lx, differing in 0x%lx)", text.empty() ? "" : "; ",
-                     word, expected, b->second, b->second ^ expected);
+            snprintf(part, sizeof(part), "%s%s (expected 0x%lx, got 0x%lx, differing in 0x%lx)",
+                     text.empty() ? "" : "; ", word, expected, b->second, b->second ^ expected);
             text += part;
         }
     }
@@ -94,16 +100,19 @@ std::string differences(const char* model, const Row& row, const Words& kvm, con
 
 } // namespace
 
-int compare_files(const char* model, const char* reference, const char* ours_path, const char* known_path) {
+int compare_files(const char *model, const char *reference, const char *ours_path,
+                  const char *known_path)
+{
     std::map<Row, Words> kvm, ours;
     std::vector<Known> known;
-    if (!read_rows(reference, kvm) || !read_rows(ours_path, ours) || !read_known(known_path, known)) {
+    if (!read_rows(reference, kvm) || !read_rows(ours_path, ours) ||
+        !read_known(known_path, known)) {
         printf("not ok - controls %s: unreadable rows or list of known differences\n", model);
         return 1;
     }
     const Row by_default{"default", 0, false};
     int failed = 0, same_as_default = 0;
-    for (const auto& [row, words] : kvm) {
+    for (const auto &[row, words] : kvm) {
         auto mine = ours.find(row);
         std::string what = mine == ours.end() ? "minivmx has no such row"
                                               : differences(model, row, words, mine->second, known);
@@ -118,9 +127,11 @@ int compare_files(const char* model, const char* reference, const char* ours_pat
             same_as_default++;
     }
     if (ours.size() != kvm.size()) {
-        printf("not ok - controls %s: %zu rows of kvm_intel, %zu of minivmx\n", model, kvm.size(), ours.size());
+        printf("not ok - controls %s: %zu rows of kvm_intel, %zu of minivmx\n", model, kvm.size(),
+               ours.size());
         failed = 1;
     }
-    printf("# controls %s: %zu rows, %d of them equal to the default row\n", model, kvm.size(), same_as_default);
+    printf("# controls %s: %zu rows, %d of them equal to the default row\n", model, kvm.size(),
+           same_as_default);
     return failed;
 }

@@ -8,26 +8,29 @@
 #include <string>
 #include <vector>
 
-// A row: which module parameters are off, which exits are disabled, and whether the vCPU has a CPUID.
+// A row: which module parameters are off, which exits are disabled, and whether the vCPU has a
+// CPUID.
 struct Row {
     std::string params; // "ept=0,vpid=0", or "default"
     unsigned exits = 0; // KVM_X86_DISABLE_EXITS_*
     bool cpuid = false;
     std::string name() const;
-    auto operator<=>(const Row&) const = default;
+    auto operator<=>(const Row &) const = default;
 };
 
 // The words by name, in the order of kWords; a word that was not found is absent.
 using Words = std::map<std::string, uint64_t>;
-inline const char* const kWords[] = {"pin", "primary", "secondary", "tertiary", "entry",
-                                     "exit", "exceptions", "cr0_mask", "cr4_mask"};
+inline const char *const kWords[] = {"pin",  "primary",    "secondary", "tertiary", "entry",
+                                     "exit", "exceptions", "cr0_mask",  "cr4_mask"};
 
 // Reads what the words are from one line of a dump, in the format of kvm_intel 6.1.
-void parse_dump_line(const std::string& line, Words& words);
+void parse_dump_line(const std::string &line, Words &words);
 
 // Prints a line for each "EXITS:CPUID" of `rows`: the row and its words. Returns an exit status.
-int dump_rows(const char* device, const char* params, char** rows);
-// Prints one line for each set of parameters: the set, then its rows. `full`: all combinations, else up to pairs.
+int dump_rows(const char *device, const char *params, char **rows);
+// Prints one line for each set of parameters: the set, then its rows. `full`: all combinations,
+// else up to pairs.
 int print_plan(bool full);
-// Compares two outputs of dump_rows, prints a test line for each row in which a word is not as by default.
-int compare_files(const char* model, const char* reference, const char* ours, const char* known);
+// Compares two outputs of dump_rows, prints a test line for each row in which a word is not as by
+// default.
+int compare_files(const char *model, const char *reference, const char *ours, const char *known);

@@ -12,12 +12,14 @@ namespace {
 // The kernel's log from now on.
 class Log {
   public:
-    Log() : fd_(open("/dev/kmsg", O_RDONLY | O_NONBLOCK)) {
+    Log() : fd_(open("/dev/kmsg", O_RDONLY | O_NONBLOCK))
+    {
         REQUIRE(fd_.get() >= 0);
         lseek(fd_.get(), 0, SEEK_END);
     }
     // The next message without its header; false at the end.
-    bool next(std::string& line) {
+    bool next(std::string &line)
+    {
         char record[2048];
         ssize_t size;
         do
@@ -26,7 +28,7 @@ class Log {
         if (size <= 0)
             return false;
         record[size] = 0;
-        const char* text = strchr(record, ';');
+        const char *text = strchr(record, ';');
         line = text ? text + 1 : record;
         return true;
     }
@@ -35,13 +37,15 @@ class Log {
     Fd fd_;
 };
 
-uint64_t number_behind(const std::string& line, const char* key, bool& found) {
+uint64_t number_behind(const std::string &line, const char *key, bool &found)
+{
     size_t at = line.find(key);
     found = at != std::string::npos;
     return found ? strtoull(line.c_str() + at + strlen(key), nullptr, 16) : 0;
 }
 
-Words dump_one(Device& device, unsigned exits, bool cpuid) {
+Words dump_one(Device &device, unsigned exits, bool cpuid)
+{
     Memory memory(G_SIZE);
     Vm vm(device);
     if (exits)
@@ -71,17 +75,22 @@ Words dump_one(Device& device, unsigned exits, bool cpuid) {
 
 } // namespace
 
-void parse_dump_line(const std::string& line, Words& words) {
+void parse_dump_line(const std::string &line, Words &words)
+{
     static const struct {
         const char *line, *key, *word;
     } kKeys[] = {
-        {"PinBased=", "PinBased=0x", "pin"},          {"CPUBased=", "CPUBased=0x", "primary"},
-        {"SecondaryExec=", "SecondaryExec=0x", "secondary"}, {"TertiaryExec=", "TertiaryExec=0x", "tertiary"},
-        {"EntryControls=", "EntryControls=", "entry"}, {"ExitControls=", "ExitControls=", "exit"},
+        {"PinBased=", "PinBased=0x", "pin"},
+        {"CPUBased=", "CPUBased=0x", "primary"},
+        {"SecondaryExec=", "SecondaryExec=0x", "secondary"},
+        {"TertiaryExec=", "TertiaryExec=0x", "tertiary"},
+        {"EntryControls=", "EntryControls=", "entry"},
+        {"ExitControls=", "ExitControls=", "exit"},
         {"ExceptionBitmap=", "ExceptionBitmap=", "exceptions"},
-        {"CR0: actual=", "gh_mask=", "cr0_mask"},      {"CR4: actual=", "gh_mask=", "cr4_mask"},
+        {"CR0: actual=", "gh_mask=", "cr0_mask"},
+        {"CR4: actual=", "gh_mask=", "cr4_mask"},
     };
-    for (const auto& key : kKeys) {
+    for (const auto &key : kKeys) {
         bool found;
         if (line.find(key.line) == std::string::npos)
             continue;
@@ -91,7 +100,8 @@ void parse_dump_line(const std::string& line, Words& words) {
     }
 }
 
-int dump_rows(const char* device_name, const char* params, char** rows) {
+int dump_rows(const char *device_name, const char *params, char **rows)
+{
     test::options.device = device_name;
     static test::Verdict verdict;
     test::verdict = &verdict;
@@ -102,7 +112,7 @@ int dump_rows(const char* device_name, const char* params, char** rows) {
             return 2;
         Words words = dump_one(device, exits, cpuid != 0);
         printf("%s %u %u", params, exits, cpuid);
-        for (const char* word : kWords)
+        for (const char *word : kWords)
             if (words.count(word))
                 printf(" %s=%lx", word, words[word]);
         printf("\n");

@@ -6,8 +6,10 @@
 
 #include "controls.hpp"
 
-int main(int argc, char** argv) {
-    if (argc == 3 && !strcmp(argv[1], "plan") && (!strcmp(argv[2], "pairs") || !strcmp(argv[2], "full")))
+int main(int argc, char **argv)
+{
+    if (argc == 3 && !strcmp(argv[1], "plan") &&
+        (!strcmp(argv[2], "pairs") || !strcmp(argv[2], "full")))
         return print_plan(!strcmp(argv[2], "full"));
     if (argc >= 5 && !strcmp(argv[1], "dump"))
         return dump_rows(argv[2], argv[3], argv + 4);

@@ -9,7 +9,8 @@ struct Values {
     uint32_t a, b, c, d;
 };
 
-Values guest_cpuid(Guest& g, uint32_t leaf, uint32_t subleaf) {
+Values guest_cpuid(Guest &g, uint32_t leaf, uint32_t subleaf)
+{
     kvm_regs r = fresh_regs();
     r.rax = 0xffffffff00000000 | leaf; // the upper halves play no part, and are cleared
     r.rcx = 0xffffffff00000000 | subleaf;
@@ -18,20 +19,24 @@ Values guest_cpuid(Guest& g, uint32_t leaf, uint32_t subleaf) {
     ENTER(g.vcpu, KVM_EXIT_HLT);
     kvm_regs after = g.vcpu.regs();
     EXPECT_EQ((after.rax | after.rbx | after.rcx | after.rdx) >> 32, 0);
-    return {static_cast<uint32_t>(after.rax), static_cast<uint32_t>(after.rbx), static_cast<uint32_t>(after.rcx),
-            static_cast<uint32_t>(after.rdx)};
+    return {static_cast<uint32_t>(after.rax), static_cast<uint32_t>(after.rbx),
+            static_cast<uint32_t>(after.rcx), static_cast<uint32_t>(after.rdx)};
 }
 
-void expect_cpuid(int line, Guest& g, uint32_t leaf, uint32_t subleaf, Values expected) {
+void expect_cpuid(int line, Guest &g, uint32_t leaf, uint32_t subleaf, Values expected)
+{
     Values got = guest_cpuid(g, leaf, subleaf);
     if (got.a != expected.a || got.b != expected.b || got.c != expected.c || got.d != expected.d)
-        test::fail(__FILE__, line, "cpuid 0x%x.%u (expected %x %x %x %x, got %x %x %x %x)", leaf, subleaf, expected.a,
-                   expected.b, expected.c, expected.d, got.a, got.b, got.c, got.d);
+        test::fail(__FILE__, line, "cpuid 0x%x.%u (expected %x %x %x %x, got %x %x %x %x)", leaf,
+                   subleaf, expected.a, expected.b, expected.c, expected.d, got.a, got.b, got.c,
+                   got.d);
 }
-#define EXPECT_CPUID(g, leaf, subleaf, ...) expect_cpuid(__LINE__, g, leaf, subleaf, Values{__VA_ARGS__})
+#define EXPECT_CPUID(g, leaf, subleaf, ...)                                                        \
+    expect_cpuid(__LINE__, g, leaf, subleaf, Values{__VA_ARGS__})
 
 // RDMSR; returns false if it raised #GP.
-bool read_msr(Guest& g, uint32_t msr, uint64_t& value) {
+bool read_msr(Guest &g, uint32_t msr, uint64_t &value)
+{
     Blob code = CODE(64, "rdmsr; hlt; hlt");
     kvm_regs r = fresh_regs();
     r.rcx = 0xabcd'0000'0000ULL << 16 | msr;
@@ -50,7 +55,8 @@ bool read_msr(Guest& g, uint32_t msr, uint64_t& value) {
     return true;
 }
 
-bool write_msr(Guest& g, uint32_t msr, uint64_t value) {
+bool write_msr(Guest &g, uint32_t msr, uint64_t value)
+{
     Blob code = CODE(64, "wrmsr; hlt; hlt");
     kvm_regs r = fresh_regs();
     r.rcx = msr;
@@ -66,12 +72,13 @@ bool write_msr(Guest& g, uint32_t msr, uint64_t value) {
 
 } // namespace
 
-TEST(cpuid_given_list) {
+TEST(cpuid_given_list)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     Vcpu second(device, g.vm, 1);
     Cpuid list;
-    auto* entry = list.list->entries;
+    auto *entry = list.list->entries;
     *entry++ = {0, 0, 0, 4, 0x756e6547, 0x6c65746e, 0x49656e69, {}};
     *entry++ = {1, 0, 0, 0x111, 0x222, 0, 1u << 6 | 1u << 5, {}};
     *entry++ = {4, 0, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, 0x401, 0x402, 0x403, 0x404, {}};
@@ -101,7 +108,8 @@ TEST(cpuid_given_list) {
     EXPECT_CPUID(g, 0x40000001, 0, 0, 0, 0, 0);
 }
 
-TEST(cpuid_without_list) {
+TEST(cpuid_without_list)
+{
     Device device;
     Guest g(device, Mode::kProtected, CODE(32, "hlt"));
     Vcpu second(device, g.vm, 1);
@@ -116,9 +124,10 @@ TEST(cpuid_without_list) {
     EXPECT_EQ(after.rax | after.rbx | after.rcx | after.rdx, 0);
 }
 
-TEST(cpuid_runtime_bits) {
-    // OSXSAVE (1:ECX[27]) follows CR4.OSXSAVE, the APIC bit (1:EDX[9]) IA32_APIC_BASE, MONITOR's (1:ECX[3])
-    // IA32_MISC_ENABLE.
+TEST(cpuid_runtime_bits)
+{
+    // OSXSAVE (1:ECX[27]) follows CR4.OSXSAVE, the APIC bit (1:EDX[9]) IA32_APIC_BASE, MONITOR's
+    // (1:ECX[3]) IA32_MISC_ENABLE.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     EXPECT_EQ(guest_cpuid(g, 1, 0).c >> 27 & 1, 0);
@@ -133,18 +142,29 @@ TEST(cpuid_runtime_bits) {
     }
 }
 
-TEST(msr_state_of_a_64_bit_guest) {
+TEST(msr_state_of_a_64_bit_guest)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
-    constexpr uint32_t kStar = 0xc0000081, kLstar = 0xc0000082, kCstar = 0xc0000083, kSfmask = 0xc0000084;
+    constexpr uint32_t kStar = 0xc0000081, kLstar = 0xc0000082, kCstar = 0xc0000083,
+                       kSfmask = 0xc0000084;
     constexpr uint32_t kFsBase = 0xc0000100, kGsBase = 0xc0000101, kKernelGsBase = 0xc0000102;
     struct {
         uint32_t msr;
         uint64_t reset;
-    } msrs[] = {{kStar, 0},  {kLstar, 0},        {kCstar, 0},     {kSfmask, 0},   {kFsBase, 0}, {kGsBase, 0},
-                {kKernelGsBase, 0}, {0x174 /* SYSENTER_CS */, 0}, {0x175, 0}, {0x176, 0}, {0x277 /* PAT */, 0x0007040600070406}};
+    } msrs[] = {{kStar, 0},
+                {kLstar, 0},
+                {kCstar, 0},
+                {kSfmask, 0},
+                {kFsBase, 0},
+                {kGsBase, 0},
+                {kKernelGsBase, 0},
+                {0x174 /* SYSENTER_CS */, 0},
+                {0x175, 0},
+                {0x176, 0},
+                {0x277 /* PAT */, 0x0007040600070406}};
     uint64_t i = 1, value;
-    for (const auto& m : msrs) {
+    for (const auto &m : msrs) {
         value = ~0ULL;
         EXPECT(read_msr(g, m.msr, value));
         EXPECT_EQ(value, m.reset);
@@ -153,12 +173,14 @@ TEST(msr_state_of_a_64_bit_guest) {
         fails_in(where);
     }
     auto given = [](uint32_t msr, uint64_t n) {
-        return msr == 0x277 ? 0x0006060606060606ULL : msr == kSfmask || msr == 0x174 ? 0x1000 + n : 0x7fff00000000ULL + n;
+        return msr == 0x277                     ? 0x0006060606060606ULL
+               : msr == kSfmask || msr == 0x174 ? 0x1000 + n
+                                                : 0x7fff00000000ULL + n;
     };
-    for (const auto& m : msrs)
+    for (const auto &m : msrs)
         EXPECT(write_msr(g, m.msr, given(m.msr, i++)));
     i = 1;
-    for (const auto& m : msrs) {
+    for (const auto &m : msrs) {
         EXPECT(read_msr(g, m.msr, value));
         EXPECT_EQ(value, given(m.msr, i++));
         char where[32];
@@ -175,7 +197,8 @@ TEST(msr_state_of_a_64_bit_guest) {
     EXPECT_EQ(value, given(kKernelGsBase, 7));
 }
 
-TEST(msr_unknown) {
+TEST(msr_unknown)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     uint64_t value;
@@ -188,7 +211,8 @@ TEST(msr_unknown) {
     }
 }
 
-TEST(msr_bad_values) {
+TEST(msr_bad_values)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     constexpr uint64_t kNonCanonical = 1ULL << 63;
@@ -198,12 +222,13 @@ TEST(msr_bad_values) {
         snprintf(where, sizeof(where), "msr 0x%x", msr);
         fails_in(where);
     }
-    // KVM takes a non-canonical SYSENTER_ESP and EIP and makes it canonical, as AMD's 32 bits ask for.
-    EXPECT(!write_msr(g, 0xc0000080, 1ULL << 1));                      // EFER: a reserved bit
-    EXPECT(!write_msr(g, 0xc0000080, 1ULL << 10));                     // EFER.LME can't change under paging
-    EXPECT(!write_msr(g, 0x277, 0x0007040600070402));                  // PAT: type 2 is reserved
+    // KVM takes a non-canonical SYSENTER_ESP and EIP and makes it canonical, as AMD's 32 bits ask
+    // for.
+    EXPECT(!write_msr(g, 0xc0000080, 1ULL << 1));     // EFER: a reserved bit
+    EXPECT(!write_msr(g, 0xc0000080, 1ULL << 10));    // EFER.LME can't change under paging
+    EXPECT(!write_msr(g, 0x277, 0x0007040600070402)); // PAT: type 2 is reserved
     EXPECT(!write_msr(g, 0x277, 0x0807040600070406));
-    EXPECT(!write_msr(g, 0xfe, 0));                                    // MTRRcap is read-only
+    EXPECT(!write_msr(g, 0xfe, 0)); // MTRRcap is read-only
     uint64_t value = 0;
     EXPECT(read_msr(g, 0xc0000080, value));
     EXPECT_EQ(value, 0x500);
@@ -211,7 +236,8 @@ TEST(msr_bad_values) {
     EXPECT_EQ(value, 0);
 }
 
-TEST(msr_efer) {
+TEST(msr_efer)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     uint64_t value = 0;
@@ -238,7 +264,8 @@ TEST(msr_efer) {
     }
 }
 
-TEST(msr_apic_base) {
+TEST(msr_apic_base)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     uint64_t value = 0;
@@ -246,10 +273,12 @@ TEST(msr_apic_base) {
     EXPECT_EQ(value, 0xfee00900);
 }
 
-TEST(msr_tsc_moves_on) {
+TEST(msr_tsc_moves_on)
+{
     Device device;
     Guest g(device, Mode::kLong,
-            CODE(64, "rdtsc; shl rdx, 32; or rax, rdx; mov rbx, rax; mov ecx, 0x10; rdmsr; shl rdx, 32; or rax, rdx; hlt"));
+            CODE(64, "rdtsc; shl rdx, 32; or rax, rdx; mov rbx, rax; mov ecx, 0x10; rdmsr; shl "
+                     "rdx, 32; or rax, rdx; hlt"));
     ENTER(g.vcpu, KVM_EXIT_HLT);
     kvm_regs r = g.vcpu.regs();
     EXPECT(r.rax > r.rbx);
@@ -265,7 +294,8 @@ TEST(msr_tsc_moves_on) {
 namespace {
 
 // Runs `code` (long mode, or `mode`), which may fault: the last HLT is where it goes on then.
-kvm_regs run_code(Guest& g, Blob code, uint64_t rax) {
+kvm_regs run_code(Guest &g, Blob code, uint64_t rax)
+{
     kvm_regs r = fresh_regs();
     r.rax = rax;
     start(g, code, r);
@@ -276,14 +306,16 @@ kvm_regs run_code(Guest& g, Blob code, uint64_t rax) {
 
 } // namespace
 
-TEST(cr_reads_and_writes) {
+TEST(cr_reads_and_writes)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     kvm_sregs s = g.vcpu.sregs();
     EXPECT_EQ(run_code(g, CODE(64, "mov rbx, cr0; hlt; hlt"), 0).rbx, s.cr0);
     EXPECT_EQ(run_code(g, CODE(64, "mov rbx, cr3; hlt; hlt"), 0).rbx, s.cr3);
     EXPECT_EQ(run_code(g, CODE(64, "mov rbx, cr4; hlt; hlt"), 0).rbx, s.cr4);
-    EXPECT_EQ(run_code(g, CODE(64, "mov cr2, rax; mov rbx, cr2; hlt; hlt"), 0x123456789).rbx, 0x123456789);
+    EXPECT_EQ(run_code(g, CODE(64, "mov cr2, rax; mov rbx, cr2; hlt; hlt"), 0x123456789).rbx,
+              0x123456789);
     EXPECT_EQ(g.vcpu.sregs().cr2, 0x123456789);
     // Bits the host owns and bits the guest owns, both visible to both.
     uint64_t cr0 = s.cr0 | 1 << 3 | 1 << 1; // TS, MP
@@ -291,19 +323,22 @@ TEST(cr_reads_and_writes) {
     EXPECT_EQ(g.vcpu.sregs().cr0, cr0);
     EXPECT_EQ(run_code(g, CODE(64, "clts; mov rbx, cr0; hlt; hlt"), 0).rbx, cr0 & ~8ULL);
     EXPECT_EQ(run_code(g, CODE(64, "lmsw ax; mov rbx, cr0; hlt; hlt"), 0xb).rbx & 0xf, 0xb);
-    EXPECT_EQ(run_code(g, CODE(64, "smsw rbx; hlt; hlt"), 0).rbx & 0xffff, g.vcpu.sregs().cr0 & 0xffff);
+    EXPECT_EQ(run_code(g, CODE(64, "smsw rbx; hlt; hlt"), 0).rbx & 0xffff,
+              g.vcpu.sregs().cr0 & 0xffff);
     // CR0.ET is fixed, WP and NE can go; CD too.
     for (uint64_t value : {s.cr0 & ~(1ULL << 16), s.cr0 & ~(1ULL << 5), s.cr0 | 1 << 30, s.cr0}) {
         EXPECT_EQ(run_code(g, CODE(64, "mov cr0, rax; mov rbx, cr0; hlt; hlt"), value).rbx, value);
         EXPECT_EQ(g.vcpu.sregs().cr0, value);
     }
-    uint64_t cr4 = s.cr4 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 9 | 1 << 10; // TSD, DE, PGE, OSFXSR, OSXMMEXCPT
+    uint64_t cr4 =
+        s.cr4 | 1 << 2 | 1 << 3 | 1 << 7 | 1 << 9 | 1 << 10; // TSD, DE, PGE, OSFXSR, OSXMMEXCPT
     EXPECT_EQ(run_code(g, CODE(64, "mov cr4, rax; mov rbx, cr4; hlt; hlt"), cr4).rbx, cr4);
     EXPECT_EQ(g.vcpu.sregs().cr4, cr4);
     EXPECT_EQ(g.log_count(), 0);
 }
 
-TEST(cr_bad_values) {
+TEST(cr_bad_values)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     kvm_sregs s = g.vcpu.sregs();
@@ -312,17 +347,17 @@ TEST(cr_bad_values) {
         uint64_t value;
     } rows[] = {
         {CODE(64, "mov cr0, rax; hlt; hlt"), s.cr0 | 1ULL << 32},
-        {CODE(64, "mov cr0, rax; hlt; hlt"), s.cr0 & ~1ULL},            // PG without PE
+        {CODE(64, "mov cr0, rax; hlt; hlt"), s.cr0 & ~1ULL},                     // PG without PE
         {CODE(64, "mov cr0, rax; hlt; hlt"), (s.cr0 & ~(1ULL << 30)) | 1 << 29}, // NW without CD
-        {CODE(64, "mov cr0, rax; hlt; hlt"), s.cr0 & ~(1ULL << 31)},    // paging off in 64-bit code
-        {CODE(64, "mov cr4, rax; hlt; hlt"), s.cr4 | 1 << 15},          // reserved
+        {CODE(64, "mov cr0, rax; hlt; hlt"), s.cr0 & ~(1ULL << 31)}, // paging off in 64-bit code
+        {CODE(64, "mov cr4, rax; hlt; hlt"), s.cr4 | 1 << 15},       // reserved
         {CODE(64, "mov cr4, rax; hlt; hlt"), s.cr4 | 1ULL << 40},
-        {CODE(64, "mov cr4, rax; hlt; hlt"), s.cr4 & ~0x20ULL},         // PAE off in long mode
-        {CODE(64, "mov cr3, rax; hlt; hlt"), s.cr3 | 1ULL << 60},       // beyond the physical width
+        {CODE(64, "mov cr4, rax; hlt; hlt"), s.cr4 & ~0x20ULL},   // PAE off in long mode
+        {CODE(64, "mov cr3, rax; hlt; hlt"), s.cr3 | 1ULL << 60}, // beyond the physical width
         {CODE(64, "mov cr8, rax; hlt; hlt"), 16}, // only 16 to 255: KVM looks at eight bits
     };
     int i = 0;
-    for (const auto& row : rows) {
+    for (const auto &row : rows) {
         run_code(g, row.code, row.value);
         EXPECT_EXCEPTION(g, 0, 13, 0, G_CODE);
         kvm_sregs after = g.vcpu.sregs();
@@ -339,7 +374,8 @@ TEST(cr_bad_values) {
     EXPECT_EXCEPTION(g, 0, 6, 0, G_CODE);
 }
 
-TEST(cr3_switch) {
+TEST(cr3_switch)
+{
     // Two address spaces; CR3 changes what an address means at once.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -368,7 +404,8 @@ TEST(cr3_switch) {
     EXPECT_EQ(g.vcpu.sregs().cr3, kOther);
 }
 
-TEST(invlpg) {
+TEST(invlpg)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     g.memory.at<uint32_t>(0x140000) = 0x1111;
@@ -376,15 +413,19 @@ TEST(invlpg) {
     kvm_regs r = fresh_regs();
     r.rsi = 0x140000;
     r.rdi = G_TABLES + 3 * kPage + 8 * 0x140;
-    start(g, CODE(64, "mov ecx, [rsi]; mov qword ptr [rdi], 0x150003; invlpg [rsi]; mov edx, [rsi]; hlt"), r);
+    start(g,
+          CODE(64,
+               "mov ecx, [rsi]; mov qword ptr [rdi], 0x150003; invlpg [rsi]; mov edx, [rsi]; hlt"),
+          r);
     ENTER(g.vcpu, KVM_EXIT_HLT);
     EXPECT_EQ(g.vcpu.regs().rcx, 0x1111);
     EXPECT_EQ(g.vcpu.regs().rdx, 0x2222);
 }
 
-TEST(pae_pdptes) {
-    // With PAE a CR3 write reads the four PDPTEs; reserved bits in one raise #GP, and later changes in memory
-    // do not matter until CR3 is written again (SDM Vol. 3A, 4.4.1).
+TEST(pae_pdptes)
+{
+    // With PAE a CR3 write reads the four PDPTEs; reserved bits in one raise #GP, and later changes
+    // in memory do not matter until CR3 is written again (SDM Vol. 3A, 4.4.1).
     Device device;
     Guest g(device, Mode::kPae, CODE(32, "hlt"));
     constexpr uint64_t kOther = 0x100000;
@@ -398,7 +439,10 @@ TEST(pae_pdptes) {
     r.rax = kOther;
     r.rsi = 0x40140000;
     r.rdi = kOther + 8;
-    start(g, CODE(32, "mov cr3, eax; mov ecx, [esi]; mov dword ptr [edi], 0; mov edx, [esi + 4096]; hlt"), r);
+    start(g,
+          CODE(32,
+               "mov cr3, eax; mov ecx, [esi]; mov dword ptr [edi], 0; mov edx, [esi + 4096]; hlt"),
+          r);
     g.memory.at<uint32_t>(0x141000) = 0x78;
     ENTER(g.vcpu, KVM_EXIT_HLT);
     EXPECT_EQ(g.vcpu.regs().rcx, 0x77);
@@ -406,18 +450,23 @@ TEST(pae_pdptes) {
     EXPECT_EQ(g.log_count(), 0);
 }
 
-TEST(dr7_twice) {
-    // The first write exits; from then on the guest owns the debug registers until it is scheduled out.
+TEST(dr7_twice)
+{
+    // The first write exits; from then on the guest owns the debug registers until it is scheduled
+    // out.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     kvm_regs r = fresh_regs();
     r.rax = 0x401;
     r.rbx = 0x455;
     r.rsi = 0x123456;
-    start(g,
-          CODE(64, "mov dr7, rax; mov rcx, dr7; mov dr7, rbx; mov rdx, dr7; mov dr0, rsi; mov dr3, rsi\n"
-                   "mov rdi, dr0; mov rbp, dr6; out 0x10, eax; mov r8, dr7; mov r9, dr0; mov r10, dr3; hlt"),
-          r);
+    start(
+        g,
+        CODE(64,
+             "mov dr7, rax; mov rcx, dr7; mov dr7, rbx; mov rdx, dr7; mov dr0, rsi; mov dr3, rsi\n"
+             "mov rdi, dr0; mov rbp, dr6; out 0x10, eax; mov r8, dr7; mov r9, dr0; mov r10, dr3; "
+             "hlt"),
+        r);
     EXPECT_REPORT(g.vcpu, 0x401);
     ENTER(g.vcpu, KVM_EXIT_HLT);
     kvm_regs after = g.vcpu.regs();
@@ -430,7 +479,8 @@ TEST(dr7_twice) {
     EXPECT_EQ(after.r10, 0x123456);
 }
 
-TEST(dr_bad_values) {
+TEST(dr_bad_values)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     run_code(g, CODE(64, "mov dr7, rax; hlt; hlt"), 1ULL << 32 | 0x400);
@@ -446,7 +496,8 @@ TEST(dr_bad_values) {
     EXPECT_EXCEPTION(g, 0, 6, 0, G_CODE);
 }
 
-TEST(dr_general_detect) {
+TEST(dr_general_detect)
+{
     // DR7.GD: the next access raises #DB before it happens, with DR6.BD.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -459,7 +510,8 @@ TEST(dr_general_detect) {
     EXPECT_EXCEPTION(g, 0, 1, 0, G_CODE + 3);
 }
 
-TEST(dr_hardware_breakpoint) {
+TEST(dr_hardware_breakpoint)
+{
     // A write watchpoint of the guest's, reported as a trap after the write.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));

@@ -7,18 +7,21 @@ namespace {
 
 constexpr uint32_t kVector = 0x30;
 
-void interrupt(Vcpu& vcpu, uint32_t vector) {
+void interrupt(Vcpu &vcpu, uint32_t vector)
+{
     kvm_interrupt i = {vector};
     REQUIRE_OK(call(vcpu, KVM_INTERRUPT, &i));
 }
 
-void nmi(Vcpu& vcpu) {
+void nmi(Vcpu &vcpu)
+{
     REQUIRE_OK(call(vcpu, KVM_NMI));
 }
 
 } // namespace
 
-TEST(interrupt_each_mode) {
+TEST(interrupt_each_mode)
+{
     // Delivered before the next instruction, once.
     Device device;
     for (Mode mode : kAllModes) {
@@ -35,7 +38,8 @@ TEST(interrupt_each_mode) {
     }
 }
 
-TEST(interrupt_wakes_from_halt) {
+TEST(interrupt_wakes_from_halt)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     start(g, CODE(64, "sti; hlt; hlt"));
@@ -48,9 +52,10 @@ TEST(interrupt_wakes_from_halt) {
     EXPECT_EXCEPTION(g, 0, kVector, 0, G_CODE + 2);
 }
 
-TEST(interrupt_window) {
-    // IF = 0: not ready. With a request, userspace is told as soon as the guest can take one: after the instruction
-    // behind STI.
+TEST(interrupt_window)
+{
+    // IF = 0: not ready. With a request, userspace is told as soon as the guest can take one: after
+    // the instruction behind STI.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     start(g, CODE(64, "out 0x10, al; nop; sti; nop; nop; hlt"));
@@ -68,7 +73,8 @@ TEST(interrupt_window) {
     EXPECT_EXCEPTION(g, 0, kVector, 0, G_CODE + 5);
 }
 
-TEST(interrupt_window_open_already) {
+TEST(interrupt_window_open_already)
+{
     // A guest that can take an interrupt comes back at once, before it executes anything.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -83,7 +89,8 @@ TEST(interrupt_window_open_already) {
     ENTER(g.vcpu, KVM_EXIT_HLT);
 }
 
-TEST(interrupt_window_withdrawn) {
+TEST(interrupt_window_withdrawn)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     start(g, CODE(64, "out 0x10, al; out 0x10, al; sti; nop; nop; hlt"));
@@ -94,7 +101,8 @@ TEST(interrupt_window_withdrawn) {
     ENTER(g.vcpu, KVM_EXIT_HLT);
 }
 
-TEST(interrupt_shadow_of_mov_ss) {
+TEST(interrupt_shadow_of_mov_ss)
+{
     // The instruction behind a load of SS is not interrupted.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -110,8 +118,10 @@ TEST(interrupt_shadow_of_mov_ss) {
     ENTER(g.vcpu, KVM_EXIT_HLT);
 }
 
-TEST(interrupt_waits_for_page_fault) {
-    // The stack of the interrupt is on a page the host has not yet: the event survives the EPT violation.
+TEST(interrupt_waits_for_page_fault)
+{
+    // The stack of the interrupt is on a page the host has not yet: the event survives the EPT
+    // violation.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     kvm_regs r = fresh_regs(0x202);
@@ -124,7 +134,8 @@ TEST(interrupt_waits_for_page_fault) {
     EXPECT_EQ(g.log_count(), 1);
 }
 
-TEST(interrupt_many) {
+TEST(interrupt_many)
+{
     // One after the other, each through a window.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -148,7 +159,8 @@ TEST(interrupt_many) {
         EXPECT_EQ(g.log(i).vector, kVector + i % 16);
 }
 
-TEST(cr8_in_kvm_run) {
+TEST(cr8_in_kvm_run)
+{
     // kvm_run.cr8 goes in at KVM_RUN and comes out at every exit.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -167,11 +179,14 @@ TEST(cr8_in_kvm_run) {
     EXPECT_EQ(s.cr8, 10);
 }
 
-TEST(cr8_lowered) {
-    // A lower CR8 may let an interrupt through, so userspace hears of it; a higher one or the same does not matter.
+TEST(cr8_lowered)
+{
+    // A lower CR8 may let an interrupt through, so userspace hears of it; a higher one or the same
+    // does not matter.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
-    start(g, CODE(64, "mov eax, 7; mov cr8, rax; mov cr8, rax; mov eax, 9; mov cr8, rax; mov eax, 3; mov cr8, rax\n"
+    start(g, CODE(64, "mov eax, 7; mov cr8, rax; mov cr8, rax; mov eax, 9; mov cr8, rax; mov eax, "
+                      "3; mov cr8, rax\n"
                       "mov ebx, 0x77; hlt"));
     ENTER(g.vcpu, KVM_EXIT_SET_TPR);
     EXPECT_EQ(g.vcpu.run->cr8, 3);
@@ -180,7 +195,8 @@ TEST(cr8_lowered) {
     EXPECT_EQ(g.vcpu.regs().rbx, 0x77);
 }
 
-TEST(nmi_each_mode) {
+TEST(nmi_each_mode)
+{
     Device device;
     for (Mode mode : kAllModes) {
         Guest g(device, mode, CODES("nop; hlt; hlt").in(mode));
@@ -195,7 +211,8 @@ TEST(nmi_each_mode) {
 namespace {
 
 // An NMI handler that tells userspace, twice, and returns; RBX counts the NMIs.
-void install_nmi_handler(Guest& g) {
+void install_nmi_handler(Guest &g)
+{
     Blob handler = CODE(64, "inc rbx; out 0x20, al; nop; out 0x21, al; iretq");
     g.copy(0x150000, handler);
     g.set_gate(2, 0x150000);
@@ -203,7 +220,8 @@ void install_nmi_handler(Guest& g) {
 
 } // namespace
 
-TEST(nmi_held_until_iret) {
+TEST(nmi_held_until_iret)
+{
     // An NMI that comes while another is being handled waits for its IRET (SDM Vol. 3A, 6.7.1).
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -221,7 +239,8 @@ TEST(nmi_held_until_iret) {
     EXPECT_EQ(g.vcpu.regs().rbx, 2);
 }
 
-TEST(nmi_only_one_is_held) {
+TEST(nmi_only_one_is_held)
+{
     // Of several that come during a handler, one is remembered.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -238,7 +257,8 @@ TEST(nmi_only_one_is_held) {
     EXPECT_EQ(g.vcpu.regs().rbx, 2);
 }
 
-TEST(nmi_two_before_running) {
+TEST(nmi_two_before_running)
+{
     // Two may be pending before the first is taken: one to be handled and one held.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -254,7 +274,8 @@ TEST(nmi_two_before_running) {
     EXPECT_EQ(g.vcpu.regs().rbx, 2);
 }
 
-TEST(nmi_wakes_from_halt) {
+TEST(nmi_wakes_from_halt)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt; hlt"));
     ENTER(g.vcpu, KVM_EXIT_HLT);
@@ -264,7 +285,8 @@ TEST(nmi_wakes_from_halt) {
     EXPECT_EQ(g.vcpu.regs().rip, G_CODE + 2);
 }
 
-TEST(nmi_and_interrupt) {
+TEST(nmi_and_interrupt)
+{
     // Both pending: the NMI is first (SDM Vol. 3A, table 6-2), and the interrupt is not lost.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -278,7 +300,8 @@ TEST(nmi_and_interrupt) {
     EXPECT_EQ(both, kVector);
 }
 
-TEST(nmi_with_interrupt_shadow) {
+TEST(nmi_with_interrupt_shadow)
+{
     // In the shadow of STI an NMI is held back for one instruction at most, and IF = 1 afterwards.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -292,7 +315,8 @@ TEST(nmi_with_interrupt_shadow) {
     EXPECT(g.log(0).flags & 0x200);
 }
 
-TEST(interrupt_during_nmi_handler) {
+TEST(interrupt_during_nmi_handler)
+{
     // The handler enables interrupts: they are taken, NMIs still are not.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));

@@ -8,7 +8,7 @@ namespace {
 constexpr uint64_t kAbsent = 0x140000, kReadOnly = 0x141000, kUserPage = 0x142000;
 
 struct Row {
-    const char* name;
+    const char *name;
     Codes codes;
     uint32_t vector, error;
     uint64_t offset; // of the RIP that was saved, from the start of the code
@@ -17,7 +17,8 @@ struct Row {
 
 } // namespace
 
-TEST(exceptions) {
+TEST(exceptions)
+{
     // Faults save the RIP of the instruction, traps that of the next (SDM Vol. 3A, 6.15).
     const Row rows[] = {
         {"#DE", CODES("xor ecx, ecx; div ecx; hlt; hlt"), 0, 0, 0, false},
@@ -27,7 +28,7 @@ TEST(exceptions) {
     };
     Device device;
     for (Mode mode : kAllModes)
-        for (const Row& row : rows) {
+        for (const Row &row : rows) {
             Blob code = row.codes.in(mode);
             Guest g(device, mode, code);
             kvm_regs r = fresh_regs();
@@ -35,7 +36,8 @@ TEST(exceptions) {
             g.resume_at(row.trap ? 0 : G_CODE + code.size() - 1);
             ENTER(g.vcpu, KVM_EXIT_HLT);
             // XOR ECX, ECX is one byte longer with its 32-bit prefix in 16-bit code.
-            uint64_t rip = G_CODE + row.offset + (row.vector == 0 ? (mode == Mode::kReal ? 3 : 2) : 0);
+            uint64_t rip =
+                G_CODE + row.offset + (row.vector == 0 ? (mode == Mode::kReal ? 3 : 2) : 0);
             EXPECT_EXCEPTION(g, 0, row.vector, row.error, rip);
             EXPECT_EQ(g.log_count(), 1);
             EXPECT_EQ(g.vcpu.regs().rip, G_CODE + code.size() - (row.trap ? 1 : 0));
@@ -43,23 +45,24 @@ TEST(exceptions) {
         }
 }
 
-TEST(exception_gp_and_ss) {
+TEST(exception_gp_and_ss)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     struct {
         Blob code;
         uint32_t vector, error;
     } rows[] = {
-        {CODE(64, "mov [rsi], eax; hlt; hlt"), 13, 0},          // a non-canonical address
-        {CODE(64, "push rsi; pop rsp; pop rax; hlt; hlt"), 12, 0}, // the same through the stack
-        {CODE(64, "mov ds, di; hlt; hlt"), 13, 0x1230},         // a selector beyond the GDT
+        {CODE(64, "mov [rsi], eax; hlt; hlt"), 13, 0},              // a non-canonical address
+        {CODE(64, "push rsi; pop rsp; pop rax; hlt; hlt"), 12, 0},  // the same through the stack
+        {CODE(64, "mov ds, di; hlt; hlt"), 13, 0x1230},             // a selector beyond the GDT
         {CODE(64, "mov ax, 0x18; mov ss, ax; hlt; hlt"), 13, 0x18}, // a code segment as SS
-        {CODE(64, "int 0xff; hlt; hlt"), 13, 0xff * 8 + 2},     // a gate beyond the IDT
+        {CODE(64, "int 0xff; hlt; hlt"), 13, 0xff * 8 + 2},         // a gate beyond the IDT
     };
     kvm_sregs s = g.vcpu.sregs();
     s.idt.limit = 64 * 16 - 1;
     g.vcpu.set(s);
-    for (auto& row : rows) {
+    for (auto &row : rows) {
         kvm_regs r = fresh_regs();
         r.rsi = 1ULL << 62;
         r.rdi = 0x1230;
@@ -77,7 +80,8 @@ TEST(exception_gp_and_ss) {
     }
 }
 
-TEST(exception_page_faults) {
+TEST(exception_page_faults)
+{
     // CR2 and the error code: P (1), W (2), U (4), I (16).
     Device device;
     for (Mode mode : {Mode::kPaged, Mode::kPae, Mode::kLong}) {
@@ -91,9 +95,10 @@ TEST(exception_page_faults) {
             {CODES("mov [esi], eax; hlt; hlt"), kAbsent + 0xfff, 2},
             {CODES("mov [esi], eax; hlt; hlt"), kReadOnly + 0x10, 3},
             {CODES("inc dword ptr [esi]; hlt; hlt"), kReadOnly + 0x20, 3},
-            {CODES("mov eax, [esi]; hlt; hlt"), kAbsent - 2, 0}, // straddling: CR2 is the page that is not there
+            {CODES("mov eax, [esi]; hlt; hlt"), kAbsent - 2,
+             0}, // straddling: CR2 is the page that is not there
         };
-        for (auto& row : rows) {
+        for (auto &row : rows) {
             Blob code = row.codes.in(mode);
             kvm_regs r = fresh_regs();
             r.rsi = row.address;
@@ -110,7 +115,8 @@ TEST(exception_page_faults) {
     }
 }
 
-TEST(exception_page_fault_of_user_code) {
+TEST(exception_page_fault_of_user_code)
+{
     // At CPL 3: a page of the supervisor's (error P + U), and the handler on the stack of the TSS.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -134,7 +140,8 @@ TEST(exception_page_fault_of_user_code) {
     r.rsi = kReadOnly;
     start(g, code, r);
     g.set_gate(14, G_STUBS + 16 * 14);
-    // The stub returns to user code, at a HLT, which raises #GP there; its handler then halts in the kernel.
+    // The stub returns to user code, at a HLT, which raises #GP there; its handler then halts in
+    // the kernel.
     g.resume_at(G_CODE + code.size() - 1);
     Blob halt = CODE(64, "hlt");
     g.copy(0x150000, halt);
@@ -146,11 +153,14 @@ TEST(exception_page_fault_of_user_code) {
     EXPECT_EQ(g.vcpu.sregs().cs.dpl, 0);
 }
 
-TEST(exception_single_step) {
-    // RFLAGS.TF: #DB after each instruction, over those that exit too (CPUID, OUT, MOV CR), with DR6.BS.
+TEST(exception_single_step)
+{
+    // RFLAGS.TF: #DB after each instruction, over those that exit too (CPUID, OUT, MOV CR), with
+    // DR6.BS.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
-    Blob code = CODE(64, "nop; xor eax, eax; cpuid; out 0x10, al; mov rax, cr4; mov [rdi], al; nop; popfq; hlt");
+    Blob code = CODE(
+        64, "nop; xor eax, eax; cpuid; out 0x10, al; mov rax, cr4; mov [rdi], al; nop; popfq; hlt");
     // TF is cleared by the POPFQ of a flags word that the client leaves on the stack.
     kvm_regs r = fresh_regs(0x102);
     r.rsp = G_STACK - 8;
@@ -162,8 +172,8 @@ TEST(exception_single_step) {
     ENTER(g.vcpu, KVM_EXIT_IO);
     ENTER(g.vcpu, KVM_EXIT_MMIO);
     ENTER(g.vcpu, KVM_EXIT_HLT);
-    // Bochs raises the trap also for an access that faults in EPT, where no instruction has ended: its RIP is that
-    // of the record before it, or the very first one.
+    // Bochs raises the trap also for an access that faults in EPT, where no instruction has ended:
+    // its RIP is that of the record before it, or the very first one.
     std::vector<uint64_t> seen;
     for (uint32_t i = 0; i < g.log_count(); i++) {
         EXPECT_EQ(g.log(i).vector, 1);
@@ -180,7 +190,8 @@ TEST(exception_single_step) {
     EXPECT_EQ(g.vcpu.regs().rbx & 0x400f, 0x4000);
 }
 
-TEST(exception_device_not_available) {
+TEST(exception_device_not_available)
+{
     // CR0.TS and CR0.EM belong to the guest.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -197,7 +208,8 @@ TEST(exception_device_not_available) {
     EXPECT_EQ(g.log_count(), 0);
 }
 
-TEST(exception_double_fault) {
+TEST(exception_double_fault)
+{
     // A fault while a fault is delivered (the #PF gate is not present): #DF with error code 0.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -214,13 +226,14 @@ TEST(exception_double_fault) {
     EXPECT_EQ(g.log(0).error, 0);
 }
 
-TEST(exception_vmx_instructions) {
-    // Without nested VMX in its CPUID a guest gets #UD for VMX instructions; KVM offers nesting, so there the guest
-    // only gets #UD because CR4.VMXE is 0.
+TEST(exception_vmx_instructions)
+{
+    // Without nested VMX in its CPUID a guest gets #UD for VMX instructions; KVM offers nesting, so
+    // there the guest only gets #UD because CR4.VMXE is 0.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     struct {
-        const char* name;
+        const char *name;
         Blob code;
     } rows[] = {
         {"vmcall", CODE(64, "nop; hlt; hlt")}, // VMCALL is a hypercall in KVM: see below
@@ -244,12 +257,14 @@ TEST(exception_vmx_instructions) {
     }
 }
 
-TEST(pause_and_friends) {
+TEST(pause_and_friends)
+{
     // Instructions that may exit and must look as if nothing happened.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
-    start(g, CODE(64, "pause; wbinvd; invd; rdtsc; sgdt [rsi]; sidt [rsi + 16]; sldt ax; str bx\n"
-                      "lgdt [rsi]; lidt [rsi + 16]; mov ecx, 0x3c; hlt"),
+    start(g,
+          CODE(64, "pause; wbinvd; invd; rdtsc; sgdt [rsi]; sidt [rsi + 16]; sldt ax; str bx\n"
+                   "lgdt [rsi]; lidt [rsi + 16]; mov ecx, 0x3c; hlt"),
           [] {
               kvm_regs r = fresh_regs();
               r.rsi = G_DATA;
@@ -265,7 +280,8 @@ TEST(pause_and_friends) {
     EXPECT_EQ(g.log_count(), 0);
 }
 
-TEST(xsetbv) {
+TEST(xsetbv)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     if (!host_has(1, 0, 'c', 27))
@@ -281,8 +297,12 @@ TEST(xsetbv) {
     EXPECT_EQ(g.log_count(), 0);
     struct {
         uint64_t xcr, value;
-    } bad[] = {{0, 2}, {0, 0}, {0, 1ULL << 62 | 3}, {1, 3}, {0, 5}}; // x87 is mandatory; AVX needs SSE; XCR1 is not there
-    for (auto& b : bad) {
+    } bad[] = {{0, 2},
+               {0, 0},
+               {0, 1ULL << 62 | 3},
+               {1, 3},
+               {0, 5}}; // x87 is mandatory; AVX needs SSE; XCR1 is not there
+    for (auto &b : bad) {
         Blob code = CODE(64, "xsetbv; hlt; hlt");
         r.rcx = b.xcr;
         r.rax = b.value & 0xffffffff;

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// What the files of guest_test share: guest code written where it is used, and checks of one exit each.
+// What the files of guest_test share: guest code written where it is used, and checks of one exit
+// each.
 //
-// A note on loops: a guest that must be interruptible runs with interrupts enabled (RFLAGS.IF = 1). Bochs up to
-// 3.0 takes a guest's IF = 0 for the host's at VM entry, so there a loop without exits would stop the machine.
+// A note on loops: a guest that must be interruptible runs with interrupts enabled (RFLAGS.IF = 1).
+// Bochs up to 3.0 takes a guest's IF = 0 for the host's at VM entry, so there a loop without exits
+// would stop the machine.
 #pragma once
 
 #include "../common/guest.hpp"
 
-// Guest code in Intel syntax, assembled with the test; `bits` is 16, 32 or 64. Numeric labels work as usual.
+// Guest code in Intel syntax, assembled with the test; `bits` is 16, 32 or 64. Numeric labels work
+// as usual.
 #define CODE(bits, text)                                                                           \
     ({                                                                                             \
         const uint8_t *code_begin, *code_end;                                                      \
@@ -27,7 +30,8 @@
     })
 // The same text for each width.
 #define CODES(text)                                                                                \
-    Codes {                                                                                        \
+    Codes                                                                                          \
+    {                                                                                              \
         CODE(16, text), CODE(32, text), CODE(64, text)                                             \
     }
 
@@ -39,13 +43,15 @@ using guest::Mode;
 
 struct Codes {
     Blob code16, code32, code64;
-    Blob in(Mode mode) const {
+    Blob in(Mode mode) const
+    {
         return mode == Mode::kReal ? code16 : mode == Mode::kLong ? code64 : code32;
     }
 };
 
 // Adds which mode (or case) a test failed in.
-inline void fails_in(const char* where) {
+inline void fails_in(const char *where)
+{
     if (test::verdict->state == test::Verdict::kFailed) {
         size_t room = sizeof(test::verdict->why) - strlen(test::verdict->why) - 1;
         strncat(test::verdict->why, " in: ", room);
@@ -54,7 +60,8 @@ inline void fails_in(const char* where) {
     }
 }
 
-inline kvm_regs fresh_regs(uint64_t flags = 2) {
+inline kvm_regs fresh_regs(uint64_t flags = 2)
+{
     kvm_regs r = {};
     r.rip = G_CODE;
     r.rflags = flags;
@@ -63,7 +70,8 @@ inline kvm_regs fresh_regs(uint64_t flags = 2) {
 }
 
 // Puts new code in place and starts it with these registers.
-inline void start(Guest& g, Blob code, const kvm_regs& regs = fresh_regs()) {
+inline void start(Guest &g, Blob code, const kvm_regs &regs = fresh_regs())
+{
     REQUIRE(G_CODE + code.size() + 16 <= G_LOG);
     g.copy(G_CODE, code);
     g.memory.at<uint32_t>(LOG_COUNT) = 0;
@@ -72,79 +80,93 @@ inline void start(Guest& g, Blob code, const kvm_regs& regs = fresh_regs()) {
 }
 
 // Goes on until the next exit to userspace, which must have this reason.
-inline bool enter_until(int line, Vcpu& vcpu, uint32_t reason) {
+inline bool enter_until(int line, Vcpu &vcpu, uint32_t reason)
+{
     if (vcpu.enter() == -1) {
         test::fail(__FILE__, line, "KVM_RUN: %s", test::errno_name(errno));
         return false;
     }
-    const kvm_run& run = *vcpu.run;
+    const kvm_run &run = *vcpu.run;
     if (run.exit_reason == reason)
         return true;
     char more[96] = "";
     if (run.exit_reason == KVM_EXIT_IO)
-        snprintf(more, sizeof(more), " port 0x%x size %u direction %u", run.io.port, run.io.size, run.io.direction);
+        snprintf(more, sizeof(more), " port 0x%x size %u direction %u", run.io.port, run.io.size,
+                 run.io.direction);
     else if (run.exit_reason == KVM_EXIT_MMIO)
-        snprintf(more, sizeof(more), " address 0x%llx length %u write %u", run.mmio.phys_addr, run.mmio.len,
-                 run.mmio.is_write);
+        snprintf(more, sizeof(more), " address 0x%llx length %u write %u", run.mmio.phys_addr,
+                 run.mmio.len, run.mmio.is_write);
     else if (run.exit_reason == KVM_EXIT_INTERNAL_ERROR)
-        snprintf(more, sizeof(more), " suberror %u data 0x%llx", run.internal.suberror, run.internal.data[0]);
+        snprintf(more, sizeof(more), " suberror %u data 0x%llx", run.internal.suberror,
+                 run.internal.data[0]);
     else if (run.exit_reason == KVM_EXIT_FAIL_ENTRY)
         snprintf(more, sizeof(more), " 0x%llx", run.fail_entry.hardware_entry_failure_reason);
-    test::fail(__FILE__, line, "exit (expected %s, got %u %s%s) at rip 0x%llx", exit_name(reason), run.exit_reason,
-               exit_name(run.exit_reason), more, vcpu.regs().rip);
+    test::fail(__FILE__, line, "exit (expected %s, got %u %s%s) at rip 0x%llx", exit_name(reason),
+               run.exit_reason, exit_name(run.exit_reason), more, vcpu.regs().rip);
     return false;
 }
 
-inline uint64_t masked(uint64_t value, unsigned bytes) {
+inline uint64_t masked(uint64_t value, unsigned bytes)
+{
     return bytes >= 8 ? value : value & ((1ULL << 8 * bytes) - 1);
 }
 
-inline bool check_out(int line, Vcpu& vcpu, uint16_t port, uint8_t size, uint64_t value) {
+inline bool check_out(int line, Vcpu &vcpu, uint16_t port, uint8_t size, uint64_t value)
+{
     if (!enter_until(line, vcpu, KVM_EXIT_IO))
         return false;
-    const kvm_run& run = *vcpu.run;
+    const kvm_run &run = *vcpu.run;
     uint64_t got = 0;
     memcpy(&got, vcpu.io_data(), size);
-    if (run.io.direction == KVM_EXIT_IO_OUT && run.io.port == port && run.io.size == size && run.io.count == 1 &&
-        run.io.data_offset == kPage && got == value)
+    if (run.io.direction == KVM_EXIT_IO_OUT && run.io.port == port && run.io.size == size &&
+        run.io.count == 1 && run.io.data_offset == kPage && got == value)
         return true;
     test::fail(__FILE__, line,
-               "out (expected port 0x%x size %u value 0x%llx, got direction %u port 0x%x size %u count %u offset "
+               "out (expected port 0x%x size %u value 0x%llx, got direction %u port 0x%x size %u "
+               "count %u offset "
                "0x%llx value 0x%llx)",
-               port, size, static_cast<unsigned long long>(value), run.io.direction, run.io.port, run.io.size,
-               run.io.count, run.io.data_offset, static_cast<unsigned long long>(got));
+               port, size, static_cast<unsigned long long>(value), run.io.direction, run.io.port,
+               run.io.size, run.io.count, run.io.data_offset, static_cast<unsigned long long>(got));
     return false;
 }
 
-// An IN; `value` is what the port gives. The bytes behind it are dirtied: they must not get anywhere.
-inline bool check_in(int line, Vcpu& vcpu, uint16_t port, uint8_t size, uint64_t value) {
+// An IN; `value` is what the port gives. The bytes behind it are dirtied: they must not get
+// anywhere.
+inline bool check_in(int line, Vcpu &vcpu, uint16_t port, uint8_t size, uint64_t value)
+{
     if (!enter_until(line, vcpu, KVM_EXIT_IO))
         return false;
-    const kvm_run& run = *vcpu.run;
-    if (run.io.direction == KVM_EXIT_IO_IN && run.io.port == port && run.io.size == size && run.io.count == 1 &&
-        run.io.data_offset == kPage) {
+    const kvm_run &run = *vcpu.run;
+    if (run.io.direction == KVM_EXIT_IO_IN && run.io.port == port && run.io.size == size &&
+        run.io.count == 1 && run.io.data_offset == kPage) {
         memset(vcpu.io_data(), 0xcc, 16);
         memcpy(vcpu.io_data(), &value, size);
         return true;
     }
-    test::fail(__FILE__, line, "in (expected port 0x%x size %u, got direction %u port 0x%x size %u count %u)", port,
+    test::fail(__FILE__, line,
+               "in (expected port 0x%x size %u, got direction %u port 0x%x size %u count %u)", port,
                size, run.io.direction, run.io.port, run.io.size, run.io.count);
     return false;
 }
 
-inline bool check_mmio(int line, Vcpu& vcpu, bool write, uint64_t address, unsigned length, uint64_t value) {
+inline bool check_mmio(int line, Vcpu &vcpu, bool write, uint64_t address, unsigned length,
+                       uint64_t value)
+{
     if (!enter_until(line, vcpu, KVM_EXIT_MMIO))
         return false;
-    kvm_run& run = *vcpu.run;
+    kvm_run &run = *vcpu.run;
     uint64_t got = 0;
     memcpy(&got, run.mmio.data, 8);
-    bool same = run.mmio.phys_addr == address && run.mmio.len == length && run.mmio.is_write == write;
+    bool same =
+        run.mmio.phys_addr == address && run.mmio.len == length && run.mmio.is_write == write;
     if (!same || (write && masked(got, length) != masked(value, length))) {
         test::fail(__FILE__, line,
-                   "mmio (expected %s 0x%llx length %u value 0x%llx, got %s 0x%llx length %u value 0x%llx)",
+                   "mmio (expected %s 0x%llx length %u value 0x%llx, got %s 0x%llx length %u value "
+                   "0x%llx)",
                    write ? "write" : "read", static_cast<unsigned long long>(address), length,
-                   static_cast<unsigned long long>(masked(value, length)), run.mmio.is_write ? "write" : "read",
-                   run.mmio.phys_addr, run.mmio.len, static_cast<unsigned long long>(masked(got, length)));
+                   static_cast<unsigned long long>(masked(value, length)),
+                   run.mmio.is_write ? "write" : "read", run.mmio.phys_addr, run.mmio.len,
+                   static_cast<unsigned long long>(masked(got, length)));
         return false;
     }
     if (!write) {
@@ -154,7 +176,8 @@ inline bool check_mmio(int line, Vcpu& vcpu, bool write, uint64_t address, unsig
     return true;
 }
 
-// Each enters the guest once. EXPECT_OUT and the MMIO ones end the test when the exit is another one.
+// Each enters the guest once. EXPECT_OUT and the MMIO ones end the test when the exit is another
+// one.
 #define ENTER(vcpu, reason)                                                                        \
     do {                                                                                           \
         if (!enter_until(__LINE__, vcpu, reason))                                                  \
@@ -183,22 +206,28 @@ inline bool check_mmio(int line, Vcpu& vcpu, bool write, uint64_t address, unsig
     } while (0)
 
 // An exception as the guest's handler saw it.
-inline void check_record(int line, Guest& g, uint32_t index, uint32_t vector, uint32_t error, uint64_t rip) {
+inline void check_record(int line, Guest &g, uint32_t index, uint32_t vector, uint32_t error,
+                         uint64_t rip)
+{
     if (g.log_count() <= index) {
-        test::fail(__FILE__, line, "exception %u was not delivered (%u were)", vector, g.log_count());
+        test::fail(__FILE__, line, "exception %u was not delivered (%u were)", vector,
+                   g.log_count());
         return;
     }
     guest::Record r = g.log(index);
     if (r.vector != vector || r.error != error || r.rip != rip)
         test::fail(__FILE__, line,
-                   "exception (expected vector %u error 0x%x rip 0x%llx, got vector %u error 0x%x rip 0x%llx)", vector,
-                   error, static_cast<unsigned long long>(rip), r.vector, r.error,
+                   "exception (expected vector %u error 0x%x rip 0x%llx, got vector %u error 0x%x "
+                   "rip 0x%llx)",
+                   vector, error, static_cast<unsigned long long>(rip), r.vector, r.error,
                    static_cast<unsigned long long>(r.rip));
 }
-#define EXPECT_EXCEPTION(g, index, vector, error, rip) check_record(__LINE__, g, index, vector, error, rip)
+#define EXPECT_EXCEPTION(g, index, vector, error, rip)                                             \
+    check_record(__LINE__, g, index, vector, error, rip)
 
 // CPUID as the guests of a mode need it is set by Guest; this is for the tests that need to know.
-inline bool host_has(unsigned leaf, unsigned subleaf, char reg, unsigned bit) {
+inline bool host_has(unsigned leaf, unsigned subleaf, char reg, unsigned bit)
+{
     uint32_t a, b, c, d;
     asm("cpuid" : "=a"(a), "=b"(b), "=c"(c), "=d"(d) : "a"(leaf), "c"(subleaf));
     uint32_t word = reg == 'a' ? a : reg == 'b' ? b : reg == 'c' ? c : d;

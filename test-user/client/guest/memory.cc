@@ -7,17 +7,20 @@
 
 namespace {
 
-constexpr uint64_t kArea = 0x40000000; // mapped by the tests below, in the first GiB's neighbour: see map_area()
+constexpr uint64_t kArea =
+    0x40000000; // mapped by the tests below, in the first GiB's neighbour: see map_area()
 constexpr size_t kAreaSize = 64 * kPage;
 
 // Maps 2 MiB at kArea to itself in the guest's page tables.
-void map_area(Guest& g) {
+void map_area(Guest &g)
+{
     g.memory.at<uint64_t>(G_TABLES + kPage + 8) = (0x1f0000) | 3;
     g.memory.at<uint64_t>(0x1f0000) = kArea | guest::kLarge | 3;
 }
 
 // Reads, or writes, one word of the guest's memory by the guest itself.
-uint32_t guest_read(Guest& g, uint64_t address) {
+uint32_t guest_read(Guest &g, uint64_t address)
+{
     kvm_regs r = fresh_regs();
     r.rsi = address;
     start(g, CODE(64, "mov eax, [rsi]; hlt"), r);
@@ -25,7 +28,8 @@ uint32_t guest_read(Guest& g, uint64_t address) {
     return static_cast<uint32_t>(g.vcpu.regs().rax);
 }
 
-void guest_write(Guest& g, uint64_t address, uint32_t value) {
+void guest_write(Guest &g, uint64_t address, uint32_t value)
+{
     kvm_regs r = fresh_regs();
     r.rsi = address;
     r.rax = value;
@@ -33,7 +37,8 @@ void guest_write(Guest& g, uint64_t address, uint32_t value) {
     ENTER(g.vcpu, KVM_EXIT_HLT);
 }
 
-Blob halt() {
+Blob halt()
+{
     return CODE(64, "hlt");
 }
 
@@ -41,18 +46,20 @@ struct World {
     Device device;
     Guest g{device, Mode::kLong, halt()};
     Memory area{kAreaSize};
-    World() {
+    World()
+    {
         map_area(g);
         REQUIRE_OK(g.vm.set_slot(1, kArea, kAreaSize, area.base));
     }
-    uint32_t& word(uint64_t page) { return area.at<uint32_t>(page * kPage); }
+    uint32_t &word(uint64_t page) { return area.at<uint32_t>(page * kPage); }
     uint32_t read(uint64_t page) { return guest_read(g, kArea + page * kPage); }
     void write(uint64_t page, uint32_t value) { guest_write(g, kArea + page * kPage, value); }
 };
 
 } // namespace
 
-TEST(memory_both_see_the_same) {
+TEST(memory_both_see_the_same)
+{
     World w;
     for (uint32_t page = 0; page < 8; page++) {
         w.word(page) = 100 + page;
@@ -66,7 +73,8 @@ TEST(memory_both_see_the_same) {
     EXPECT_EQ(w.word(21), 5);
 }
 
-TEST(memory_dontneed) {
+TEST(memory_dontneed)
+{
     World w;
     w.write(3, 77);
     REQUIRE_OK(madvise(w.area.base, kAreaSize, MADV_DONTNEED));
@@ -75,7 +83,8 @@ TEST(memory_dontneed) {
     EXPECT_EQ(w.word(3), 78);
 }
 
-TEST(memory_mapped_anew) {
+TEST(memory_mapped_anew)
+{
     World w;
     w.write(0, 1);
     REQUIRE_OK(munmap(w.area.base, kAreaSize));
@@ -84,14 +93,16 @@ TEST(memory_mapped_anew) {
     r.rsi = kArea;
     start(w.g, CODE(64, "mov eax, [rsi]; hlt"), r);
     EXPECT_ERRNO(w.g.vcpu.enter(), EFAULT);
-    void* again = mmap(w.area.base, kAreaSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    void *again = mmap(w.area.base, kAreaSize, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     REQUIRE(again == w.area.base);
     w.word(0) = 2;
     ENTER(w.g.vcpu, KVM_EXIT_HLT); // the same instruction once more
     EXPECT_EQ(w.g.vcpu.regs().rax, 2);
 }
 
-TEST(memory_remapped) {
+TEST(memory_remapped)
+{
     // mremap moves the page away; another one comes to its place.
     World w;
     w.word(0) = 0xaaaa;
@@ -99,7 +110,7 @@ TEST(memory_remapped) {
     EXPECT_EQ(w.read(0), 0xaaaa);
     EXPECT_EQ(w.read(1), 0xbbbb);
     Memory elsewhere(2 * kPage);
-    void* moved = mremap(w.area.base, kPage, kPage, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere.base);
+    void *moved = mremap(w.area.base, kPage, kPage, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere.base);
     REQUIRE(moved == elsewhere.base);
     moved = mremap(w.area.base + kPage, kPage, kPage, MREMAP_MAYMOVE | MREMAP_FIXED, w.area.base);
     REQUIRE(moved == w.area.base);
@@ -109,8 +120,10 @@ TEST(memory_remapped) {
     EXPECT_EQ(elsewhere.at<uint32_t>(0), 0xaaaa);
 }
 
-TEST(memory_copy_on_write) {
-    // After fork the pages are shared: the first writer gets a copy. The guest must end up with its process's.
+TEST(memory_copy_on_write)
+{
+    // After fork the pages are shared: the first writer gets a copy. The guest must end up with its
+    // process's.
     World w;
     w.word(0) = 1;
     w.word(1) = 1;
@@ -129,8 +142,8 @@ TEST(memory_copy_on_write) {
         (void)!write(done[1], "x", 1);
         _exit(fine ? 0 : 1);
     }
-    w.write(0, 2);  // by the guest
-    w.word(1) = 2;  // by the process
+    w.write(0, 2); // by the guest
+    w.word(1) = 2; // by the process
     w.write(2, 2);
     EXPECT_EQ(w.word(0), 2);
     EXPECT_EQ(w.read(1), 2);
@@ -146,11 +159,12 @@ TEST(memory_copy_on_write) {
     EXPECT_EQ(w.word(0), 3);
 }
 
-TEST(memory_zero_page) {
+TEST(memory_zero_page)
+{
     // A private page that was only read is the kernel's zero page; writing gets a page of its own.
     World w;
     EXPECT_EQ(w.read(5), 0);
-    EXPECT_EQ(*const_cast<volatile uint32_t*>(&w.word(5)), 0);
+    EXPECT_EQ(*const_cast<volatile uint32_t *>(&w.word(5)), 0);
     w.write(5, 9);
     EXPECT_EQ(w.word(5), 9);
     w.word(6) = 8;
@@ -160,8 +174,10 @@ TEST(memory_zero_page) {
     EXPECT_EQ(w.read(7), 7);
 }
 
-TEST(memory_read_only_mapping) {
-    // The host's mapping is read-only: the guest may read; its write answers -EFAULT, and works once it is allowed.
+TEST(memory_read_only_mapping)
+{
+    // The host's mapping is read-only: the guest may read; its write answers -EFAULT, and works
+    // once it is allowed.
     World w;
     w.word(0) = 5;
     REQUIRE_OK(mprotect(w.area.base, kAreaSize, PROT_READ));
@@ -177,7 +193,8 @@ TEST(memory_read_only_mapping) {
     EXPECT_EQ(w.word(0), 6);
 }
 
-TEST(memory_protected_while_mapped) {
+TEST(memory_protected_while_mapped)
+{
     // The guest has the page writable; then the host takes the right away.
     World w;
     w.write(0, 5);
@@ -194,15 +211,17 @@ TEST(memory_protected_while_mapped) {
     EXPECT_ERRNO(w.g.vcpu.enter(), EFAULT);
 }
 
-TEST(memory_shared_file) {
+TEST(memory_shared_file)
+{
     // Memory of a memfd, mapped twice; a hole punched into it; the file made shorter.
     World w;
     Fd file(memfd_create("guest", 0));
     REQUIRE_OK(ftruncate(file.get(), 4 * kPage));
-    auto* shared = static_cast<uint32_t*>(
-        mmap(w.area.base, 4 * kPage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file.get(), 0));
+    auto *shared = static_cast<uint32_t *>(mmap(w.area.base, 4 * kPage, PROT_READ | PROT_WRITE,
+                                                MAP_SHARED | MAP_FIXED, file.get(), 0));
     REQUIRE(shared != MAP_FAILED);
-    auto* second = static_cast<uint32_t*>(mmap(nullptr, 4 * kPage, PROT_READ, MAP_SHARED, file.get(), 0));
+    auto *second =
+        static_cast<uint32_t *>(mmap(nullptr, 4 * kPage, PROT_READ, MAP_SHARED, file.get(), 0));
     REQUIRE(second != MAP_FAILED);
     w.write(1, 11);
     EXPECT_EQ(second[1024], 11);
@@ -219,7 +238,8 @@ TEST(memory_shared_file) {
     EXPECT_EQ(w.read(1), 0);
 }
 
-TEST(memory_slot_deleted) {
+TEST(memory_slot_deleted)
+{
     World w;
     w.write(0, 1);
     REQUIRE_OK(w.g.vm.set_slot(1, 0, 0, nullptr));
@@ -245,7 +265,8 @@ TEST(memory_slot_deleted) {
     REQUIRE_OK(w.g.vm.set_slot(1, 0, 0, nullptr)); // before `other` goes
 }
 
-TEST(memory_slot_moved) {
+TEST(memory_slot_moved)
+{
     World w;
     w.word(0) = 7;
     EXPECT_EQ(w.read(0), 7);
@@ -259,8 +280,10 @@ TEST(memory_slot_moved) {
     EXPECT_EQ(w.g.vcpu.regs().rax, 8);
 }
 
-TEST(memory_slots_side_by_side) {
-    // An access that straddles two slots with unrelated host memory; and host memory used by two slots.
+TEST(memory_slots_side_by_side)
+{
+    // An access that straddles two slots with unrelated host memory; and host memory used by two
+    // slots.
     World w;
     REQUIRE_OK(w.g.vm.set_slot(1, 0, 0, nullptr));
     REQUIRE_OK(w.g.vm.set_slot(1, kArea, kPage, w.area.base + 8 * kPage));
@@ -272,7 +295,8 @@ TEST(memory_slots_side_by_side) {
     EXPECT_EQ(guest_read(w.g, kArea + 2 * kPage) & 0xffff, 0x4433);
 }
 
-TEST(memory_page_tables_in_slots) {
+TEST(memory_page_tables_in_slots)
+{
     // The guest's own page tables move with their memory.
     World w;
     REQUIRE_OK(madvise(w.g.memory.base + G_FREE, kPage, MADV_DONTNEED));
@@ -284,14 +308,16 @@ TEST(memory_page_tables_in_slots) {
     EXPECT_EQ(w.read(0), 3);
 }
 
-TEST(memory_huge_pages) {
+TEST(memory_huge_pages)
+{
     // Transparent huge pages below the guest: made, used, split.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     map_area(g);
     constexpr size_t kHuge = 2 << 20;
     Memory area(3 * kHuge);
-    auto* aligned = reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(area.base) + kHuge) & ~(kHuge - 1));
+    auto *aligned = reinterpret_cast<uint8_t *>((reinterpret_cast<uintptr_t>(area.base) + kHuge) &
+                                                ~(kHuge - 1));
     if (madvise(aligned, kHuge, MADV_HUGEPAGE) != 0)
         test::skip("no transparent huge pages: %s", test::errno_name(errno));
     aligned[0] = 1;
@@ -299,13 +325,13 @@ TEST(memory_huge_pages) {
     for (uint64_t offset = 0; offset < kHuge; offset += kHuge / 8)
         guest_write(g, kArea + offset, static_cast<uint32_t>(offset + 1));
     for (uint64_t offset = 0; offset < kHuge; offset += kHuge / 8)
-        EXPECT_EQ(*reinterpret_cast<uint32_t*>(aligned + offset), offset + 1);
+        EXPECT_EQ(*reinterpret_cast<uint32_t *>(aligned + offset), offset + 1);
     // One small page in the middle goes: it reads as zero, its neighbours stay.
     REQUIRE_OK(madvise(aligned + kHuge / 2, kPage, MADV_DONTNEED));
     EXPECT_EQ(guest_read(g, kArea + kHuge / 2), 0);
     EXPECT_EQ(guest_read(g, kArea + kHuge / 8), kHuge / 8 + 1);
     guest_write(g, kArea + kHuge / 2, 5);
-    EXPECT_EQ(*reinterpret_cast<uint32_t*>(aligned + kHuge / 2), 5);
+    EXPECT_EQ(*reinterpret_cast<uint32_t *>(aligned + kHuge / 2), 5);
     // Code in such memory runs as well.
     memcpy(aligned + 0x3000, "\x0f\xa2\xf4", 3); // CPUID, HLT
     kvm_regs r = fresh_regs();
@@ -315,7 +341,8 @@ TEST(memory_huge_pages) {
     EXPECT_EQ(g.vcpu.regs().rip, kArea + 0x3003);
 }
 
-TEST(memory_far_up) {
+TEST(memory_far_up)
+{
     // Guest-physical addresses beyond 4 GiB and up to what 4-level paging and the CPU allow.
     World w;
     Memory page(kPage);
@@ -338,8 +365,10 @@ TEST(memory_far_up) {
     }
 }
 
-TEST(memory_swapped_out) {
-    // MADV_PAGEOUT, where there is swap, or MADV_COLD: the kernel ages the guest's pages without harm.
+TEST(memory_swapped_out)
+{
+    // MADV_PAGEOUT, where there is swap, or MADV_COLD: the kernel ages the guest's pages without
+    // harm.
     World w;
     for (uint32_t page = 0; page < 16; page++)
         w.write(page, page + 1);

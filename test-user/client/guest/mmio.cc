@@ -8,7 +8,8 @@ namespace {
 // The registers every row starts with.
 constexpr uint64_t kRax = 0x1122334455667788, kR9 = 0x99aabbccddeeff01, kRsi = 0x5152535455565758;
 
-kvm_regs row_regs() {
+kvm_regs row_regs()
+{
     kvm_regs r = fresh_regs();
     r.rax = kRax;
     r.rbx = r.rbp = r.r12 = r.r13 = G_MMIO;
@@ -37,7 +38,9 @@ struct ReadRow {
 
 constexpr uint64_t kGiven = 0xf1e2d3c4b5a69788; // what a read finds
 
-void run_write(Guest& g, const WriteRow& row, int index, const kvm_regs& regs, uint64_t base = G_MMIO) {
+void run_write(Guest &g, const WriteRow &row, int index, const kvm_regs &regs,
+               uint64_t base = G_MMIO)
+{
     start(g, row.code, regs);
     EXPECT_MMIO_WRITE(g.vcpu, base + row.offset, row.length, row.value);
     ENTER(g.vcpu, KVM_EXIT_HLT);
@@ -49,7 +52,8 @@ void run_write(Guest& g, const WriteRow& row, int index, const kvm_regs& regs, u
     fails_in(where);
 }
 
-void run_read(Guest& g, const ReadRow& row, int index, const kvm_regs& regs, uint64_t base = G_MMIO) {
+void run_read(Guest &g, const ReadRow &row, int index, const kvm_regs &regs, uint64_t base = G_MMIO)
+{
     start(g, row.code, regs);
     EXPECT_MMIO_READ(g.vcpu, base + row.offset, row.length, kGiven);
     ENTER(g.vcpu, KVM_EXIT_HLT);
@@ -65,7 +69,8 @@ void run_read(Guest& g, const ReadRow& row, int index, const kvm_regs& regs, uin
 
 } // namespace
 
-TEST(mmio_write_operands) {
+TEST(mmio_write_operands)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     const WriteRow rows[] = {
@@ -89,11 +94,12 @@ TEST(mmio_write_operands) {
         {CODE(64, "movabs [0xd0000008], rax; hlt"), 8, 8, kRax},
     };
     int index = 0;
-    for (const WriteRow& row : rows)
+    for (const WriteRow &row : rows)
         run_write(g, row, index++, row_regs());
 }
 
-TEST(mmio_write_addressing) {
+TEST(mmio_write_addressing)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     g.set_entry(0x180000, G_MMIO | 3); // another way to the same page, within reach of RIP
@@ -115,12 +121,13 @@ TEST(mmio_write_addressing) {
         {CODE(64, "mov [ebx], eax; hlt"), 0, 4, kRax},
         {CODE(64, "mov [ebx + ecx * 4 + 4], eax; hlt"), 16, 4, kRax},
         {CODE(64, "mov [rip + 0x180000 - 0xa000 - 6], eax; hlt"), 0, 4, kRax},
-        {CODE(64, "mov dword ptr [rip + 0x180004 - 0xa000 - 10], 0x11223344; hlt"), 4, 4, 0x11223344},
+        {CODE(64, "mov dword ptr [rip + 0x180004 - 0xa000 - 10], 0x11223344; hlt"), 4, 4,
+         0x11223344},
         {CODE(64, "mov [0x180008], eax; hlt"), 8, 4, kRax},
         {CODE(64, "mov [rcx * 8 + 0x180000], eax; hlt"), 24, 4, kRax},
     };
     int index = 0;
-    for (const WriteRow& row : rows)
+    for (const WriteRow &row : rows)
         run_write(g, row, index++, row_regs());
     // The stack pointer as a base; nothing is pushed.
     kvm_regs r = row_regs();
@@ -137,7 +144,8 @@ TEST(mmio_write_addressing) {
     run_write(g, {CODE(64, "mov es:[rbx], eax; hlt"), 0, 4, kRax}, 103, row_regs());
 }
 
-TEST(mmio_read_operands) {
+TEST(mmio_read_operands)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     using R = kvm_regs;
@@ -171,16 +179,17 @@ TEST(mmio_read_operands) {
         {CODE(64, "movsxd r9, dword ptr [rbx]; hlt"), 0, 4, &R::r9, 0xffffffffb5a69788},
     };
     int index = 0;
-    for (const ReadRow& row : rows)
+    for (const ReadRow &row : rows)
         run_read(g, row, index++, row_regs());
 }
 
-TEST(mmio_32_bit_modes) {
+TEST(mmio_32_bit_modes)
+{
     Device device;
     for (Mode mode : {Mode::kProtected, Mode::kPaged, Mode::kPae}) {
         Guest g(device, mode, CODE(32, "hlt"));
         kvm_regs r = row_regs();
-        for (__u64* reg : {&r.rax, &r.rdx, &r.rsi})
+        for (__u64 *reg : {&r.rax, &r.rdx, &r.rsi})
             *reg &= 0xffffffff;
         r.r9 = r.r12 = r.r13 = r.r15 = 0;
         const WriteRow writes[] = {
@@ -188,7 +197,7 @@ TEST(mmio_32_bit_modes) {
             {CODE(32, "mov [ebx], dh; hlt"), 0, 1, 0xd6},
             {CODE(32, "mov [ebx + 0x10], ax; hlt"), 0x10, 2, kRax},
             {CODE(32, "mov [ebx + ecx * 4 + 0x1000], eax; hlt"), 0x100c, 4, kRax},
-            {CODE(32, "mov ds:[0xd0000004], eax; hlt"), 4, 4, kRax},   // the moffs form
+            {CODE(32, "mov ds:[0xd0000004], eax; hlt"), 4, 4, kRax},       // the moffs form
             {CODE(32, "mov ds:[0xd0000004], edx; hlt"), 4, 4, 0xd4d5d6d7}, // disp32 without base
             {CODE(32, "mov [ebp], esi; hlt"), 0, 4, kRsi},
             {CODE(32, "mov byte ptr [ebx], 0x5a; hlt"), 0, 1, 0x5a},
@@ -196,7 +205,7 @@ TEST(mmio_32_bit_modes) {
             {CODE(32, "mov dword ptr [ebx], 0x5aa5c33c; hlt"), 0, 4, 0x5aa5c33c},
         };
         int index = 0;
-        for (const WriteRow& row : writes)
+        for (const WriteRow &row : writes)
             run_write(g, row, index++, r);
         const ReadRow reads[] = {
             {CODE(32, "mov al, [ebx]; hlt"), 0, 1, &kvm_regs::rax, 0x55667788},
@@ -208,7 +217,7 @@ TEST(mmio_32_bit_modes) {
             {CODE(32, "movsx edx, word ptr [ebx]; hlt"), 0, 2, &kvm_regs::rdx, 0xffff9788},
         };
         index = 0;
-        for (const ReadRow& row : reads)
+        for (const ReadRow &row : reads)
             run_read(g, row, index++, r);
         // Segment bases count outside 64-bit mode.
         kvm_sregs s = g.vcpu.sregs();
@@ -218,7 +227,8 @@ TEST(mmio_32_bit_modes) {
     }
 }
 
-TEST(mmio_real_mode) {
+TEST(mmio_real_mode)
+{
     Device device;
     Guest g(device, Mode::kReal, CODE(16, "hlt"));
     // Memory ends at 640 KiB, as on a PC.
@@ -254,7 +264,7 @@ TEST(mmio_real_mode) {
         {CODE(16, "mov [bx + si + 0xff00], ax; hlt"), 0x30, 2, 0x7788}, // 16-bit wrap
     };
     int index = 0;
-    for (const WriteRow& row : writes)
+    for (const WriteRow &row : writes)
         run_write(g, row, index++, r, kBase);
     const ReadRow reads[] = {
         {CODE(16, "mov al, [bx]; hlt"), 0x100, 1, &kvm_regs::rax, 0x55667788},
@@ -263,11 +273,12 @@ TEST(mmio_real_mode) {
         {CODE(16, "movzx cx, byte ptr [si]; hlt"), 0x30, 1, &kvm_regs::rcx, 0x88},
     };
     index = 0;
-    for (const ReadRow& row : reads)
+    for (const ReadRow &row : reads)
         run_read(g, row, index++, r, kBase);
 }
 
-TEST(mmio_across_pages) {
+TEST(mmio_across_pages)
+{
     // One exit a page.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -284,7 +295,8 @@ TEST(mmio_across_pages) {
     EXPECT_EQ(g.vcpu.regs().rdx, 0x44332211);
 }
 
-TEST(mmio_across_the_end_of_memory) {
+TEST(mmio_across_the_end_of_memory)
+{
     // Half in memory, half not, in both orders.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -309,7 +321,8 @@ TEST(mmio_across_the_end_of_memory) {
     EXPECT_EQ(g.memory.at<uint16_t>(0x181000), 0x5566);
 }
 
-TEST(mmio_code_across_pages) {
+TEST(mmio_code_across_pages)
+{
     // The instruction itself straddles two pages that are not neighbours in guest-physical memory.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -326,10 +339,13 @@ TEST(mmio_code_across_pages) {
     EXPECT_EQ(g.vcpu.regs().rip, kAt + code.size());
 }
 
-TEST(mmio_repeated) {
-    // A loop over a device register: the second access takes KVM's short way, and must look the same.
+TEST(mmio_repeated)
+{
+    // A loop over a device register: the second access takes KVM's short way, and must look the
+    // same.
     Device device;
-    Guest g(device, Mode::kLong, CODE(64, "1: mov [rbx], eax; mov edx, [rbx + 4]; inc eax; jmp 1b"));
+    Guest g(device, Mode::kLong,
+            CODE(64, "1: mov [rbx], eax; mov edx, [rbx + 4]; inc eax; jmp 1b"));
     kvm_regs r = row_regs();
     g.vcpu.set(r);
     for (uint32_t i = 0; i < 20; i++) {
@@ -338,10 +354,12 @@ TEST(mmio_repeated) {
     }
 }
 
-TEST(mmio_then_memory) {
+TEST(mmio_then_memory)
+{
     // Memory put where MMIO was, and taken away again.
     Device device;
-    Guest g(device, Mode::kLong, CODE(64, "1: mov [rbx], eax; mov edx, [rbx]; out 0x10, eax; jmp 1b"));
+    Guest g(device, Mode::kLong,
+            CODE(64, "1: mov [rbx], eax; mov edx, [rbx]; out 0x10, eax; jmp 1b"));
     g.vcpu.set(row_regs());
     EXPECT_MMIO_WRITE(g.vcpu, G_MMIO, 4, kRax);
     EXPECT_MMIO_READ(g.vcpu, G_MMIO, 4, 0);
@@ -354,7 +372,8 @@ TEST(mmio_then_memory) {
     EXPECT_MMIO_WRITE(g.vcpu, G_MMIO, 4, kRax);
 }
 
-TEST(mmio_read_only_slot) {
+TEST(mmio_read_only_slot)
+{
     Device device;
     if (!device.extension(KVM_CAP_READONLY_MEM))
         test::skip("the device has no read-only slots");

@@ -6,11 +6,15 @@
 DECLARE_GUEST(walk);
 DECLARE_GUEST(reset_jump);
 
-TEST(mode_each) {
+TEST(mode_each)
+{
     // A store, a load, a call and an exit in each mode.
-    Blob code16 = CODE(16, "mov eax, 0x600d; push eax; call 1f; pop eax; inc eax; out 0x10, eax; hlt; 1: ret");
-    Blob code64 = CODE(64, "mov eax, 0x600d; push rax; call 1f; pop rax; inc eax; out 0x10, eax; hlt; 1: ret");
-    Blob code32 = CODE(32, "mov eax, 0x600d; push eax; call 1f; pop eax; inc eax; out 0x10, eax; hlt; 1: ret");
+    Blob code16 = CODE(
+        16, "mov eax, 0x600d; push eax; call 1f; pop eax; inc eax; out 0x10, eax; hlt; 1: ret");
+    Blob code64 = CODE(
+        64, "mov eax, 0x600d; push rax; call 1f; pop rax; inc eax; out 0x10, eax; hlt; 1: ret");
+    Blob code32 = CODE(
+        32, "mov eax, 0x600d; push eax; call 1f; pop eax; inc eax; out 0x10, eax; hlt; 1: ret");
     Codes codes = {code16, code32, code64};
     Device device;
     for (Mode mode : kAllModes) {
@@ -21,13 +25,16 @@ TEST(mode_each) {
     }
 }
 
-TEST(mode_reset_vector) {
+TEST(mode_reset_vector)
+{
     // A vCPU nobody has touched starts at 0xfffffff0 in real mode, with CS based at 0xffff0000.
     Device device;
     Vm vm(device);
     Memory low(0x20000), rom(kPage);
     memcpy(rom.base + 0xff0, guest_reset_jump, guest_reset_jump_end - guest_reset_jump);
-    Blob code = CODE(16, "mov ax, cs; out 0x10, ax; mov eax, edx; out 0x10, eax; mov eax, cr0; out 0x10, eax; hlt");
+    Blob code = CODE(
+        16,
+        "mov ax, cs; out 0x10, ax; mov eax, edx; out 0x10, eax; mov eax, cr0; out 0x10, eax; hlt");
     memcpy(low.base + G_CODE, code.begin, code.size());
     REQUIRE_OK(vm.set_slot(0, 0, low.size, low.base));
     REQUIRE_OK(vm.set_slot(1, 0xfffff000, kPage, rom.base));
@@ -42,7 +49,8 @@ TEST(mode_reset_vector) {
     EXPECT_EQ(s.cs.limit, 0xffff);
 }
 
-TEST(mode_reset_vector_call_into_rom) {
+TEST(mode_reset_vector_call_into_rom)
+{
     // Until CS is loaded, code runs near the top of 4 GiB.
     Device device;
     Vm vm(device);
@@ -62,10 +70,12 @@ namespace {
 constexpr uint64_t kWalkPaged = 0x100000, kWalkPae = 0x110000, kWalkLong = 0x120000;
 
 // Identity maps of the first MiB(s) by large pages, one set a paging mode.
-void write_walk_tables(Guest& g) {
-    Memory& m = g.memory;
+void write_walk_tables(Guest &g)
+{
+    Memory &m = g.memory;
     m.at<uint32_t>(kWalkPaged) = 0x83;
-    // PAE: the PDPT at +0 maps the first GiB; the one at +0x20 maps the same memory at 0 and at 1 GiB.
+    // PAE: the PDPT at +0 maps the first GiB; the one at +0x20 maps the same memory at 0 and at 1
+    // GiB.
     m.at<uint64_t>(kWalkPae) = (kWalkPae + 0x1000) | 1;
     m.at<uint64_t>(kWalkPae + 0x20) = (kWalkPae + 0x1000) | 1;
     m.at<uint64_t>(kWalkPae + 0x28) = (kWalkPae + 0x1000) | 1;
@@ -77,12 +87,14 @@ void write_walk_tables(Guest& g) {
 
 } // namespace
 
-TEST(mode_walk) {
+TEST(mode_walk)
+{
     Device device;
     Guest g(device, Mode::kReal, BLOB(walk));
     write_walk_tables(g);
-    for (uint32_t value : {0x16u, 0x32u, 0x3210u, static_cast<uint32_t>(kWalkPaged), 0x36u, 0x20u, 0x12345678u, 0x500u,
-                           0x64u, 0x12345678u, 0x6432u, 0x100u, 0x1616u, 0x1617u})
+    for (uint32_t value :
+         {0x16u, 0x32u, 0x3210u, static_cast<uint32_t>(kWalkPaged), 0x36u, 0x20u, 0x12345678u,
+          0x500u, 0x64u, 0x12345678u, 0x6432u, 0x100u, 0x1616u, 0x1617u})
         EXPECT_REPORT(g.vcpu, value);
     ENTER(g.vcpu, KVM_EXIT_HLT);
     EXPECT_EXCEPTION(g, 0, 0x21, 0, g.log(0).rip);
@@ -93,7 +105,8 @@ TEST(mode_walk) {
     EXPECT_EQ(s.cs.base, 0);
 }
 
-TEST(mode_seen_by_userspace) {
+TEST(mode_seen_by_userspace)
+{
     // GET_SREGS during the walk shows the mode the guest is in.
     Device device;
     Guest g(device, Mode::kReal, BLOB(walk));
@@ -103,20 +116,14 @@ TEST(mode_seen_by_userspace) {
         uint64_t cr0, cr4, efer;
         uint8_t db, l;
     } steps[] = {
-        {0x16, 0x60000010, 0, 0, 0, 0},
-        {0x32, 0x60000011, 0, 0, 1, 0},
-        {0x3210, 0xe0000011, 0x10, 0, 1, 0},
-        {kWalkPaged, 0xe0000011, 0x10, 0, 1, 0},
-        {0x36, 0xe0000011, 0x20, 0, 1, 0},
-        {0x20, 0xe0000011, 0x20, 0, 1, 0},
-        {0x12345678, 0xe0000011, 0x20, 0, 1, 0},
-        {0x500, 0xe0000011, 0x20, 0x500, 1, 0},
-        {0x64, 0xe0000011, 0x20, 0x500, 0, 1},
-        {0x12345678, 0xe0000011, 0x20, 0x500, 0, 1},
-        {0x6432, 0xe0000011, 0x20, 0x500, 1, 0},
-        {0x100, 0x60000011, 0x20, 0x100, 1, 0},
+        {0x16, 0x60000010, 0, 0, 0, 0},          {0x32, 0x60000011, 0, 0, 1, 0},
+        {0x3210, 0xe0000011, 0x10, 0, 1, 0},     {kWalkPaged, 0xe0000011, 0x10, 0, 1, 0},
+        {0x36, 0xe0000011, 0x20, 0, 1, 0},       {0x20, 0xe0000011, 0x20, 0, 1, 0},
+        {0x12345678, 0xe0000011, 0x20, 0, 1, 0}, {0x500, 0xe0000011, 0x20, 0x500, 1, 0},
+        {0x64, 0xe0000011, 0x20, 0x500, 0, 1},   {0x12345678, 0xe0000011, 0x20, 0x500, 0, 1},
+        {0x6432, 0xe0000011, 0x20, 0x500, 1, 0}, {0x100, 0x60000011, 0x20, 0x100, 1, 0},
     };
-    for (const auto& step : steps) {
+    for (const auto &step : steps) {
         EXPECT_REPORT(g.vcpu, step.report);
         kvm_sregs s = g.vcpu.sregs();
         EXPECT_EQ(s.cr0, step.cr0);
@@ -130,13 +137,14 @@ TEST(mode_seen_by_userspace) {
     }
 }
 
-TEST(mode_switched_by_userspace) {
+TEST(mode_switched_by_userspace)
+{
     // SET_SREGS may put the same vCPU into any mode at any time.
     Device device;
     Guest real(device, Mode::kReal, CODE(16, "hlt"));
     kvm_sregs reset = real.vcpu.sregs();
-    constexpr Mode kOrder[] = {Mode::kLong, Mode::kReal, Mode::kPae, Mode::kProtected, Mode::kLong, Mode::kPaged,
-                               Mode::kReal, Mode::kProtected};
+    constexpr Mode kOrder[] = {Mode::kLong, Mode::kReal,  Mode::kPae,  Mode::kProtected,
+                               Mode::kLong, Mode::kPaged, Mode::kReal, Mode::kProtected};
     for (Mode mode : kOrder) {
         Guest other(device, mode, CODE(16, "hlt")); // for its tables
         memcpy(real.memory.base, other.memory.base, G_SIZE);
@@ -153,8 +161,10 @@ TEST(mode_switched_by_userspace) {
     }
 }
 
-TEST(mode_halt_and_go_on) {
-    // Without an interrupt controller in the kernel HLT goes to userspace; running again goes on behind it.
+TEST(mode_halt_and_go_on)
+{
+    // Without an interrupt controller in the kernel HLT goes to userspace; running again goes on
+    // behind it.
     Device device;
     for (Mode mode : kAllModes) {
         Guest g(device, mode, CODES("hlt; hlt; mov eax, 5; out 0x10, eax; hlt").in(mode));
@@ -167,7 +177,8 @@ TEST(mode_halt_and_go_on) {
     }
 }
 
-TEST(mode_triple_fault) {
+TEST(mode_triple_fault)
+{
     Device device;
     for (Mode mode : {Mode::kProtected, Mode::kPaged, Mode::kPae, Mode::kLong}) {
         Guest g(device, mode, CODES("ud2").in(mode));

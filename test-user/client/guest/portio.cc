@@ -5,8 +5,10 @@
 
 namespace {
 
-// A buffer every mode reaches with DS and ES at 0: below 64 KiB in real mode, behind the tables elsewhere.
-uint64_t buffer(Mode mode) {
+// A buffer every mode reaches with DS and ES at 0: below 64 KiB in real mode, behind the tables
+// elsewhere.
+uint64_t buffer(Mode mode)
+{
     return mode == Mode::kReal ? 0x3000 : G_DATA;
 }
 
@@ -24,13 +26,15 @@ struct Stream {
     std::vector<uint8_t> bytes;
 };
 
-// Runs until HLT, feeding or gathering the stream. KVM splits a REP OUTS into exits of one element and a REP INS
-// into exits of what fits in a page; any split is good, as long as the elements come in order.
-bool pump(Guest& g, const StringCase& c, uint16_t port, Stream& stream) {
+// Runs until HLT, feeding or gathering the stream. KVM splits a REP OUTS into exits of one element
+// and a REP INS into exits of what fits in a page; any split is good, as long as the elements come
+// in order.
+bool pump(Guest &g, const StringCase &c, uint16_t port, Stream &stream)
+{
     size_t done = 0;
     for (;;) {
         REQUIRE_OK(g.vcpu.enter());
-        const kvm_run& run = *g.vcpu.run;
+        const kvm_run &run = *g.vcpu.run;
         if (run.exit_reason == KVM_EXIT_HLT)
             return EXPECT_EQ(done, stream.bytes.size());
         REQUIRE_EQ(run.exit_reason, KVM_EXIT_IO);
@@ -48,7 +52,8 @@ bool pump(Guest& g, const StringCase& c, uint16_t port, Stream& stream) {
     }
 }
 
-void run_string(Guest& g, Blob code, const StringCase& c) {
+void run_string(Guest &g, Blob code, const StringCase &c)
+{
     constexpr uint16_t kPort = 0x1f0;
     uint64_t base = buffer(g.mode), count = c.rep ? c.count : 1;
     constexpr size_t kArea = 0x2000;
@@ -82,26 +87,40 @@ void run_string(Guest& g, Blob code, const StringCase& c) {
     EXPECT_EQ(after.rip, G_CODE + code.size());
 }
 
-Codes string_code(bool out, unsigned size, bool rep) {
+Codes string_code(bool out, unsigned size, bool rep)
+{
     switch (size * 4 + out * 2 + rep) {
-    case 1 * 4 + 2 + 0: return CODES("outsb; hlt");
-    case 1 * 4 + 2 + 1: return CODES("rep outsb; hlt");
-    case 2 * 4 + 2 + 0: return CODES("outsw; hlt");
-    case 2 * 4 + 2 + 1: return CODES("rep outsw; hlt");
-    case 4 * 4 + 2 + 0: return CODES("outsd; hlt");
-    case 4 * 4 + 2 + 1: return CODES("rep outsd; hlt");
-    case 1 * 4 + 0 + 0: return CODES("insb; hlt");
-    case 1 * 4 + 0 + 1: return CODES("rep insb; hlt");
-    case 2 * 4 + 0 + 0: return CODES("insw; hlt");
-    case 2 * 4 + 0 + 1: return CODES("rep insw; hlt");
-    case 4 * 4 + 0 + 0: return CODES("insd; hlt");
-    default: return CODES("rep insd; hlt");
+    case 1 * 4 + 2 + 0:
+        return CODES("outsb; hlt");
+    case 1 * 4 + 2 + 1:
+        return CODES("rep outsb; hlt");
+    case 2 * 4 + 2 + 0:
+        return CODES("outsw; hlt");
+    case 2 * 4 + 2 + 1:
+        return CODES("rep outsw; hlt");
+    case 4 * 4 + 2 + 0:
+        return CODES("outsd; hlt");
+    case 4 * 4 + 2 + 1:
+        return CODES("rep outsd; hlt");
+    case 1 * 4 + 0 + 0:
+        return CODES("insb; hlt");
+    case 1 * 4 + 0 + 1:
+        return CODES("rep insb; hlt");
+    case 2 * 4 + 0 + 0:
+        return CODES("insw; hlt");
+    case 2 * 4 + 0 + 1:
+        return CODES("rep insw; hlt");
+    case 4 * 4 + 0 + 0:
+        return CODES("insd; hlt");
+    default:
+        return CODES("rep insd; hlt");
     }
 }
 
 } // namespace
 
-TEST(port_plain) {
+TEST(port_plain)
+{
     Codes codes = CODES("mov eax, 0x11223344\n"
                         "out 0x40, al; out 0x41, ax; out 0x42, eax\n"
                         "mov dx, 0x1234\n"
@@ -141,11 +160,13 @@ TEST(port_plain) {
     }
 }
 
-TEST(port_in_upper_half) {
+TEST(port_in_upper_half)
+{
     // In 64-bit mode IN to EAX clears the upper half of RAX; to AL and AX it does not.
     Device device;
-    Guest g(device, Mode::kLong, CODE(64, "mov rax, -1; in al, 0x43; mov rbx, rax\n"
-                                          "in ax, 0x43; mov rcx, rax; in eax, 0x43; hlt"));
+    Guest g(device, Mode::kLong,
+            CODE(64, "mov rax, -1; in al, 0x43; mov rbx, rax\n"
+                     "in ax, 0x43; mov rcx, rax; in eax, 0x43; hlt"));
     EXPECT_IN(g.vcpu, 0x43, 1, 0x11);
     EXPECT_IN(g.vcpu, 0x43, 2, 0x2222);
     EXPECT_IN(g.vcpu, 0x43, 4, 0x33333333);
@@ -156,9 +177,10 @@ TEST(port_in_upper_half) {
     EXPECT_EQ(r.rax, 0x33333333);
 }
 
-TEST(port_regs_between) {
-    // While an IN waits for its answer, RIP is still the instruction's or already the next one's; what counts is
-    // that new registers may be set while an OUT is being served.
+TEST(port_regs_between)
+{
+    // While an IN waits for its answer, RIP is still the instruction's or already the next one's;
+    // what counts is that new registers may be set while an OUT is being served.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "1: out 0x10, eax; inc eax; jmp 1b"));
     for (uint32_t i = 0; i < 5; i++) {
@@ -169,25 +191,30 @@ TEST(port_regs_between) {
     }
 }
 
-TEST_LIMIT(port_strings, 60) {
+TEST_LIMIT(port_strings, 60)
+{
     Device device;
     for (Mode mode : kAllModes) {
         Guest g(device, mode, CODE(16, "hlt"));
         for (bool out : {true, false})
             for (unsigned size : {1u, 2u, 4u})
                 for (bool down : {false, true}) {
-                    run_string(g, string_code(out, size, false).in(mode), {out, size, false, down, 5, 0x100});
-                    run_string(g, string_code(out, size, true).in(mode), {out, size, true, down, 5, 0x100});
-                    run_string(g, string_code(out, size, true).in(mode), {out, size, true, down, 0, 0x100});
+                    run_string(g, string_code(out, size, false).in(mode),
+                               {out, size, false, down, 5, 0x100});
+                    run_string(g, string_code(out, size, true).in(mode),
+                               {out, size, true, down, 5, 0x100});
+                    run_string(g, string_code(out, size, true).in(mode),
+                               {out, size, true, down, 0, 0x100});
                     char where[80];
-                    snprintf(where, sizeof(where), "%s %s size %u %s", guest::name(mode), out ? "outs" : "ins", size,
-                             down ? "down" : "up");
+                    snprintf(where, sizeof(where), "%s %s size %u %s", guest::name(mode),
+                             out ? "outs" : "ins", size, down ? "down" : "up");
                     fails_in(where);
                 }
     }
 }
 
-TEST_LIMIT(port_strings_across_pages, 60) {
+TEST_LIMIT(port_strings_across_pages, 60)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     for (bool out : {true, false})
@@ -200,9 +227,10 @@ TEST_LIMIT(port_strings_across_pages, 60) {
     run_string(g, string_code(false, 1, true).in(Mode::kLong), {false, 1, true, false, 5000, 0x10});
 }
 
-TEST(port_string_address_size) {
-    // 32-bit addresses in 64-bit mode: the upper halves of RSI and RCX play no part; in protected mode with 16-bit
-    // addresses only SI and CX change.
+TEST(port_string_address_size)
+{
+    // 32-bit addresses in 64-bit mode: the upper halves of RSI and RCX play no part; in protected
+    // mode with 16-bit addresses only SI and CX change.
     Device device;
     {
         Guest g(device, Mode::kLong, CODE(64, "addr32 rep outsb; hlt"));
@@ -234,7 +262,8 @@ TEST(port_string_address_size) {
     }
 }
 
-TEST(port_string_segment) {
+TEST(port_string_segment)
+{
     // OUTS reads through DS or the override; INS writes through ES whatever the prefix.
     Device device;
     Guest g(device, Mode::kProtected, CODE(32, "hlt"));
@@ -257,8 +286,10 @@ TEST(port_string_segment) {
     EXPECT_EQ(g.memory.at<uint8_t>(G_DATA + 0x1000), 0x10);
 }
 
-TEST(port_outs_page_fault) {
-    // The 8 bytes that can be read are sent; the ninth raises #PF in the guest, with RCX and RSI in between.
+TEST(port_outs_page_fault)
+{
+    // The 8 bytes that can be read are sent; the ninth raises #PF in the guest, with RCX and RSI in
+    // between.
     Device device;
     for (Mode mode : {Mode::kPaged, Mode::kPae, Mode::kLong}) {
         Codes codes = CODES("rep outsb; hlt; 1: hlt");
@@ -283,9 +314,10 @@ TEST(port_outs_page_fault) {
     }
 }
 
-TEST(port_ins_page_fault) {
-    // INS to a read-only page (CR0.WP = 1): #PF, error code present + write. Whether the port was read before is
-    // left open by the architecture; KVM reads it.
+TEST(port_ins_page_fault)
+{
+    // INS to a read-only page (CR0.WP = 1): #PF, error code present + write. Whether the port was
+    // read before is left open by the architecture; KVM reads it.
     Device device;
     Blob code = CODE(64, "insd; hlt; hlt");
     Guest g(device, Mode::kLong, code);

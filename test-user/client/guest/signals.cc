@@ -10,28 +10,33 @@ namespace {
 
 volatile sig_atomic_t signals_seen;
 
-void note_signal(int) {
+void note_signal(int)
+{
     signals_seen = signals_seen + 1;
 }
 
-void handle(int number) {
+void handle(int number)
+{
     struct sigaction action = {};
     action.sa_handler = note_signal;
     REQUIRE_OK(sigaction(number, &action, nullptr));
 }
 
 // An endless loop that counts in RAX, with interrupts enabled.
-void start_loop(Guest& g) {
+void start_loop(Guest &g)
+{
     start(g, CODE(64, "1: inc rax; jmp 1b"), fresh_regs(0x202));
 }
 
-void set_timer(int milliseconds) {
+void set_timer(int milliseconds)
+{
     itimerval timer = {};
     timer.it_value.tv_usec = milliseconds * 1000;
     REQUIRE_OK(setitimer(ITIMER_REAL, &timer, nullptr));
 }
 
-int set_mask(const Vcpu& vcpu, uint64_t bits) {
+int set_mask(const Vcpu &vcpu, uint64_t bits)
+{
     struct {
         uint32_t len;
         uint8_t sigset[8];
@@ -42,7 +47,8 @@ int set_mask(const Vcpu& vcpu, uint64_t bits) {
 
 } // namespace
 
-TEST(signal_interrupts_run) {
+TEST(signal_interrupts_run)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     start_loop(g);
@@ -57,7 +63,8 @@ TEST(signal_interrupts_run) {
     }
 }
 
-TEST(signal_pending_before_run) {
+TEST(signal_pending_before_run)
+{
     // Nothing of the guest is executed.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
@@ -81,7 +88,8 @@ TEST(signal_pending_before_run) {
     EXPECT_EQ(signals_seen, 1);
 }
 
-TEST(signal_mask_blocks) {
+TEST(signal_mask_blocks)
+{
     // The mask of KVM_SET_SIGNAL_MASK replaces the thread's during KVM_RUN, both ways.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "out 0x10, al; out 0x10, al; hlt"));
@@ -104,8 +112,10 @@ TEST(signal_mask_blocks) {
     ENTER(g.vcpu, KVM_EXIT_HLT);
 }
 
-TEST(signal_then_io_is_completed) {
-    // An IN that userspace has answered is completed even when a signal ends the run at once; so is an MMIO read.
+TEST(signal_then_io_is_completed)
+{
+    // An IN that userspace has answered is completed even when a signal ends the run at once; so is
+    // an MMIO read.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     kvm_regs r = fresh_regs();
@@ -126,18 +136,19 @@ TEST(signal_then_io_is_completed) {
     ENTER(g.vcpu, KVM_EXIT_HLT);
 }
 
-TEST(kick_from_another_thread) {
+TEST(kick_from_another_thread)
+{
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     start_loop(g);
     handle(SIGUSR2);
     struct Kick {
         pthread_t target;
-        Guest* guest;
+        Guest *guest;
     } kick = {pthread_self(), &g};
     pthread_t thread;
-    auto body = [](void* arg) -> void* {
-        auto* k = static_cast<Kick*>(arg);
+    auto body = [](void *arg) -> void * {
+        auto *k = static_cast<Kick *>(arg);
         usleep(10000);
         k->guest->vcpu.run->immediate_exit = 1; // as QEMU does: closes the gap before KVM_RUN
         pthread_kill(k->target, SIGUSR2);
@@ -150,14 +161,15 @@ TEST(kick_from_another_thread) {
     EXPECT(g.vcpu.regs().rax > 0);
 }
 
-TEST(other_ioctls_wait_for_run) {
+TEST(other_ioctls_wait_for_run)
+{
     // One thread at a time has the vCPU: GET_REGS of another thread waits for KVM_RUN's end.
     Device device;
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     start_loop(g);
     handle(SIGALRM);
     struct State {
-        Guest* guest;
+        Guest *guest;
         volatile bool entering, asked;
         uint64_t rax;
     } state = {&g, false, false, 0};
@@ -165,9 +177,10 @@ TEST(other_ioctls_wait_for_run) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGALRM);
-    REQUIRE_OK(sigprocmask(SIG_BLOCK, &set, nullptr)); // the thread inherits it: the signal is this one's
-    auto body = [](void* arg) -> void* {
-        auto* s = static_cast<State*>(arg);
+    REQUIRE_OK(
+        sigprocmask(SIG_BLOCK, &set, nullptr)); // the thread inherits it: the signal is this one's
+    auto body = [](void *arg) -> void * {
+        auto *s = static_cast<State *>(arg);
         do
             usleep(10000);
         while (!s->entering);
@@ -186,7 +199,8 @@ TEST(other_ioctls_wait_for_run) {
     EXPECT_EQ(state.rax, g.vcpu.regs().rax); // where the run ended, not where it was when asked
 }
 
-TEST(kill_in_run) {
+TEST(kill_in_run)
+{
     // A process that dies in the middle of KVM_RUN leaves nothing behind.
     Device device;
     for (int i = 0; i < 3; i++) {
@@ -212,7 +226,8 @@ TEST(kill_in_run) {
     ENTER(g.vcpu, KVM_EXIT_HLT);
 }
 
-TEST(exit_with_other_thread_in_run) {
+TEST(exit_with_other_thread_in_run)
+{
     // exit_group() while another thread runs the guest.
     Device device;
     pid_t child = fork();
@@ -222,8 +237,8 @@ TEST(exit_with_other_thread_in_run) {
         pthread_t thread;
         pthread_create(
             &thread, nullptr,
-            [](void* arg) -> void* {
-                static_cast<Guest*>(arg)->vcpu.enter();
+            [](void *arg) -> void * {
+                static_cast<Guest *>(arg)->vcpu.enter();
                 return nullptr;
             },
             &g);

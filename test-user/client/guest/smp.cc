@@ -8,15 +8,18 @@
 
 namespace {
 
-Blob halt() {
+Blob halt()
+{
     return CODE(64, "hlt");
 }
 
-int cpus() {
+int cpus()
+{
     return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
 }
 
-void move_to(pid_t thread, int cpu) {
+void move_to(pid_t thread, int cpu)
+{
     cpu_set_t set;
     CPU_ZERO(&set);
     CPU_SET(cpu, &set);
@@ -25,23 +28,25 @@ void move_to(pid_t thread, int cpu) {
 
 // A thread that runs a vCPU until HLT and adds up what it sends.
 struct Runner {
-    Vcpu* vcpu;
+    Vcpu *vcpu;
     uint64_t sum = 0, outs = 0;
     bool failed = false;
     pthread_t thread{};
     pid_t tid = 0;
 
-    void start() {
+    void start()
+    {
         REQUIRE_EQ(pthread_create(
                        &thread, nullptr,
-                       [](void* arg) -> void* {
-                           static_cast<Runner*>(arg)->run();
+                       [](void *arg) -> void * {
+                           static_cast<Runner *>(arg)->run();
                            return nullptr;
                        },
                        this),
                    0);
     }
-    void run() {
+    void run()
+    {
         tid = gettid();
         for (;;) {
             if (vcpu->enter() != 0) {
@@ -66,17 +71,20 @@ struct Runner {
 
 } // namespace
 
-TEST_LIMIT(smp_vms_and_vcpus, 60) {
-    // Three VMs of two vCPUs each. Each vCPU sends RBX 30 times and adds to its own and to a shared word.
+TEST_LIMIT(smp_vms_and_vcpus, 60)
+{
+    // Three VMs of two vCPUs each. Each vCPU sends RBX 30 times and adds to its own and to a shared
+    // word.
     constexpr int kVms = 3, kVcpus = 2;
     constexpr uint32_t kTurns = 30;
     Device device;
-    Blob code = CODE(64, "1: mov eax, ebx; out 0x10, eax; add [rsi], ebx; lock add [rdi], ebx; dec ecx; jnz 1b; hlt");
-    std::vector<Guest*> guests;
+    Blob code = CODE(64, "1: mov eax, ebx; out 0x10, eax; add [rsi], ebx; lock add [rdi], ebx; dec "
+                         "ecx; jnz 1b; hlt");
+    std::vector<Guest *> guests;
     std::vector<Vcpu> seconds;
     std::vector<Runner> runners;
     for (int i = 0; i < kVms; i++) {
-        auto* g = new Guest(device, Mode::kLong, code);
+        auto *g = new Guest(device, Mode::kLong, code);
         guests.push_back(g);
         seconds.emplace_back(device, g->vm, 1);
         g->set_cpuid(seconds.back());
@@ -84,7 +92,8 @@ TEST_LIMIT(smp_vms_and_vcpus, 60) {
     }
     for (int i = 0; i < kVms; i++)
         for (int v = 0; v < kVcpus; v++) {
-            Vcpu& vcpu = v == 0 ? guests[static_cast<size_t>(i)]->vcpu : seconds[static_cast<size_t>(i)];
+            Vcpu &vcpu =
+                v == 0 ? guests[static_cast<size_t>(i)]->vcpu : seconds[static_cast<size_t>(i)];
             kvm_regs r = vcpu.regs();
             r.rbx = static_cast<uint64_t>(1 + i * 10 + v);
             r.rcx = kTurns;
@@ -93,9 +102,9 @@ TEST_LIMIT(smp_vms_and_vcpus, 60) {
             vcpu.set(r);
             runners.push_back(Runner{&vcpu});
         }
-    for (Runner& runner : runners)
+    for (Runner &runner : runners)
         runner.start();
-    for (Runner& runner : runners)
+    for (Runner &runner : runners)
         pthread_join(runner.thread, nullptr);
     for (size_t i = 0; i < kVms; i++) {
         uint32_t together = 0;
@@ -110,7 +119,8 @@ TEST_LIMIT(smp_vms_and_vcpus, 60) {
     }
 }
 
-TEST(smp_moved_between_runs) {
+TEST(smp_moved_between_runs)
+{
     if (cpus() < 2)
         test::skip("one CPU");
     Device device;
@@ -123,12 +133,17 @@ TEST(smp_moved_between_runs) {
     r.rsi = G_DATA;
     r.rax = 0x7654321;
     // Every turn: the TSC does not go back, and state in memory, XMM, DR and MSR is still there.
-    start(g,
-          CODE(64, "movq xmm7, rax; mov dr1, rax; mov ecx, 0xc0000102; xor edx, edx; wrmsr; xor ebp, ebp\n"
-                   "1: inc dword ptr [rsi]; rdtsc; shl rdx, 32; or rax, rdx; cmp rax, rbp; jb 2f; mov rbp, rax\n"
-                   "movq rax, xmm7; out 0x10, eax; mov rax, dr1; out 0x10, eax; rdmsr; out 0x10, eax; jmp 1b\n"
-                   "2: hlt"),
-          r);
+    start(
+        g,
+        CODE(
+            64,
+            "movq xmm7, rax; mov dr1, rax; mov ecx, 0xc0000102; xor edx, edx; wrmsr; xor ebp, ebp\n"
+            "1: inc dword ptr [rsi]; rdtsc; shl rdx, 32; or rax, rdx; cmp rax, rbp; jb 2f; mov "
+            "rbp, rax\n"
+            "movq rax, xmm7; out 0x10, eax; mov rax, dr1; out 0x10, eax; rdmsr; out 0x10, eax; jmp "
+            "1b\n"
+            "2: hlt"),
+        r);
     for (int i = 0; i < 20; i++) {
         move_to(0, i % 2);
         for (int part = 0; part < 3; part++) {
@@ -140,7 +155,8 @@ TEST(smp_moved_between_runs) {
     }
 }
 
-TEST(smp_moved_while_running) {
+TEST(smp_moved_while_running)
+{
     if (cpus() < 2)
         test::skip("one CPU");
     Device device;
@@ -150,17 +166,18 @@ TEST(smp_moved_while_running) {
     r.rsi = G_DATA;
     start(g,
           CODE(64, "xor ebp, ebp\n"
-                   "1: inc dword ptr [rsi + 8]; rdtsc; shl rdx, 32; or rax, rdx; cmp rax, rbp; jb 2f; mov rbp, rax\n"
+                   "1: inc dword ptr [rsi + 8]; rdtsc; shl rdx, 32; or rax, rdx; cmp rax, rbp; jb "
+                   "2f; mov rbp, rax\n"
                    "cmp dword ptr [rsi], 0; je 1b\n"
                    "mov eax, 1; out 0x10, eax; hlt\n"
                    "2: mov eax, 0x0bad; out 0x10, eax; hlt"),
           r);
     Runner runner{&g.vcpu};
     runner.start();
-    volatile pid_t* tid = &runner.tid;
+    volatile pid_t *tid = &runner.tid;
     while (!*tid)
         usleep(1000);
-    volatile uint32_t* counter = &g.memory.at<uint32_t>(G_DATA + 8);
+    volatile uint32_t *counter = &g.memory.at<uint32_t>(G_DATA + 8);
     for (int i = 0; i < 10; i++) {
         move_to(runner.tid, i % 2);
         uint32_t before = *counter;
@@ -173,17 +190,22 @@ TEST(smp_moved_while_running) {
     EXPECT_EQ(runner.sum, 1);
 }
 
-TEST(smp_memory_changes_while_running) {
-    // One vCPU counts in a page without exits, while the process takes the page away and gives it back.
+TEST(smp_memory_changes_while_running)
+{
+    // One vCPU counts in a page without exits, while the process takes the page away and gives it
+    // back.
     Device device;
     Guest g(device, Mode::kLong, halt());
     kvm_regs r = fresh_regs(0x202);
     r.rsi = 0x140000;
     r.rdi = G_DATA;
-    start(g, CODE(64, "1: inc dword ptr [rsi]; cmp dword ptr [rdi], 0; je 1b; mov eax, 1; out 0x10, eax; hlt"), r);
+    start(g,
+          CODE(64, "1: inc dword ptr [rsi]; cmp dword ptr [rdi], 0; je 1b; mov eax, 1; out 0x10, "
+                   "eax; hlt"),
+          r);
     Runner runner{&g.vcpu};
     runner.start();
-    volatile uint32_t* counter = &g.memory.at<uint32_t>(0x140000);
+    volatile uint32_t *counter = &g.memory.at<uint32_t>(0x140000);
     for (int i = 0; i < 10; i++) {
         for (int wait = 0; wait < 1000 && *counter == 0; wait++)
             usleep(1000);
@@ -198,16 +220,20 @@ TEST(smp_memory_changes_while_running) {
     EXPECT_EQ(runner.sum, 1);
 }
 
-TEST(smp_slot_changes_while_running) {
+TEST(smp_slot_changes_while_running)
+{
     // A slot the guest does not use comes and goes while it runs.
     Device device;
     Guest g(device, Mode::kLong, halt());
     kvm_regs r = fresh_regs(0x202);
     r.rsi = G_DATA;
-    start(g, CODE(64, "1: inc dword ptr [rsi + 8]; cmp dword ptr [rsi], 0; je 1b; mov eax, 1; out 0x10, eax; hlt"), r);
+    start(g,
+          CODE(64, "1: inc dword ptr [rsi + 8]; cmp dword ptr [rsi], 0; je 1b; mov eax, 1; out "
+                   "0x10, eax; hlt"),
+          r);
     Runner runner{&g.vcpu};
     runner.start();
-    volatile uint32_t* counter = &g.memory.at<uint32_t>(G_DATA + 8);
+    volatile uint32_t *counter = &g.memory.at<uint32_t>(G_DATA + 8);
     Memory other(kPage);
     for (int i = 0; i < 10; i++) {
         REQUIRE_OK(g.vm.set_slot(5, 0x10000000, kPage, other.base));
@@ -222,8 +248,10 @@ TEST(smp_slot_changes_while_running) {
     EXPECT_EQ(runner.sum, 1);
 }
 
-TEST(smp_nmi_from_another_thread) {
-    // KVM_NMI needs the vCPU's lock; a signal gets it out of the guest, and the NMI is delivered on the way back.
+TEST(smp_nmi_from_another_thread)
+{
+    // KVM_NMI needs the vCPU's lock; a signal gets it out of the guest, and the NMI is delivered on
+    // the way back.
     Device device;
     Guest g(device, Mode::kLong, halt());
     struct sigaction action = {};
@@ -234,11 +262,11 @@ TEST(smp_nmi_from_another_thread) {
     start(g, CODE(64, "1: cmp dword ptr [rsi], 0; je 1b; mov eax, 1; out 0x10, eax; hlt"), r);
     struct Kick {
         pthread_t target;
-        Guest* guest;
+        Guest *guest;
     } kick = {pthread_self(), &g};
     pthread_t thread;
-    auto body = [](void* arg) -> void* {
-        auto* k = static_cast<Kick*>(arg);
+    auto body = [](void *arg) -> void * {
+        auto *k = static_cast<Kick *>(arg);
         usleep(20000);
         pthread_kill(k->target, SIGUSR1);
         return nullptr;

@@ -7,13 +7,15 @@
 
 using namespace kvm;
 
-TEST(api_version) {
+TEST(api_version)
+{
     Device device;
     EXPECT_EQ(call(device, KVM_GET_API_VERSION), 12);
     EXPECT_ERRNO(call(device, KVM_GET_API_VERSION, 1UL), EINVAL);
 }
 
-TEST(mmap_size) {
+TEST(mmap_size)
+{
     Device device;
     EXPECT_ERRNO(call(device, KVM_GET_VCPU_MMAP_SIZE, 1UL), EINVAL);
     size_t size = device.run_size();
@@ -24,7 +26,8 @@ TEST(mmap_size) {
         EXPECT_EQ(size, 3 * kPage);
 }
 
-TEST(device_unknown_ioctls) {
+TEST(device_unknown_ioctls)
+{
     Device device;
     EXPECT_ERRNO(call(device, KVM_RUN), EINVAL);
     EXPECT_ERRNO(call(device, KVM_CREATE_VCPU), EINVAL);
@@ -37,7 +40,8 @@ TEST(device_unknown_ioctls) {
     EXPECT_ERRNO(call(device, KVM_ENABLE_CAP, &cap), EINVAL);
 }
 
-TEST(device_read_write) {
+TEST(device_read_write)
+{
     Device device;
     Vm vm(device);
     Vcpu vcpu(device, vm);
@@ -47,12 +51,13 @@ TEST(device_read_write) {
         EXPECT_ERRNO(write(fd, &byte, 1), EINVAL);
     }
     for (int fd : {device.get(), vm.get()}) {
-        void* area = mmap(nullptr, kPage, PROT_READ, MAP_SHARED, fd, 0);
+        void *area = mmap(nullptr, kPage, PROT_READ, MAP_SHARED, fd, 0);
         EXPECT_ERRNO(area == MAP_FAILED ? -1 : 0, ENODEV);
     }
 }
 
-TEST(create_vm_bad_type) {
+TEST(create_vm_bad_type)
+{
     Device device;
     for (unsigned long type : {1UL, 2UL, 0x100UL, 1UL << 32, ~0UL})
         EXPECT_ERRNO(call(device, KVM_CREATE_VM, type), EINVAL);
@@ -60,7 +65,8 @@ TEST(create_vm_bad_type) {
     expect_usable(device, vm);
 }
 
-TEST(create_vm_many) {
+TEST(create_vm_many)
+{
     Device device;
     Vm one(device), two(device), three(device);
     expect_usable(device, two);
@@ -68,13 +74,15 @@ TEST(create_vm_many) {
     expect_usable(device, three);
 }
 
-TEST(check_extension_unknown) {
+TEST(check_extension_unknown)
+{
     Device device;
     for (int cap : {-1, 0xffff, 0x7fffffff, 1 << 16})
         EXPECT_EQ(device.extension(cap), 0);
 }
 
-TEST(check_extension_values) {
+TEST(check_extension_values)
+{
     Device device;
     EXPECT_EQ(device.extension(KVM_CAP_USER_MEMORY), 1);
     EXPECT_EQ(device.extension(KVM_CAP_DESTROY_MEMORY_REGION_WORKS), 1);
@@ -92,26 +100,30 @@ TEST(check_extension_values) {
     int most = device.extension(KVM_CAP_MAX_VCPUS), ids = device.extension(KVM_CAP_MAX_VCPU_ID);
     EXPECT(most >= 8 && ids >= most);
     EXPECT(device.extension(KVM_CAP_NR_MEMSLOTS) >= 32);
-    // HLT, PAUSE and C-state always; MWAIT only with an always-running APIC timer (CPUID.6:EAX[2]) and MWAIT.
+    // HLT, PAUSE and C-state always; MWAIT only with an always-running APIC timer (CPUID.6:EAX[2])
+    // and MWAIT.
     unsigned a = 0, b, c = 0, d;
     __get_cpuid(1, &a, &b, &c, &d);
     bool mwait = c & 8;
     __get_cpuid(6, &a, &b, &c, &d);
-    int always = KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE | KVM_X86_DISABLE_EXITS_CSTATE;
+    int always =
+        KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE | KVM_X86_DISABLE_EXITS_CSTATE;
     int exits = device.extension(KVM_CAP_X86_DISABLE_EXITS);
     EXPECT_EQ(exits & ~KVM_X86_DISABLE_EXITS_MWAIT, always);
     if (!mwait || !(a & 4))
         EXPECT_EQ(exits & KVM_X86_DISABLE_EXITS_MWAIT, 0);
 }
 
-TEST(check_extension_of_vm) {
+TEST(check_extension_of_vm)
+{
     Device device;
     Vm vm(device);
     for (int cap = 0; cap < 256; cap++)
         EXPECT_EQ(vm.extension(cap), device.extension(cap));
 }
 
-TEST(supported_cpuid_sizes) {
+TEST(supported_cpuid_sizes)
+{
     Device device;
     Cpuid all;
     Cpuid::supported(device, all);
@@ -135,25 +147,27 @@ TEST(supported_cpuid_sizes) {
     EXPECT_EQ(some.list->nent, count);
 }
 
-TEST(supported_cpuid_bad_pointers) {
+TEST(supported_cpuid_bad_pointers)
+{
     Device device;
     EXPECT_ERRNO(call(device, KVM_GET_SUPPORTED_CPUID, kUnmapped), EFAULT);
     EXPECT_ERRNO(call(device, KVM_GET_SUPPORTED_CPUID, kKernelAddress), EFAULT);
     // The header at the very end of a page, the entries in an unmapped one.
     Memory memory(2 * kPage);
     REQUIRE_OK(munmap(memory.base + kPage, kPage));
-    auto* list = reinterpret_cast<kvm_cpuid2*>(memory.base + kPage - sizeof(kvm_cpuid2));
+    auto *list = reinterpret_cast<kvm_cpuid2 *>(memory.base + kPage - sizeof(kvm_cpuid2));
     list->nent = 200;
     EXPECT_ERRNO(call(device, KVM_GET_SUPPORTED_CPUID, list), EFAULT);
 }
 
-TEST(supported_cpuid_content) {
+TEST(supported_cpuid_content)
+{
     Device device;
     Cpuid all;
     Cpuid::supported(device, all);
     unsigned a = 0, b = 0, c = 0, d = 0;
     __cpuid(0, a, b, c, d);
-    kvm_cpuid_entry2* leaf = all.find(0);
+    kvm_cpuid_entry2 *leaf = all.find(0);
     REQUIRE(leaf != nullptr);
     EXPECT_EQ(leaf->ebx, b);
     EXPECT_EQ(leaf->ecx, c);
@@ -163,15 +177,18 @@ TEST(supported_cpuid_content) {
     REQUIRE(leaf != nullptr);
     __cpuid(1, a, b, c, d);
     EXPECT_EQ(leaf->eax, a);
-    // EDX: FPU, TSC, MSR, PAE, CX8, PGE, CMOV, FXSR, SSE, SSE2: what a 64-bit guest can't do without.
-    uint32_t needed = 1 << 0 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 15 | 1 << 24 | 1 << 25 | 1 << 26;
+    // EDX: FPU, TSC, MSR, PAE, CX8, PGE, CMOV, FXSR, SSE, SSE2: what a 64-bit guest can't do
+    // without.
+    uint32_t needed = 1 << 0 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 15 | 1 << 24 |
+                      1 << 25 | 1 << 26;
     EXPECT_EQ(leaf->edx & needed, needed);
     EXPECT_EQ(leaf->edx & ~d, 0);
     // What KVM offers in ECX without the CPU's help: x2APIC, TSC deadline, the hypervisor bit.
     uint32_t software = 1u << 21 | 1u << 24 | 1u << 31;
     EXPECT_EQ(leaf->ecx & ~c & ~software, 0);
     if (!test::options.reference()) {
-        // minivmx has neither nested VMX, nor a local APIC, nor MONITOR: offering them would be a lie.
+        // minivmx has neither nested VMX, nor a local APIC, nor MONITOR: offering them would be a
+        // lie.
         EXPECT_EQ(leaf->ecx & (1u << 5), 0);
         EXPECT_EQ(leaf->ecx & (1u << 21 | 1u << 24), 0);
     }

@@ -9,32 +9,43 @@ using namespace kvm;
 
 namespace {
 
-// ioctl through the 32-bit entry of the kernel; pointers must be below 4 GiB. Returns 0 or more, or -errno.
-int compat_ioctl(int fd, unsigned long request, uint64_t arg) {
+// ioctl through the 32-bit entry of the kernel; pointers must be below 4 GiB. Returns 0 or more, or
+// -errno.
+int compat_ioctl(int fd, unsigned long request, uint64_t arg)
+{
     int result;
     asm volatile("int $0x80"
                  : "=a"(result)
-                 : "a"(54), "b"(fd), "c"(static_cast<uint32_t>(request)), "d"(static_cast<uint32_t>(arg))
+                 : "a"(54), "b"(fd), "c"(static_cast<uint32_t>(request)),
+                   "d"(static_cast<uint32_t>(arg))
                  : "memory", "r8", "r9", "r10", "r11");
     return result;
 }
 
-uint8_t* low_memory(size_t size) {
-    void* area = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+uint8_t *low_memory(size_t size)
+{
+    void *area =
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
     REQUIRE(area != MAP_FAILED);
-    return static_cast<uint8_t*>(area);
+    return static_cast<uint8_t *>(area);
 }
 
-template <class T> T& low() {
-    return *reinterpret_cast<T*>(low_memory(sizeof(T)));
+template <class T>
+T &low()
+{
+    return *reinterpret_cast<T *>(low_memory(sizeof(T)));
 }
 
-template <class T> uint64_t at(T& object) {
+template <class T>
+uint64_t at(T &object)
+{
     return reinterpret_cast<uint64_t>(&object);
 }
 
 // In a forked child; the child's failures are seen by the parent through the shared verdict.
-template <class F> void in_child(F body) {
+template <class F>
+void in_child(F body)
+{
     pid_t child = fork();
     if (child == 0) {
         body();
@@ -47,9 +58,10 @@ template <class F> void in_child(F body) {
 
 } // namespace
 
-TEST(other_process) {
-    // A VM belongs to the address space that created it: every ioctl from another answers -EIO, before anything
-    // else is looked at. The device itself may be used by anyone.
+TEST(other_process)
+{
+    // A VM belongs to the address space that created it: every ioctl from another answers -EIO,
+    // before anything else is looked at. The device itself may be used by anyone.
     Device device;
     Vm vm(device);
     Memory memory(kPage);
@@ -74,14 +86,18 @@ TEST(other_process) {
     expect_usable(device, vm);
 }
 
-TEST(clone_with_same_memory) {
+TEST(clone_with_same_memory)
+{
     // Sharing the address space is enough, whatever the process.
     Device device;
     guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
     Memory stack(16 * kPage);
-    auto run = [](void* arg) {
-        auto* guest = static_cast<guest::Guest*>(arg);
-        return ioctl(guest->vcpu.get(), KVM_RUN, 0) == 0 && guest->vcpu.run->exit_reason == KVM_EXIT_HLT ? 0 : 1;
+    auto run = [](void *arg) {
+        auto *guest = static_cast<guest::Guest *>(arg);
+        return ioctl(guest->vcpu.get(), KVM_RUN, 0) == 0 &&
+                       guest->vcpu.run->exit_reason == KVM_EXIT_HLT
+                   ? 0
+                   : 1;
     };
     pid_t child = clone(run, stack.base + stack.size, CLONE_VM | CLONE_FILES | SIGCHLD, &g);
     REQUIRE_OK(child);
@@ -92,7 +108,8 @@ TEST(clone_with_same_memory) {
     EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_HLT);
 }
 
-TEST(killed_in_run_and_reused) {
+TEST(killed_in_run_and_reused)
+{
     Device device;
     for (int i = 0; i < 3; i++) {
         int ready[2];
@@ -119,9 +136,10 @@ TEST(killed_in_run_and_reused) {
     expect_usable(device, vm);
 }
 
-TEST(compat_whole_life) {
-    // A VM from creation to a port write, all through 32-bit system calls. The structures of these ioctls have one
-    // layout for both.
+TEST(compat_whole_life)
+{
+    // A VM from creation to a port write, all through 32-bit system calls. The structures of these
+    // ioctls have one layout for both.
     Device device;
     EXPECT_EQ(compat_ioctl(device.get(), KVM_GET_API_VERSION, 0), 12);
     EXPECT_EQ(compat_ioctl(device.get(), KVM_GET_API_VERSION, 1), -EINVAL);
@@ -130,9 +148,9 @@ TEST(compat_whole_life) {
     EXPECT_EQ(size, device.run_size());
     Fd vm(compat_ioctl(device.get(), KVM_CREATE_VM, 0));
     REQUIRE(vm.get() >= 0);
-    uint8_t* memory = low_memory(0x20000);
+    uint8_t *memory = low_memory(0x20000);
     memcpy(memory + G_CODE, guest_out_then_hlt, guest_out_then_hlt_end - guest_out_then_hlt);
-    auto& region = low<kvm_userspace_memory_region>();
+    auto &region = low<kvm_userspace_memory_region>();
     region = {0, 0, 0, 0x20000, reinterpret_cast<uint64_t>(memory)};
     EXPECT_EQ(compat_ioctl(vm.get(), KVM_SET_USER_MEMORY_REGION, at(region)), 0);
     EXPECT_EQ(compat_ioctl(vm.get(), KVM_SET_USER_MEMORY_REGION, 0x10000), -EFAULT);
@@ -140,17 +158,17 @@ TEST(compat_whole_life) {
     Fd vcpu(compat_ioctl(vm.get(), KVM_CREATE_VCPU, 0));
     REQUIRE(vcpu.get() >= 0);
     EXPECT_EQ(compat_ioctl(vm.get(), KVM_CREATE_VCPU, 0), -EEXIST);
-    auto& sregs = low<kvm_sregs>();
+    auto &sregs = low<kvm_sregs>();
     EXPECT_EQ(compat_ioctl(vcpu.get(), KVM_GET_SREGS, at(sregs)), 0);
     EXPECT_EQ(sregs.cs.base, 0xffff0000);
     sregs.cs.base = sregs.cs.selector = 0;
     EXPECT_EQ(compat_ioctl(vcpu.get(), KVM_SET_SREGS, at(sregs)), 0);
-    auto& regs = low<kvm_regs>();
+    auto &regs = low<kvm_regs>();
     regs.rip = G_CODE;
     regs.rflags = 2;
     EXPECT_EQ(compat_ioctl(vcpu.get(), KVM_SET_REGS, at(regs)), 0);
-    auto* run = static_cast<kvm_run*>(
-        mmap(nullptr, static_cast<size_t>(size), PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.get(), 0));
+    auto *run = static_cast<kvm_run *>(mmap(nullptr, static_cast<size_t>(size),
+                                            PROT_READ | PROT_WRITE, MAP_SHARED, vcpu.get(), 0));
     REQUIRE(run != MAP_FAILED);
     EXPECT_EQ(compat_ioctl(vcpu.get(), KVM_RUN, 0), 0);
     EXPECT_EQ(run->exit_reason, KVM_EXIT_IO);
@@ -158,7 +176,8 @@ TEST(compat_whole_life) {
     EXPECT_EQ(run->exit_reason, KVM_EXIT_HLT);
 }
 
-TEST(compat_signal_mask) {
+TEST(compat_signal_mask)
+{
     Device device;
     Vm vm(device);
     Vcpu vcpu(device, vm);
@@ -166,7 +185,7 @@ TEST(compat_signal_mask) {
         uint32_t len;
         uint32_t bits[2];
     };
-    auto& mask = low<Mask>();
+    auto &mask = low<Mask>();
     for (uint32_t len : {0u, 4u, 16u}) {
         mask.len = len;
         EXPECT_EQ(compat_ioctl(vcpu.get(), KVM_SET_SIGNAL_MASK, at(mask)), -EINVAL);

@@ -5,9 +5,11 @@
 
 using namespace kvm;
 
-TEST(run_without_memory) {
-    // The first instruction can't be fetched: an emulation failure. KVM does not get that far: it sizes its
-    // page-table quota by the slots, and with none it answers -ENOSPC. minivmx has no quota.
+TEST(run_without_memory)
+{
+    // The first instruction can't be fetched: an emulation failure. KVM does not get that far: it
+    // sizes its page-table quota by the slots, and with none it answers -ENOSPC. minivmx has no
+    // quota.
     Device device;
     Vm vm(device);
     Vcpu vcpu(device, vm);
@@ -20,8 +22,8 @@ TEST(run_without_memory) {
     EXPECT_EQ(vcpu.run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
     EXPECT_EQ(vcpu.run->internal.suberror, KVM_INTERNAL_ERROR_EMULATION);
     EXPECT_EQ(vcpu.regs().rip, 0xfff0);
-    // #UD was queued as well. Its delivery needs the vector table, which is not there either: an error again,
-    // whose kind KVM makes depend on whether it has cached that the address is MMIO.
+    // #UD was queued as well. Its delivery needs the vector table, which is not there either: an
+    // error again, whose kind KVM makes depend on whether it has cached that the address is MMIO.
     REQUIRE_OK(vcpu.enter());
     EXPECT_EQ(vcpu.run->exit_reason, KVM_EXIT_INTERNAL_ERROR);
     EXPECT(vcpu.run->internal.suberror == KVM_INTERNAL_ERROR_DELIVERY_EV ||
@@ -29,7 +31,8 @@ TEST(run_without_memory) {
     expect_usable(device, vm);
 }
 
-TEST(run_with_unmapped_slot) {
+TEST(run_with_unmapped_slot)
+{
     // A slot whose host memory is gone. KVM answers -EFAULT.
     Device device;
     Vm vm(device);
@@ -40,7 +43,8 @@ TEST(run_with_unmapped_slot) {
     expect_usable(device, vm);
 }
 
-TEST(run_at_unbacked_address) {
+TEST(run_at_unbacked_address)
+{
     Device device;
     guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
     kvm_regs r = g.vcpu.regs();
@@ -61,9 +65,11 @@ TEST(run_at_unbacked_address) {
     EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_HLT);
 }
 
-TEST(failed_entry) {
-    // Guest state that the CPU refuses (a non-canonical FS base; Intel SDM Vol. 3C, 27.3.1.2): FAIL_ENTRY
-    // with the exit reason, 33 and the failure bit, and the CPU. The vCPU is as usable as before.
+TEST(failed_entry)
+{
+    // Guest state that the CPU refuses (a non-canonical FS base; Intel SDM Vol. 3C, 27.3.1.2):
+    // FAIL_ENTRY with the exit reason, 33 and the failure bit, and the CPU. The vCPU is as usable
+    // as before.
     Device device;
     guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
     kvm_sregs s = g.vcpu.sregs();
@@ -81,7 +87,8 @@ TEST(failed_entry) {
     EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_HLT);
 }
 
-TEST(kvm_run_fields_after_exit) {
+TEST(kvm_run_fields_after_exit)
+{
     Device device;
     guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
     g.vcpu.run->cr8 = 3;
@@ -101,7 +108,8 @@ TEST(kvm_run_fields_after_exit) {
     EXPECT_EQ(g.vcpu.run->cr8, 0);
 }
 
-TEST(immediate_exit) {
+TEST(immediate_exit)
+{
     Device device;
     guest::Guest g(device, guest::Mode::kLong, BLOB(hlt_forever));
     g.vcpu.run->immediate_exit = 1;

@@ -8,8 +8,9 @@ using namespace guest;
 
 namespace {
 
-void expect_segment(const char* which, const kvm_segment& got, uint64_t base, uint32_t limit, uint16_t selector,
-                    uint8_t type, uint8_t s) {
+void expect_segment(const char *which, const kvm_segment &got, uint64_t base, uint32_t limit,
+                    uint16_t selector, uint8_t type, uint8_t s)
+{
     kvm_segment expected = {};
     expected.base = base;
     expected.limit = limit;
@@ -19,10 +20,11 @@ void expect_segment(const char* which, const kvm_segment& got, uint64_t base, ui
     expected.s = s;
     if (memcmp(&got, &expected, sizeof(got)) != 0)
         test::fail(__FILE__, __LINE__,
-                   "%s: base 0x%llx limit 0x%x selector 0x%x type %u present %u dpl %u db %u s %u l %u g %u avl %u "
+                   "%s: base 0x%llx limit 0x%x selector 0x%x type %u present %u dpl %u db %u s %u "
+                   "l %u g %u avl %u "
                    "unusable %u",
-                   which, got.base, got.limit, got.selector, got.type, got.present, got.dpl, got.db, got.s, got.l,
-                   got.g, got.avl, got.unusable);
+                   which, got.base, got.limit, got.selector, got.type, got.present, got.dpl, got.db,
+                   got.s, got.l, got.g, got.avl, got.unusable);
 }
 
 struct One {
@@ -31,12 +33,14 @@ struct One {
     Vcpu vcpu{device, vm};
     kvm_sregs good = vcpu.sregs();
 
-    void refuse(int line, const char* what, const kvm_sregs& sregs) {
+    void refuse(int line, const char *what, const kvm_sregs &sregs)
+    {
         kvm_sregs copy = sregs;
         int result = call(vcpu, KVM_SET_SREGS, &copy);
         int error = result == -1 ? errno : 0;
         if (error != EINVAL)
-            test::fail(__FILE__, line, "%s (expected EINVAL, got %s)", what, test::errno_name(error));
+            test::fail(__FILE__, line, "%s (expected EINVAL, got %s)", what,
+                       test::errno_name(error));
         kvm_sregs after = vcpu.sregs();
         if (memcmp(&after, &good, sizeof(after)) != 0)
             test::fail(__FILE__, line, "%s: refused, but the state changed", what);
@@ -47,11 +51,12 @@ struct One {
 
 } // namespace
 
-TEST(reset_state) {
-    // Intel SDM Vol. 3A, table 10-1 (power up, reset); the APIC is disabled by KVM without its irqchip... enabled
-    // in IA32_APIC_BASE, and vCPU 0 is the boot processor.
+TEST(reset_state)
+{
+    // Intel SDM Vol. 3A, table 10-1 (power up, reset); the APIC is disabled by KVM without its
+    // irqchip... enabled in IA32_APIC_BASE, and vCPU 0 is the boot processor.
     One o;
-    const kvm_sregs& s = o.good;
+    const kvm_sregs &s = o.good;
     expect_segment("cs", s.cs, 0xffff0000, 0xffff, 0xf000, 11, 1);
     expect_segment("ds", s.ds, 0, 0xffff, 0, 3, 1);
     expect_segment("es", s.es, 0, 0xffff, 0, 3, 1);
@@ -76,14 +81,15 @@ TEST(reset_state) {
     kvm_regs r = o.vcpu.regs();
     EXPECT_EQ(r.rip, 0xfff0);
     EXPECT_EQ(r.rflags, 2);
-    for (uint64_t value : {r.rax, r.rbx, r.rcx, r.rsi, r.rdi, r.rsp, r.rbp, r.r8, r.r9, r.r10, r.r11, r.r12, r.r13,
-                           r.r14, r.r15})
+    for (uint64_t value : {r.rax, r.rbx, r.rcx, r.rsi, r.rdi, r.rsp, r.rbp, r.r8, r.r9, r.r10,
+                           r.r11, r.r12, r.r13, r.r14, r.r15})
         EXPECT_EQ(value, 0);
     // Family, model and stepping as KVM gives them to a vCPU without CPUID.
     EXPECT_EQ(r.rdx, 0x600);
 }
 
-TEST(reset_state_of_second_vcpu) {
+TEST(reset_state_of_second_vcpu)
+{
     One o;
     Vcpu second(o.device, o.vm, 1);
     kvm_sregs s = second.sregs();
@@ -92,10 +98,11 @@ TEST(reset_state_of_second_vcpu) {
     EXPECT(memcmp(&s, &o.good, sizeof(s)) == 0);
 }
 
-TEST(regs_round_trip) {
+TEST(regs_round_trip)
+{
     One o;
     kvm_regs r = {};
-    auto* words = reinterpret_cast<uint64_t*>(&r);
+    auto *words = reinterpret_cast<uint64_t *>(&r);
     for (size_t i = 0; i < 16; i++)
         words[i] = 0x1111111111111111 * (i + 1) + i;
     r.rip = 0x1234567;
@@ -109,7 +116,8 @@ TEST(regs_round_trip) {
     EXPECT_EQ(o.vcpu.regs().rflags, 2);
 }
 
-TEST(sregs_round_trip) {
+TEST(sregs_round_trip)
+{
     Device device;
     for (Mode mode : kAllModes) {
         guest::Guest g(device, mode, BLOB(hlt_forever));
@@ -142,7 +150,8 @@ TEST(sregs_round_trip) {
     }
 }
 
-TEST(sregs_bad_cr0) {
+TEST(sregs_bad_cr0)
+{
     One o;
     kvm_sregs s = o.good;
     s.cr0 = 0x60000010 | 1ULL << 32;
@@ -155,7 +164,8 @@ TEST(sregs_bad_cr0) {
     REFUSE(o, s);
 }
 
-TEST(sregs_bad_cr4) {
+TEST(sregs_bad_cr4)
+{
     One o;
     kvm_sregs s = o.good;
     for (int bit : {15, 19, 26, 31, 32, 63}) {
@@ -166,26 +176,28 @@ TEST(sregs_bad_cr4) {
     }
 }
 
-TEST(sregs_cr4_follows_cpuid) {
+TEST(sregs_cr4_follows_cpuid)
+{
     // A CR4 bit whose feature the guest's CPUID lacks is refused, once there is a CPUID.
     One o;
     Cpuid list;
     Cpuid::supported(o.device, list);
-    kvm_cpuid_entry2* seven = list.find(7);
+    kvm_cpuid_entry2 *seven = list.find(7);
     if (seven)
         seven->ebx = seven->ecx = 0;
     list.find(1)->ecx &= ~(1u << 26 | 1u << 17); // XSAVE, PCID
     REQUIRE_OK(call(o.vcpu, KVM_SET_CPUID2, list.list));
     o.good = o.vcpu.sregs();
-    for (int bit : {11 /* UMIP */, 16 /* FSGSBASE */, 18 /* OSXSAVE */, 20 /* SMEP */, 21 /* SMAP */, 22 /* PKE */,
-                    17 /* PCIDE */}) {
+    for (int bit : {11 /* UMIP */, 16 /* FSGSBASE */, 18 /* OSXSAVE */, 20 /* SMEP */,
+                    21 /* SMAP */, 22 /* PKE */, 17 /* PCIDE */}) {
         kvm_sregs s = o.good;
         s.cr4 = 1ULL << bit;
         REFUSE(o, s);
     }
 }
 
-TEST(sregs_bad_long_mode) {
+TEST(sregs_bad_long_mode)
+{
     One o;
     kvm_sregs s = o.good;
     s.cr0 = kPe | kEt | kNe | kPg;
@@ -207,7 +219,8 @@ TEST(sregs_bad_long_mode) {
     REFUSE(o, s);
 }
 
-TEST(sregs_bad_cr3) {
+TEST(sregs_bad_cr3)
+{
     // In long mode, address bits of CR3 beyond the guest's physical width.
     Device device;
     guest::Guest g(device, Mode::kLong, BLOB(hlt_forever));
@@ -222,7 +235,8 @@ TEST(sregs_bad_cr3) {
     EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_HLT);
 }
 
-TEST(sregs_bad_apic_base) {
+TEST(sregs_bad_apic_base)
+{
     One o;
     kvm_sregs s = o.good;
     s.apic_base = 0xfee00901; // reserved low bits
@@ -235,7 +249,8 @@ TEST(sregs_bad_apic_base) {
     REFUSE(o, s);
 }
 
-TEST(sregs_pending_interrupt) {
+TEST(sregs_pending_interrupt)
+{
     // interrupt_bitmap carries an injected interrupt from one vCPU to another.
     Device device;
     guest::Guest g(device, Mode::kLong, BLOB(hlt_forever));

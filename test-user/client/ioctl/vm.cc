@@ -7,7 +7,8 @@
 
 using namespace kvm;
 
-TEST(vm_unknown_ioctls) {
+TEST(vm_unknown_ioctls)
+{
     Device device;
     Vm vm(device);
     EXPECT_ERRNO(call(vm, KVM_RUN), ENOTTY);
@@ -20,7 +21,8 @@ TEST(vm_unknown_ioctls) {
     expect_usable(device, vm);
 }
 
-TEST(set_tss_addr) {
+TEST(set_tss_addr)
+{
     Device device;
     Vm vm(device);
     // Three pages must fit below 4 GiB.
@@ -31,7 +33,8 @@ TEST(set_tss_addr) {
     expect_usable(device, vm);
 }
 
-TEST(set_identity_map_addr) {
+TEST(set_identity_map_addr)
+{
     Device device;
     Vm vm(device);
     uint64_t address = 0xfffbc000;
@@ -46,7 +49,8 @@ TEST(set_identity_map_addr) {
     expect_usable(device, vm);
 }
 
-TEST(enable_cap) {
+TEST(enable_cap)
+{
     Device device;
     Vm vm(device);
     EXPECT_ERRNO(call(vm, KVM_ENABLE_CAP, kUnmapped), EFAULT);
@@ -61,7 +65,8 @@ TEST(enable_cap) {
     EXPECT_ERRNO(vm.enable_cap(KVM_CAP_X86_DISABLE_EXITS, 0xf), 0);
 }
 
-TEST(disable_exits_after_vcpu) {
+TEST(disable_exits_after_vcpu)
+{
     // 6.1 does not mind; the vCPU that exists keeps its controls.
     Device device;
     Vm vm(device);
@@ -70,7 +75,8 @@ TEST(disable_exits_after_vcpu) {
     expect_usable(device, vm);
 }
 
-TEST(create_vcpu_ids) {
+TEST(create_vcpu_ids)
+{
     Device device;
     Vm vm(device);
     unsigned long ids = static_cast<unsigned long>(device.extension(KVM_CAP_MAX_VCPU_ID));
@@ -85,16 +91,20 @@ TEST(create_vcpu_ids) {
     expect_usable(device, vm);
 }
 
-TEST(vcpu_id_stays_taken) {
+TEST(vcpu_id_stays_taken)
+{
     // A closed vCPU lives on until its VM dies.
     Device device;
     Vm vm(device);
-    { Vcpu vcpu(device, vm, 5); }
+    {
+        Vcpu vcpu(device, vm, 5);
+    }
     EXPECT_ERRNO(call(vm, KVM_CREATE_VCPU, 5UL), EEXIST);
     expect_usable(device, vm);
 }
 
-TEST_LIMIT(create_vcpu_too_many, 240) {
+TEST_LIMIT(create_vcpu_too_many, 240)
+{
     Device device;
     int most = device.extension(KVM_CAP_MAX_VCPUS);
     rlimit files = {static_cast<rlim_t>(most) + 64, static_cast<rlim_t>(most) + 64};
@@ -112,7 +122,8 @@ TEST_LIMIT(create_vcpu_too_many, 240) {
     EXPECT_ERRNO(call(vm, KVM_CREATE_VCPU, 0UL), EINVAL);
 }
 
-TEST(close_in_any_order) {
+TEST(close_in_any_order)
+{
     for (int order = 0; order < 6; order++) {
         auto device = new Device;
         auto vm = new Vm(*device);
@@ -136,7 +147,8 @@ TEST(close_in_any_order) {
     expect_usable(device, vm);
 }
 
-TEST(vcpu_outlives_vm_and_device_files) {
+TEST(vcpu_outlives_vm_and_device_files)
+{
     Memory memory(0x20000);
     memcpy(memory.base + G_CODE, guest_out_then_hlt, guest_out_then_hlt_end - guest_out_then_hlt);
     Vcpu vcpu;
@@ -159,7 +171,8 @@ TEST(vcpu_outlives_vm_and_device_files) {
     EXPECT_EQ(vcpu.run->exit_reason, KVM_EXIT_HLT);
 }
 
-TEST(kvm_run_outlives_vcpu_file) {
+TEST(kvm_run_outlives_vcpu_file)
+{
     Device device;
     Vm vm(device);
     Vcpu vcpu(device, vm);
