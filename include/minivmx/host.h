@@ -312,6 +312,7 @@ struct core_host_info {
     host_u32 family, model, stepping;
     bool has_sgx;
     bool has_arat;
+    bool uses_vmx; /* the kernel's opinion of CPUID's VMX and IA32_FEATURE_CONTROL: VMXON works */
     /* No executable large EPT pages: iTLB multihit could machine-check the host. */
     bool nx_huge_pages;
     bool hyperv_evmcs; /* the host runs on Hyper-V with an enlightened VMCS */

@@ -42,6 +42,7 @@ struct HostDesc {
     bool has_sgx = false;          ///< CPUID.12H:EAX[0], whether the kernel uses SGX or not
     bool has_nx = true;            ///< execute-disable, which shadow paging needs
     bool in_smx = false;           ///< the machine was launched measured (TXT): VMXON inside SMX
+    bool kernel_uses_vmx = true;   ///< false: the kernel cleared its own VMX flag
     bool enlightened_vmcs = false; ///< a guest of Hyper-V that uses its enlightened VMCS
     u32 tsc_khz = 0;               ///< 0: unknown
     u32 page_size = 4096;
@@ -50,9 +51,9 @@ struct HostDesc {
     constexpr HostTraits traits() const { return HostTraits{is_64bit, has_sgx}; }
 };
 
-/// Describes the CPU this runs on from CPUID and `reader`. Sets neither in_smx, enlightened_vmcs,
-/// tsc_khz nor cpu: these are the kernel's to know. Any context; does not sleep; the caller must
-/// not be moved to another CPU meanwhile.
+/// Describes the CPU this runs on from CPUID and `reader`. Sets neither in_smx,
+/// kernel_uses_vmx, enlightened_vmcs, tsc_khz nor cpu: these are the kernel's to know. Any context;
+/// does not sleep; the caller must not be moved to another CPU meanwhile.
 void describe_cpu(const MsrReader &reader, HostDesc &host);
 
 /// Reads MSRs of the CPU this runs on through arch::rdmsr_safe().

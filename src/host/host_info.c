@@ -73,6 +73,7 @@ void describe_host(struct core_host_info *info, const struct core_params *params
 	info->stepping = boot_cpu_data.x86_stepping;
 	info->has_sgx = cpuid_eax(0) >= 0x12 && (cpuid_eax(0x12) & BIT(0));
 	info->has_arat = boot_cpu_has(X86_FEATURE_ARAT);
+	info->uses_vmx = boot_cpu_has(X86_FEATURE_VMX);
 	info->nx_huge_pages = want_nx_huge_pages();
 	/* We use plain VMCSs wherever we run, so enlightened ones need not be thought of. */
 	info->hyperv_evmcs = false;

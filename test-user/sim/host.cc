@@ -70,7 +70,7 @@ void *host_page_alloc()
     void *const page = std::aligned_alloc(kPage, kPage);
     std::memset(page, 0, kPage);
     host_u64 phys = 0x100000;
-    while (m.pages_by_phys.count(phys) != 0)
+    while (m.pages_by_phys.contains(phys))
         phys += kPage;
     m.pages[page] = phys;
     m.pages_by_phys[phys] = page;

@@ -66,6 +66,7 @@ void fill_host_info(Machine &machine, const HostDesc &host)
     info.stepping = host.signature.stepping();
     info.has_sgx = host.has_sgx;
     info.has_arat = true;
+    info.uses_vmx = true;
     info.hyperv_evmcs = host.enlightened_vmcs;
     info.tsc_khz = host.tsc_khz;
     info.maxphyaddr = host.max_phys_bits;

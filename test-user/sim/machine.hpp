@@ -83,7 +83,7 @@ struct FramePut {
 
 class Machine {
   public:
-    explicit Machine(const HostDesc &host, unsigned cpus = 1);
+    explicit Machine(const HostDesc &host, unsigned cpu_count = 1);
     ~Machine();
     Machine(const Machine &) = delete;
     Machine &operator=(const Machine &) = delete;

@@ -143,6 +143,14 @@ TEST(NoVmx, MeasuredLaunchNeedsTheOtherBit)
     EXPECT_EQ(set_up(host).code, -EOPNOTSUPP);
 }
 
+TEST(NoVmx, TheKernelTurnedItOff)
+{
+    HostDesc host = haswell();
+    host.kernel_uses_vmx = false;
+    EXPECT_EQ(set_up(host).code, -EOPNOTSUPP);
+    EXPECT_TRUE(contains(set_up(host).why, "clearcpuid=vmx")) << set_up(host).why;
+}
+
 TEST(InUse, NamesTheCpuAndTheRemedy)
 {
     Sentence why;

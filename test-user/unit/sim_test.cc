@@ -221,6 +221,18 @@ TEST(SimMachine, UserMemoryHasEdges)
 
 // ---- core_hardware_setup() and its siblings ----
 
+TEST(ModuleInit, AMeasuredLaunchIsToldFromTheKernelsOpinion)
+{
+    sim::Machine machine(sim::cpu("corei7_haswell_4770"));
+    Parameters params = default_parameters();
+    machine.msr[MSR_IA32_FEATURE_CONTROL] = 3; // locked, VMX inside SMX only
+    EXPECT_EQ(core_hardware_setup(&params, &machine.host_info), 0) << machine.log_text();
+    core_hardware_unsetup();
+    machine.host_info.uses_vmx = false; // no such launch: the kernel keeps off
+    EXPECT_EQ(core_hardware_setup(&params, &machine.host_info), -EOPNOTSUPP);
+    EXPECT_TRUE(contains(machine.log_text(), "outside SMX")) << machine.log_text();
+}
+
 TEST(ModuleInit, LogsTheReportAndKeepsTheResult)
 {
     sim::Machine machine(sim::cpu("corei7_haswell_4770"), 2);

@@ -41,6 +41,11 @@ void describe_this_cpu(const core_host_info &info, HostDesc &host)
     host.cpu = host_cpu();
     host.tsc_khz = info.tsc_khz;
     host.enlightened_vmcs = info.hyperv_evmcs;
+    host.kernel_uses_vmx = info.uses_vmx;
+    // Only the kernel knows of a measured launch, and keeps it to itself; but if it uses VMX
+    // although that is not allowed outside SMX, it can only be inside.
+    const FeatureControl control{host.msr[MSR_IA32_FEATURE_CONTROL]};
+    host.in_smx = info.uses_vmx && control.vmx_in_smx() && !control.vmx_outside_smx();
 }
 
 ReportLevel report_level(u32 parameter)

@@ -188,8 +188,15 @@ Status check_vmx_support(const HostDesc &host, SetupLog &log)
     }
     const FeatureControl control{host.msr[MSR_IA32_FEATURE_CONTROL]};
     const bool allowed = host.in_smx ? control.vmx_in_smx() : control.vmx_outside_smx();
-    if (control.locked() && allowed)
-        return Status::success();
+    if (control.locked() && allowed) {
+        if (host.kernel_uses_vmx)
+            return Status::success();
+        log.error.put("the kernel does not use VMX on CPU ", host.cpu,
+                      " although IA32_FEATURE_CONTROL (0x3a) is ", hex(control.raw),
+                      ": it was booted with clearcpuid=vmx, or measured (TXT), which needs bit 1. "
+                      "Boot it without");
+        return unsupported(log);
+    }
     log.error.put("VMX disabled by firmware on CPU ", host.cpu, ": IA32_FEATURE_CONTROL (0x3a)");
     if (!host.msr.present(MSR_IA32_FEATURE_CONTROL)) {
         log.error.put(" can't be read");

@@ -147,7 +147,6 @@ Outcome vmx_handle_exit(vcpu_vmx &vmx)
     case EXIT_REASON_TASK_SWITCH:         return handle_task_switch(vmx);
     case EXIT_REASON_CPUID:               return handle_cpuid(vmx);
     case EXIT_REASON_HLT:                 return handle_halt(vmx);
-    case EXIT_REASON_INVD:                return handle_as_nop(vmx);
     case EXIT_REASON_RDPMC:               return handle_rdpmc(vmx);
     case EXIT_REASON_VMCALL:              return handle_vmcall(vmx);
     case EXIT_REASON_CR_ACCESS:           return handle_cr_access(vmx);
@@ -155,13 +154,14 @@ Outcome vmx_handle_exit(vcpu_vmx &vmx)
     case EXIT_REASON_IO_INSTRUCTION:      return handle_io(vmx);
     case EXIT_REASON_MSR_READ:            return handle_rdmsr(vmx);
     case EXIT_REASON_MSR_WRITE:           return handle_wrmsr(vmx);
-    case EXIT_REASON_MWAIT_INSTRUCTION:   return handle_as_nop(vmx);
-    case EXIT_REASON_MONITOR_INSTRUCTION: return handle_as_nop(vmx);
-    case EXIT_REASON_PAUSE_INSTRUCTION:   return handle_as_nop(vmx);
     case EXIT_REASON_EPT_VIOLATION:       return handle_memory(vmx);
     case EXIT_REASON_PREEMPTION_TIMER:    return handle_preemption_timer(vmx);
-    case EXIT_REASON_WBINVD:              return handle_as_nop(vmx);
     case EXIT_REASON_XSETBV:              return handle_xsetbv(vmx);
+    case EXIT_REASON_INVD:
+    case EXIT_REASON_WBINVD:
+    case EXIT_REASON_MWAIT_INSTRUCTION:
+    case EXIT_REASON_MONITOR_INSTRUCTION:
+    case EXIT_REASON_PAUSE_INSTRUCTION:   return handle_as_nop(vmx);
     case EXIT_REASON_VMCLEAR:
     case EXIT_REASON_VMLAUNCH:
     case EXIT_REASON_VMPTRLD:
