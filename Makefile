@@ -10,6 +10,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 BUILD := build/user
 
+FUZZ_SECONDS ?= 60
+
 # What `make run` uses.
 CPU ?= corei7_haswell_4770
 KERNEL ?= stock
@@ -19,7 +21,7 @@ override SHELL := /bin/bash
 
 SOURCES = $(shell git ls-files '*.c' '*.h' '*.cc' '*.hpp' '*.cpp' 2>/dev/null)
 
-.PHONY: all module tools command configure run test test-long install load unload clean format lint help packages
+.PHONY: all module tools command configure run test test-long fuzz install load unload clean format lint help packages
 
 all: module tools
 
@@ -57,7 +59,11 @@ test-long:
 	@env -u MAKEFLAGS -u MFLAGS JOBS='$(JOBS)' tools/machine/test --long
 
 packages:
-	@tools/packages build test stock lean machine lint
+	@tools/packages build test stock lean machine lint fuzz
+
+fuzz:
+	@tools/packages build test fuzz
+	$(MAKE) -C test-user/fuzz run SECONDS=$(FUZZ_SECONDS)
 
 install: all
 	$(MAKE) -C $(KDIR) M=$(CURDIR) CONFIG_DEBUG_INFO_BTF_MODULES= \

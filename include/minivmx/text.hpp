@@ -188,6 +188,7 @@ class Text : public TextBuilder {
     static_assert(N >= 4);
 
   public:
+    // cppcheck-suppress uninitMemberVar ; the builder keeps what is in it terminated
     Text() : TextBuilder(storage_, N) {}
 
   private:
