@@ -189,6 +189,43 @@ void host_request_all(struct host_vm *vm, host_u32 requests);
 /* Gives way while a short wait goes on (slots still being read by a vCPU). [sleep] */
 void host_relax(void);
 
+/* ---- Core -> host: time, locks, sleeping vCPUs ----------------------------------------------- */
+
+/* CLOCK_MONOTONIC in nanoseconds. [any] */
+host_u64 host_time_ns(void);
+/* A timer that calls fire(arg) once, with interrupts off, in hard interrupt context, when
+ * host_time_ns() has reached the deadline it was started with. */
+struct host_timer;
+struct host_timer *host_timer_create(void (*fire)(void *arg), void *arg); /* NULL: no memory [sleep]
+                                                                           */
+void host_timer_destroy(struct host_timer *timer); /* stops it and waits for fire() [sleep] */
+/* Starting it again replaces the deadline. fire() may start it. [any but NMI] */
+void host_timer_start(struct host_timer *timer, host_u64 deadline_ns);
+/* Stops it and waits until fire() isn't running. Not under a lock that fire() takes. [sleep or
+ * atomic] */
+void host_timer_cancel(struct host_timer *timer);
+
+/* A spinlock that switches interrupts off while it is held, so that it may be taken in any context
+ * but an NMI. */
+struct host_lock;
+struct host_lock *host_lock_create(void); /* NULL: no memory [sleep] */
+void host_lock_destroy(struct host_lock *lock);
+host_u64 host_lock_take(struct host_lock *lock);
+void host_lock_release(struct host_lock *lock, host_u64 flags);
+
+/* What is read between these two stays valid until the reader leaves; who replaced it waits with
+ * host_rcu_wait() before it frees. Readers: [any but NMI]; the wait: [sleep] */
+void host_rcu_read_lock(void);
+void host_rcu_read_unlock(void);
+void host_rcu_wait(void);
+
+/* Makes the vCPU look at what is pending: ends host_vcpu_block(), or interrupts it in the guest;
+ * one that is about to enter sees it before. Does not wait. [any but NMI] */
+void host_vcpu_kick(struct host_vcpu *vcpu);
+/* Sleeps until core_vcpu_runnable() says yes, or a signal comes. The vCPU is put and loaded again
+ * meanwhile. [sleep] */
+void host_vcpu_block(struct host_vcpu *vcpu);
+
 /* ---- Core -> host: CPUs ---------------------------------------------------------------------- */
 
 /* The CPU this runs on; stable while preemption is off. [any] */
@@ -392,6 +429,8 @@ int core_set_cpuid2(struct core_vcpu *vcpu, const struct kvm_cpuid_entry2 *entri
 int core_get_cpuid2(struct core_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, host_u32 *count);
 int core_interrupt(struct core_vcpu *vcpu, host_u32 vector);
 int core_nmi(struct core_vcpu *vcpu);
+/* Whether a halted vCPU has a reason to go on. Called by host_vcpu_block(). [sleep] */
+bool core_vcpu_runnable(struct core_vcpu *vcpu);
 
 #ifdef __cplusplus
 }
