@@ -60,6 +60,7 @@ struct core_vcpu;
 enum vcpu_request {
     VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
     VCPU_REQUEST_VM_DEAD = 1u << 1,   /* the VM can't run any more: KVM_RUN answers -EIO */
+    VCPU_REQUEST_EVENT = 1u << 2,     /* interrupts, NMIs, INIT or SIPI arrived: host_vcpu_kick() */
 };
 
 /* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns
@@ -191,7 +192,7 @@ void host_relax(void);
 
 /* ---- Core -> host: time, locks, sleeping vCPUs ----------------------------------------------- */
 
-/* CLOCK_MONOTONIC in nanoseconds. [any] */
+/* CLOCK_MONOTONIC in nanoseconds. [any but NMI] */
 host_u64 host_time_ns(void);
 /* A timer that calls fire(arg) once, with interrupts off, in hard interrupt context, when
  * host_time_ns() has reached the deadline it was started with. */
@@ -429,7 +430,8 @@ int core_set_cpuid2(struct core_vcpu *vcpu, const struct kvm_cpuid_entry2 *entri
 int core_get_cpuid2(struct core_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, host_u32 *count);
 int core_interrupt(struct core_vcpu *vcpu, host_u32 vector);
 int core_nmi(struct core_vcpu *vcpu);
-/* Whether a halted vCPU has a reason to go on. Called by host_vcpu_block(). [sleep] */
+/* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's thread
+ * when that is about to sleep, so it may not. */
 bool core_vcpu_runnable(struct core_vcpu *vcpu);
 
 #ifdef __cplusplus

@@ -31,6 +31,7 @@
 #include "run/events.cc"
 #include "run/exceptions.cc"
 #include "run/exit_dispatch.cc"
+#include "run/mp_state.cc"
 #include "run/run.cc"
 #include "state/control_registers.cc"
 #include "state/cpuid.cc"

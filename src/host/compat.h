@@ -69,6 +69,17 @@ asmlinkage void asm_exc_nmi_noist(void);
 #define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch(smp_processor_id())
 #endif
 
+/* The function and its timer's clock in one call, or one after the other. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+#define compat_hrtimer_setup(timer, fn, clock, mode) hrtimer_setup(timer, fn, clock, mode)
+#else
+#define compat_hrtimer_setup(timer, fn, clock, mode)                                               \
+	do {                                                                                       \
+		hrtimer_init(timer, clock, mode);                                                  \
+		(timer)->function = (fn);                                                          \
+	} while (0)
+#endif
+
 #if defined(CONFIG_X86_FRED)
 #include <asm/fred.h>
 #define compat_uses_fred() cpu_feature_enabled(X86_FEATURE_FRED)

@@ -11,6 +11,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/preempt.h>
+#include <linux/rcuwait.h>
 #include <linux/refcount.h>
 #include <linux/signal_types.h>
 #include <linux/spinlock.h>
@@ -74,6 +75,7 @@ struct host_vcpu {
 	u32 id;
 	struct mutex mutex; /* held by each ioctl of the vCPU, KVM_RUN for as long as it runs */
 
+	struct rcuwait wait; /* its thread sleeps here: host_vcpu_block() */
 	struct preempt_notifier preempt_notifier;
 	int cpu; /* where it is loaded, or was last */
 	bool loaded; /* its VMCS is the current one of cpu; only its thread looks */

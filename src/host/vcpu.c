@@ -40,6 +40,7 @@ static struct host_vcpu *alloc_host_parts(struct host_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->cpu = -1;
 	mutex_init(&vcpu->mutex);
+	rcuwait_init(&vcpu->wait);
 	vcpu_init_preempt_notifier(vcpu);
 	vcpu->area.run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->area.pio_data = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);

@@ -38,6 +38,17 @@ struct host_vm {
     bool mmu_locked = false;
 };
 
+struct host_timer {
+    void (*fire)(void *arg) = nullptr;
+    void *arg = nullptr;
+    bool started = false;
+    minivmx::u64 deadline = 0;
+};
+
+struct host_lock {
+    bool taken = false;
+};
+
 namespace minivmx::sim {
 
 /// The profile's host description; throws when there is no such profile.
@@ -157,6 +168,23 @@ class Machine {
     std::vector<FramePut> frame_puts;
     u64 faults = 0;      ///< calls of host_fault_in() that found a page
     u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush
+
+    // Time and sleeping vCPUs
+    u64 time_ns = 1'000'000'000; ///< what host_time_ns() says
+    std::set<host_timer *> timers;
+    std::set<host_lock *> locks;
+    /// Time passes; timers fire when theirs has come, in the order of their deadlines.
+    void advance(u64 ns);
+    /// The earliest deadline of a started timer; ~0 when there is none.
+    u64 next_deadline() const;
+    /// Called when a vCPU is about to sleep; what it does may make it runnable. Without it, or if
+    /// that doesn't help, time passes until the next timer fires; a sleep that nothing ends is a
+    /// violation, and a signal ends it.
+    std::function<void(host_vcpu &)> on_block;
+    u64 blocks = 0;                 ///< calls of host_vcpu_block()
+    std::vector<host_vcpu *> kicks; ///< by host_vcpu_kick()
+    int rcu_readers = 0;
+    u64 rcu_waits = 0;
 
     int preempt_count = 0;
     bool irqs_off = false;
