@@ -185,7 +185,9 @@ Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa)
     e.pending.source_read = false;
     if (!fetch_and_decode(e))
         return e.outcome;
-    if (access.linear_address_valid && access.to_final_page)
+    // A misconfiguration tells neither: SDM Vol. 3C, 28.2.1.
+    const bool told = (vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EPT_VIOLATION;
+    if (told && access.linear_address_valid && access.to_final_page)
         e.known = {true, access.write, vmcs_read(GUEST_LINEAR_ADDRESS), gpa};
     return execute(e);
 }
