@@ -41,8 +41,10 @@ struct InterruptMessage {
 // it, 0: it was merged with one that waits already; -1: nobody is meant. [any but NMI]
 int deliver_interrupt(kvm_vm &kvm, const vcpu_vmx *source, const InterruptMessage &message);
 
-// LAPIC -> IOAPIC: the vCPU's EOI of a level-triggered vector. [sleep or atomic, not NMI]
-void ioapic_eoi(vcpu_vmx &vmx, u8 vector);
+// LAPIC -> IOAPIC: the vCPU's EOI of this vector; level: it was level triggered (TMR). Called at
+// every EOI: an edge-triggered vector that no pin has costs a bit test. The caller holds no lock
+// that deliver_interrupt() takes. [sleep or atomic, not NMI]
+void ioapic_eoi(vcpu_vmx &vmx, u8 vector, bool level);
 // PIC -> LAPIC: the PIC pair's output changed. Whoever accepts it (LVT0 in ExtINT mode) looks
 // again. [any but NMI]
 void pic_output_changed(kvm_vm &kvm);

@@ -11,6 +11,16 @@
 
 namespace minivmx {
 
+struct IrqRouting;
+struct Pic;
+struct Ioapic;
+struct Pit;
+struct IoBus;
+
+// Where the interrupt controllers are: in user space, in the module, or the local APICs in the
+// module and the rest in user space.
+enum class Irqchip : u8 { kNone, kKernel, kSplit };
+
 struct kvm_vm : core_vm {
     host_vm *host;
     MemSlots slots;
@@ -26,7 +36,25 @@ struct kvm_vm : core_vm {
     // All vCPUs of a VM count time from the moment its first one was created.
     bool tsc_started;
     u64 tsc_offset;
+
+    // Interrupt controllers: null until KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2, then there until
+    // the VM goes. Whoever sees irqchip != kNone (read it with irqchip_of()) sees them complete.
+    Irqchip irqchip;
+    bool x2apic_format; // KVM_X2APIC_API_USE_32BIT_IDS: messages have 32-bit destinations
+    Pic *pic;
+    Ioapic *ioapic;
+    Pit *pit;
+    IrqRouting *routing; // replaced whole, read under host_rcu_read_lock()
+    // Ioeventfds and coalesced ranges: the same. Changed under the host's slots mutex.
+    IoBus *mmio_bus, *pio_bus;
+    host_lock *ring_lock; // of the page of coalesced writes
+    void *coalesced_ring;
 };
+
+inline Irqchip irqchip_of(const kvm_vm &kvm)
+{
+    return __atomic_load_n(&kvm.irqchip, __ATOMIC_ACQUIRE);
+}
 
 inline kvm_vm &to_kvm(core_vm *vm)
 {
