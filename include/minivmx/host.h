@@ -39,6 +39,7 @@ struct kvm_sregs;
 struct kvm_cpuid_entry2;
 struct kvm_enable_cap;
 struct kvm_userspace_memory_region;
+struct kvm_clear_dirty_log;
 
 /* The host's objects; opaque to the core. */
 struct host_vm;
@@ -58,9 +59,10 @@ struct core_vcpu;
 /* Requests other threads make of a vCPU; bits of vcpu_area.requests, set and consumed atomically.
  */
 enum vcpu_request {
-    VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
-    VCPU_REQUEST_VM_DEAD = 1u << 1,   /* the VM can't run any more: KVM_RUN answers -EIO */
-    VCPU_REQUEST_EVENT = 1u << 2,     /* interrupts, NMIs, INIT or SIPI arrived: host_vcpu_kick() */
+    VCPU_REQUEST_TLB_FLUSH = 1u << 0,     /* drop every guest-physical translation of this vCPU */
+    VCPU_REQUEST_VM_DEAD = 1u << 1,       /* the VM can't run any more: KVM_RUN answers -EIO */
+    VCPU_REQUEST_DIRTY_LOGGING = 1u << 8, /* dirty logging begins or ends: PML on or off */
+    VCPU_REQUEST_EVENT = 1u << 2, /* interrupts, NMIs, INIT or SIPI arrived: host_vcpu_kick() */
 };
 
 /* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns
@@ -164,6 +166,7 @@ struct host_frame {
     host_u32 writable; /* may be mapped writable */
     host_u32 order;    /* log2 of the naturally aligned pages around pfn that user space maps as one
                           (0, 9, 18) */
+    host_u32 device;   /* not memory but a device's registers: must not be cached */
     void *page;        /* the reference to drop; the host's */
 };
 
@@ -399,6 +402,18 @@ int core_vm_create(struct host_vm *host, struct core_vm **vm);
 void core_vm_destroy(struct core_vm *vm);
 /* The VM's slots mutex is held by the host. */
 int core_set_memory_region(struct core_vm *vm, const struct kvm_userspace_memory_region *region);
+/* What goes to, or comes from, user space's bitmap: valid as long as the slots mutex is held. */
+struct core_dirty_log {
+    void *bitmap;
+    size_t size;
+};
+/* KVM_GET_DIRTY_LOG: -EINVAL, or -ENOENT for a slot that isn't logged. The slots mutex is held. */
+int core_get_dirty_log(struct core_vm *vm, host_u32 slot, struct core_dirty_log *log);
+/* KVM_CLEAR_DIRTY_LOG: checks the request and says where the bits to be cleared shall be put; then
+ * clears them. The slots mutex is held from the one to the other. */
+int core_prepare_clear_dirty_log(struct core_vm *vm, const struct kvm_clear_dirty_log *clear,
+                                 struct core_dirty_log *log);
+void core_clear_dirty_log(struct core_vm *vm, const struct kvm_clear_dirty_log *clear);
 int core_set_tss_addr(struct core_vm *vm, host_u64 address);
 int core_set_identity_map_addr(struct core_vm *vm, host_u64 address);
 int core_vm_enable_cap(struct core_vm *vm, const struct kvm_enable_cap *cap);
@@ -430,8 +445,8 @@ int core_set_cpuid2(struct core_vcpu *vcpu, const struct kvm_cpuid_entry2 *entri
 int core_get_cpuid2(struct core_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, host_u32 *count);
 int core_interrupt(struct core_vcpu *vcpu, host_u32 vector);
 int core_nmi(struct core_vcpu *vcpu);
-/* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's thread
- * when that is about to sleep, so it may not. */
+/* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's
+ * thread when that is about to sleep, so it may not. */
 bool core_vcpu_runnable(struct core_vcpu *vcpu);
 
 #ifdef __cplusplus

@@ -14,6 +14,7 @@
 
 namespace minivmx {
 
+class DirtyBitmap;
 struct kvm_vm;
 struct vcpu_vmx;
 
@@ -28,11 +29,13 @@ struct MemSlot {
     u64 hva; // where base_gfn lies in the owner's address space, page-aligned
     u32 flags;
     u32 id;
+    DirtyBitmap *dirty; // null unless its writes are logged: see dirty_log.hpp
 
     u64 end_gfn() const { return base_gfn + npages; }
     u64 hva_end() const { return hva + (npages << 12); }
     u64 hva_of_gfn(u64 gfn) const { return hva + ((gfn - base_gfn) << 12); }
     bool contains(u64 gfn) const { return gfn - base_gfn < npages; }
+    bool logged() const { return (flags & 1) != 0; }    // KVM_MEM_LOG_DIRTY_PAGES
     bool read_only() const { return (flags & 2) != 0; } // KVM_MEM_READONLY
 };
 
@@ -92,10 +95,8 @@ class MemSlotArray {
     // The first slot whose base_gfn lies above gfn.
     u32 first_slot_above(u64 gfn) const;
 
-    void copy_slots(const MemSlotArray &old, const MemSlot *removed, const MemSlot *added,
-                    u32 &added_at);
-    void build_hva_index(const MemSlotArray *old, const MemSlot *removed, const MemSlot *added,
-                         u32 added_at);
+    u32 copy_slots(Span<const MemSlot> old, u32 removed_at, const MemSlot *added);
+    void build_hva_index(Span<const HvaEntry> old, u32 removed_at, u32 added_at);
 
     u64 count_;
 };

@@ -123,6 +123,7 @@ struct vcpu_vmx : core_vcpu {
 
     SlotsHazard slots_hazard; // the memory slots being read
     EptPageStock ept_pages;
+    void *pml_buffer; // one page, or null without PML
     PendingInstruction pending;
     bool cannot_run; // the reason was already told in dmesg
 

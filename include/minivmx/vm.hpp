@@ -27,6 +27,9 @@ struct kvm_vm : core_vm {
     Ept ept;
     u64 tss_addr;
     u64 identity_map_addr;
+    // Dirty logging: how many slots are logged, and KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2's options.
+    u32 logged_slots;
+    u32 manual_dirty_log;
     // KVM_CAP_X86_DISABLE_EXITS, before the first vCPU exists.
     bool mwait_in_guest;
     bool hlt_in_guest;

@@ -18,6 +18,7 @@ struct VcpuControlInputs {
     bool apicv_active;             // kvm_vcpu_apicv_active()
     bool mwait_in_guest, hlt_in_guest, pause_in_guest;
     bool has_vpid;
+    bool dirty_logging; // some slot is logged, by PML
     // Of the guest's CPUID.
     bool xsaves, rdtscp, rdpid, invpcid, rdrand, rdseed, waitpkg;
 };

@@ -15,6 +15,7 @@
 #endif
 
 #include <linux/kvm.h>
+#include <linux/mm.h>
 #include <linux/syscore_ops.h>
 #include <asm/desc.h>
 
@@ -62,6 +63,40 @@ asmlinkage void asm_exc_nmi_kvm_vmx(void);
 asmlinkage void asm_exc_nmi_noist(void);
 #define compat_nmi_entry asm_exc_nmi_noist
 #endif
+
+/*
+ * The physical page behind an address of a VM_PFNMAP or VM_IO mapping, if it is mapped. The mmap
+ * lock is held; what was found stays so only until a notifier says otherwise.
+ */
+static inline int compat_follow_pfn(struct vm_area_struct *vma, unsigned long address,
+				    unsigned long *pfn, bool *writable)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	struct follow_pfnmap_args args = { .vma = vma, .address = address };
+	int r = follow_pfnmap_start(&args);
+
+	if (r)
+		return r;
+	*pfn = args.pfn;
+	*writable = args.writable;
+	follow_pfnmap_end(&args);
+#else
+	spinlock_t *lock;
+	pte_t *pte;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+	int r = follow_pte(vma, address, &pte, &lock);
+#else
+	int r = follow_pte(vma->vm_mm, address, &pte, &lock);
+#endif
+
+	if (r)
+		return r;
+	*pfn = pte_pfn(*pte);
+	*writable = pte_write(*pte);
+	pte_unmap_unlock(pte, lock);
+#endif
+	return 0;
+}
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 #define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch()

@@ -120,6 +120,10 @@ int vcpu_load(struct host_vcpu *vcpu);
 void vcpu_put(struct host_vcpu *vcpu);
 void vcpu_init_preempt_notifier(struct host_vcpu *vcpu);
 
+/* dirty_ioctl.c */
+int vm_get_dirty_log(struct host_vm *vm, const void __user *user);
+int vm_clear_dirty_log(struct host_vm *vm, const void __user *user);
+
 /* mmu_notifier.c */
 int vm_watch_mm(struct host_vm *vm); /* -ENOMEM or -EINTR [sleep] */
 void vm_unwatch_mm(struct host_vm *vm);

@@ -161,6 +161,10 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 		return core_check_extension(vm->core, arg);
 	case KVM_SET_USER_MEMORY_REGION:
 		return set_user_memory_region(vm, user);
+	case KVM_GET_DIRTY_LOG:
+		return vm_get_dirty_log(vm, user);
+	case KVM_CLEAR_DIRTY_LOG:
+		return vm_clear_dirty_log(vm, user);
 	case KVM_SET_TSS_ADDR:
 		return set_tss_addr(vm, arg);
 	case KVM_SET_IDENTITY_MAP_ADDR:
@@ -182,7 +186,7 @@ static const struct file_operations vm_fops = {
 	.owner = THIS_MODULE,
 	.release = vm_release,
 	.unlocked_ioctl = vm_ioctl,
-	.compat_ioctl = vm_ioctl, /* no structure differs in 32-bit clients */
+	.compat_ioctl = vm_ioctl, /* no structure's layout differs in 32-bit clients */
 	.llseek = noop_llseek,
 };
 

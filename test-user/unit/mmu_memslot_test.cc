@@ -72,7 +72,6 @@ TEST_F(Slots, Alignment)
 
 TEST_F(Slots, Flags)
 {
-    EXPECT_EQ(set(0, 0, kPage, hva, KVM_MEM_LOG_DIRTY_PAGES), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, hva, 4), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, hva, 0x80000000), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, hva, KVM_MEM_READONLY), 0);

@@ -2,6 +2,7 @@
 // Guest-physical memory through the slots, and guest-linear memory through the guest's tables.
 #include <minivmx/guest_memory.hpp>
 
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
 #include <minivmx/vcpu.hpp>
@@ -35,7 +36,10 @@ MemoryResult for_each_part(vcpu_vmx &vmx, u64 gpa, u64 size, bool write, Copy co
         const u64 offset = gpa + done - (slot->base_gfn << kPageShift);
         const u64 room = (slot->npages << kPageShift) - offset;
         const u64 n = size - done < room ? size - done : room;
-        if (copy(slot->hva + offset, done, n) != 0)
+        const int error = copy(slot->hva + offset, done, n);
+        if (write)
+            mark_range_dirty(*slot, gpa + done, n); // a part may be written even if not all could
+        if (error != 0)
             return MemoryResult::kMmio;
         done += n;
     }

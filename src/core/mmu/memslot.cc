@@ -4,6 +4,7 @@
 
 #include <linux/kvm.h>
 
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/ept.hpp>
 #include <minivmx/result.hpp>
 #include <minivmx/vcpu.hpp>
@@ -77,27 +78,32 @@ u32 MemSlotArray::first_hva_entry_above(u64 address) const
     return low;
 }
 
-void MemSlotArray::copy_slots(const MemSlotArray &old, const MemSlot *removed, const MemSlot *added,
-                              u32 &added_at)
+// The old slots in their order, without the removed one, and the added one in its place; returns
+// where that is (kUserMemSlots: nothing is added).
+u32 MemSlotArray::copy_slots(Span<const MemSlot> old, u32 removed_at, const MemSlot *added)
 {
     u32 next = 0;
-    for (u32 i = 0; i < old.count(); i++) {
-        const MemSlot &slot = old.slots()[i];
-        if (&slot == removed)
-            continue;
-        if (added && added_at == kUserMemSlots && added->base_gfn < slot.base_gfn) {
-            added_at = next;
-            slots()[next++] = *added;
-        }
+    u32 added_at = kUserMemSlots;
+    auto place = [&](const MemSlot &slot) {
+        added_at = next;
         slots()[next++] = slot;
+    };
+    for (u32 i = 0; i < old.size(); i++) {
+        if (i == removed_at)
+            continue;
+        if (added && added_at == kUserMemSlots && added->base_gfn < old[i].base_gfn)
+            place(*added);
+        slots()[next++] = old[i];
     }
+    if (added && added_at == kUserMemSlots)
+        place(*added);
+    return added_at;
 }
 
-void MemSlotArray::build_hva_index(const MemSlotArray *old, const MemSlot *removed,
-                                   const MemSlot *added, u32 added_at)
+// The same in the order of the hva, from the old index.
+void MemSlotArray::build_hva_index(Span<const HvaEntry> old, u32 removed_at, u32 added_at)
 {
-    const u32 removed_at = removed ? static_cast<u32>(removed - old->begin()) : kUserMemSlots;
-    bool placed = added == nullptr;
+    bool placed = added_at == kUserMemSlots;
     u32 next = 0;
     u64 max_end = 0;
     auto append = [&](u32 slot) {
@@ -105,15 +111,13 @@ void MemSlotArray::build_hva_index(const MemSlotArray *old, const MemSlot *remov
             max_end = slots()[slot].hva_end();
         hva_index()[next++] = {max_end, slot};
     };
-    for (u32 i = 0; old && i < old->count(); i++) {
-        u32 slot = old->hva_index()[i].slot;
-        if (slot == removed_at)
+    for (const HvaEntry &entry : old) {
+        if (entry.slot == removed_at)
             continue;
-        if (slot > removed_at)
-            slot--;
-        if (added && slot >= added_at)
+        u32 slot = entry.slot > removed_at ? entry.slot - 1 : entry.slot;
+        if (slot >= added_at)
             slot++;
-        if (!placed && added->hva < slots()[slot].hva) {
+        if (!placed && slots()[added_at].hva < slots()[slot].hva) {
             append(added_at);
             placed = true;
         }
@@ -126,21 +130,23 @@ void MemSlotArray::build_hva_index(const MemSlotArray *old, const MemSlot *remov
 MemSlotArray *MemSlotArray::derive(const MemSlotArray *old, const MemSlot *removed,
                                    const MemSlot *added)
 {
-    const u64 count = (old ? old->count_ : 0) - (removed ? 1 : 0) + (added ? 1 : 0);
-    void *memory = host_zalloc(sizeof(MemSlotArray) + count * (sizeof(MemSlot) + sizeof(HvaEntry)));
-    if (!memory)
-        return nullptr;
-
-    MemSlotArray *array = static_cast<MemSlotArray *>(memory);
-    array->count_ = count;
-    u32 added_at = kUserMemSlots;
-    if (old)
-        array->copy_slots(*old, removed, added, added_at);
-    if (added && added_at == kUserMemSlots) {
-        added_at = array->count() - 1;
-        array->slots()[added_at] = *added;
+    Span<const MemSlot> old_slots;
+    Span<const HvaEntry> old_index;
+    u32 removed_at = kUserMemSlots;
+    if (old) {
+        old_slots = {old->slots(), old->count()};
+        old_index = {old->hva_index(), old->count()};
+        if (removed)
+            removed_at = static_cast<u32>(removed - old->slots());
     }
-    array->build_hva_index(old, removed, added, added_at);
+    const u64 count = old_slots.size() - (removed ? 1 : 0) + (added ? 1 : 0);
+    auto *array = static_cast<MemSlotArray *>(
+        host_zalloc(sizeof(MemSlotArray) + count * (sizeof(MemSlot) + sizeof(HvaEntry))));
+    if (!array)
+        return nullptr;
+    array->count_ = count;
+    const u32 added_at = array->copy_slots(old_slots, removed_at, added);
+    array->build_hva_index(old_index, removed_at, added_at);
     return array;
 }
 
@@ -215,37 +221,123 @@ bool is_being_read(kvm_vm &kvm, const MemSlotArray *array)
     return found;
 }
 
-// Publishes `next` in place of the current array and frees that once nobody reads it. The
-// translations of `removed` go under the same lock, flushed: afterwards the mmu notifiers, which
-// find translations through the slots, would miss them.
-void replace_slots(kvm_vm &kvm, const MemSlotArray *next, const MemSlot *removed)
-{
-    u64 *unlinked = nullptr;
-
-    host_mmu_lock(kvm.host);
-    const MemSlotArray *old = kvm.slots.current;
-    __atomic_store_n(&kvm.slots.current, next, __ATOMIC_SEQ_CST);
-    if (removed && ept_zap_gfn_range(kvm.ept, removed->base_gfn, removed->end_gfn(), unlinked))
-        host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
-    host_mmu_unlock(kvm.host);
-
-    ept_free_unlinked(unlinked);
-    while (old && is_being_read(kvm, old))
-        host_relax();
-    MemSlotArray::release(const_cast<MemSlotArray *>(old));
-}
-
-// ---- KVM_SET_USER_MEMORY_REGION ---------------------------------------------
-
 int failure(Errno error)
 {
     return -static_cast<int>(error);
 }
 
+// One call of KVM_SET_USER_MEMORY_REGION that is to be carried out.
+struct SlotChange {
+    const MemSlot *removed; // of the current array; null: none
+    const MemSlot *added;   // null: none
+    bool watch;             // logging begins, and writes have to be noticed from now on
+
+    // The same memory at the same place: what is mapped stays.
+    bool in_place() const { return removed && added && removed->base_gfn == added->base_gfn; }
+    bool starts_logging() const
+    {
+        return added && added->logged() && !(removed && removed->logged());
+    }
+    bool stops_logging() const
+    {
+        return removed && removed->logged() && !(added && added->logged());
+    }
+    // A bitmap that goes with the old slot.
+    DirtyBitmap *retired_bitmap() const
+    {
+        if (!removed || (added && added->dirty == removed->dirty))
+            return nullptr;
+        return removed->dirty;
+    }
+};
+
+// Whether the slot could hold a large page, so that the small ones made for logging should go.
+bool may_be_large(const EptFeatures &features, const MemSlot &slot)
+{
+    constexpr u64 kLargePages = 512;
+    return features.pages_2m && slot.npages >= kLargePages &&
+           ((slot.base_gfn ^ slot.hva >> kPageShift) & (kLargePages - 1)) == 0;
+}
+
+// Takes away what the old slots allowed and the new ones don't. Translations of a slot that goes
+// must go with it: the mmu notifiers, which find translations through the slots, would miss them.
+// Where a slot comes there may be marks for "no memory". The mmu lock is held.
+void zap_for_change(kvm_vm &kvm, const SlotChange &change, u64 *&unlinked)
+{
+    const MemSlot *removed = change.removed;
+    const MemSlot *added = change.added;
+    bool flush = false;
+    if (change.in_place()) {
+        if (change.stops_logging() && may_be_large(kvm.ept.features, *added))
+            flush = ept_zap_gfn_range(kvm.ept, added->base_gfn, added->end_gfn(), unlinked);
+    } else {
+        if (removed)
+            flush |= ept_zap_gfn_range(kvm.ept, removed->base_gfn, removed->end_gfn(), unlinked);
+        if (added)
+            flush |= ept_zap_gfn_range(kvm.ept, added->base_gfn, added->end_gfn(), unlinked);
+    }
+    kvm.ept.mmio_tables = 0; // some went, and the guest alone can't come here
+    if (flush)
+        host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
+}
+
+// Publishes `next` in place of the current array and frees that once nobody reads it. -EEXIST: the
+// APIC-access page is where the slot should be.
+int replace_slots(kvm_vm &kvm, const MemSlotArray *next, const SlotChange &change)
+{
+    u64 *unlinked = nullptr;
+    host_mmu_lock(kvm.host);
+    if (change.added && kvm.ept.apic_access_page && change.added->contains(kApicAccessGfn)) {
+        host_mmu_unlock(kvm.host);
+        return failure(Errno::kExist);
+    }
+    const MemSlotArray *old = kvm.slots.current;
+    __atomic_store_n(&kvm.slots.current, next, __ATOMIC_SEQ_CST);
+    zap_for_change(kvm, change, unlinked);
+    host_mmu_unlock(kvm.host);
+
+    ept_free_unlinked(unlinked);
+    if (change.watch)
+        watch_slot(kvm, *change.added);
+    while (old && is_being_read(kvm, old))
+        host_relax();
+    MemSlotArray::release(const_cast<MemSlotArray *>(old));
+    return 0;
+}
+
+// Applies a change that was found sound.
+int change_slots(kvm_vm &kvm, const SlotChange &change)
+{
+    const MemSlotArray *old = kvm.slots.current;
+    const bool empty = change.removed && !change.added && old->count() == 1;
+    MemSlotArray *next = empty ? nullptr : MemSlotArray::derive(old, change.removed, change.added);
+    if (!next && !empty)
+        return failure(Errno::kNoMem);
+
+    DirtyBitmap *retired = change.retired_bitmap();
+    const bool starts = change.starts_logging();
+    const bool stops = change.stops_logging();
+    if (starts)
+        start_logging_a_slot(kvm);
+    const int error = replace_slots(kvm, next, change); // frees change.removed
+    if (error != 0) {
+        MemSlotArray::release(next);
+        if (starts)
+            stop_logging_a_slot(kvm);
+        return error;
+    }
+    if (stops)
+        stop_logging_a_slot(kvm);
+    DirtyBitmap::release(retired);
+    return 0;
+}
+
+// ---- KVM_SET_USER_MEMORY_REGION ---------------------------------------------
+
 // What is wrong with the region by itself, whatever slots there are. The order is KVM's.
 int check_region(const kvm_userspace_memory_region &region)
 {
-    if ((region.flags & ~u32{KVM_MEM_READONLY}) != 0)
+    if ((region.flags & ~u32{KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES}) != 0)
         return failure(Errno::kInval);
     if (((region.memory_size | region.guest_phys_addr | region.userspace_addr) & (kPageSize - 1)) !=
         0)
@@ -262,16 +354,44 @@ int check_region(const kvm_userspace_memory_region &region)
     return 0;
 }
 
-// Applies the change that check_* found sound.
-int change_slots(kvm_vm &kvm, const MemSlot *removed, const MemSlot *added)
+// Whether the slot may stand beside the others.
+int check_place(const kvm_vm &kvm, const MemSlot &slot)
 {
-    const MemSlotArray *old = kvm.slots.current;
-    const bool empty = removed && !added && old->count() == 1;
-    MemSlotArray *next = empty ? nullptr : MemSlotArray::derive(old, removed, added);
-    if (!next && !empty)
-        return failure(Errno::kNoMem);
-    replace_slots(kvm, next, removed);
+    const MemSlotArray *slots = kvm.slots.current;
+    if (slots && slots->overlaps(slot.base_gfn, slot.end_gfn(), slot.id))
+        return failure(Errno::kExist);
+    if (slot.end_gfn() - 1 > kvm.ept.features.max_gfn)
+        return failure(Errno::kInval);
     return 0;
+}
+
+// A slot can be moved, and logged or not; nothing else of it changes.
+bool may_become(const MemSlot &old, const MemSlot &slot)
+{
+    return slot.hva == old.hva && slot.npages == old.npages &&
+           ((slot.flags ^ old.flags) & KVM_MEM_READONLY) == 0;
+}
+
+// A slot that is to be logged gets a bitmap, unless it has one from before. The bitmap moves with
+// its slot.
+int add_slot(kvm_vm &kvm, const MemSlot *old, MemSlot slot)
+{
+    const bool all_dirty = starts_all_dirty(kvm);
+    bool created = false;
+    if (slot.logged() && old)
+        slot.dirty = old->dirty;
+    if (slot.logged() && !slot.dirty) {
+        slot.dirty = DirtyBitmap::create(slot.npages, all_dirty);
+        if (!slot.dirty)
+            return failure(Errno::kNoMem);
+        created = true;
+    }
+    SlotChange change{old, &slot, false};
+    change.watch = change.in_place() && change.starts_logging() && !all_dirty;
+    const int error = change_slots(kvm, change);
+    if (error != 0 && created)
+        DirtyBitmap::release(slot.dirty);
+    return error;
 }
 
 } // namespace
@@ -284,26 +404,31 @@ int set_memory_region(kvm_vm &kvm, const kvm_userspace_memory_region &region)
     const MemSlotArray *slots = kvm.slots.current;
     const MemSlot *old = slots ? slots->find_id(region.slot) : nullptr;
     if (region.memory_size == 0)
-        return old ? change_slots(kvm, old, nullptr) : failure(Errno::kInval);
+        return old ? change_slots(kvm, {old, nullptr, false}) : failure(Errno::kInval);
 
-    const MemSlot slot = {region.guest_phys_addr >> kPageShift, region.memory_size >> kPageShift,
-                          region.userspace_addr, region.flags, region.slot};
-    if (old) {
-        // A slot can be moved, nothing else.
-        if (slot.hva != old->hva || slot.npages != old->npages || slot.flags != old->flags)
-            return failure(Errno::kInval);
-        if (slot.base_gfn == old->base_gfn)
-            return 0;
-    }
-    if (slots && slots->overlaps(slot.base_gfn, slot.end_gfn(), slot.id))
-        return failure(Errno::kExist);
-    if (slot.end_gfn() - 1 > kvm.ept.features.max_gfn)
+    const MemSlot slot = {.base_gfn = region.guest_phys_addr >> kPageShift,
+                          .npages = region.memory_size >> kPageShift,
+                          .hva = region.userspace_addr,
+                          .flags = region.flags,
+                          .id = region.slot,
+                          .dirty = nullptr};
+    if (old && !may_become(*old, slot))
         return failure(Errno::kInval);
-    return change_slots(kvm, old, &slot);
+    if (old && slot.base_gfn == old->base_gfn && slot.flags == old->flags)
+        return 0;
+    if (!old || slot.base_gfn != old->base_gfn) {
+        if (int error = check_place(kvm, slot))
+            return error;
+    }
+    return add_slot(kvm, old, slot);
 }
 
 void destroy_memory_slots(kvm_vm &kvm)
 {
+    if (const MemSlotArray *slots = kvm.slots.current) {
+        for (const MemSlot &slot : *slots)
+            DirtyBitmap::release(slot.dirty);
+    }
     MemSlotArray::release(const_cast<MemSlotArray *>(kvm.slots.current));
     kvm.slots.current = nullptr;
 }

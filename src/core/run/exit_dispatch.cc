@@ -2,6 +2,7 @@
 // Which handler an exit goes to. The switch reads like a table and, built with retpolines, costs a
 // few compares instead of an indirect call.
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/emulate.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/run.hpp>
@@ -64,6 +65,11 @@ Outcome handle_memory(vcpu_vmx &vmx)
     return handle_ept_violation(vmx, gpa, access);
 }
 
+Outcome handle_mmio(vcpu_vmx &vmx)
+{
+    return handle_ept_misconfig(vmx, vmcs_read(GUEST_PHYSICAL_ADDRESS));
+}
+
 // Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
 // hints is none.
 Outcome handle_as_nop(vcpu_vmx &vmx)
@@ -124,9 +130,15 @@ bool may_interrupt_delivery(u32 basic)
 
 Outcome delivery_error(vcpu_vmx &vmx)
 {
-    const u64 data[] = {vmx.idt_vectoring_info, vmx.exit_reason, exit_qualification(vmx),
-                        vmx.last_vmentry_cpu};
-    return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
+    u64 data[] = {vmx.idt_vectoring_info, vmx.exit_reason, exit_qualification(vmx),
+                  vmx.last_vmentry_cpu, 0};
+    usize count = 4;
+    if ((vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EPT_MISCONFIG) {
+        data[3] = vmcs_read(GUEST_PHYSICAL_ADDRESS);
+        data[4] = vmx.last_vmentry_cpu;
+        count = 5;
+    }
+    return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, {data, count});
 }
 
 } // namespace
@@ -159,6 +171,8 @@ Outcome vmx_handle_exit(vcpu_vmx &vmx)
     case EXIT_REASON_MONITOR_INSTRUCTION: return handle_as_nop(vmx);
     case EXIT_REASON_PAUSE_INSTRUCTION:   return handle_as_nop(vmx);
     case EXIT_REASON_EPT_VIOLATION:       return handle_memory(vmx);
+    case EXIT_REASON_EPT_MISCONFIG:       return handle_mmio(vmx);
+    case EXIT_REASON_PML_FULL:            return handle_pml_full(vmx);
     case EXIT_REASON_PREEMPTION_TIMER:    return handle_preemption_timer(vmx);
     case EXIT_REASON_WBINVD:              return handle_as_nop(vmx);
     case EXIT_REASON_XSETBV:              return handle_xsetbv(vmx);

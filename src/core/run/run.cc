@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // KVM_RUN: in and out of the guest until user space has to do something.
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/emulate.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
@@ -82,6 +83,7 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
         return;
     vmx.area->launched = 1;
     vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
+    flush_pml_buffer(vmx);
 }
 
 Outcome handle_requests(vcpu_vmx &vmx)
@@ -93,6 +95,8 @@ Outcome handle_requests(vcpu_vmx &vmx)
         return Outcome::error(-EIO);
     if (requests & VCPU_REQUEST_TLB_FLUSH)
         vmx.tlb_flush_needed = true;
+    if (requests & VCPU_REQUEST_DIRTY_LOGGING)
+        update_dirty_logging(vmx);
     if (vmx.triple_fault) {
         vmx.triple_fault = false;
         vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;

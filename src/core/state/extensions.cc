@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // KVM_CHECK_EXTENSION and KVM_ENABLE_CAP: what of KVM's interface is here. Only what works is in
 // the table; anything else answers 0, and enabling it -EINVAL, as an older KVM would.
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/vm.hpp>
@@ -92,6 +93,8 @@ int core_check_extension(const core_vm *, host_u64 extension)
         return kUserMemSlots;
     case KVM_CAP_X86_DISABLE_EXITS:
         return disable_exits_mask();
+    case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+        return KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET;
     default:
         return 0;
     }
@@ -101,6 +104,8 @@ int core_vm_enable_cap(core_vm *vm, const kvm_enable_cap *cap)
 {
     if (cap->flags != 0)
         return -EINVAL;
+    if (cap->cap == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2)
+        return enable_manual_dirty_log(to_kvm(vm), cap->args[0]);
     if (cap->cap == KVM_CAP_X86_DISABLE_EXITS)
         return disable_exits(to_kvm(vm), cap->args[0]);
     return -EINVAL;

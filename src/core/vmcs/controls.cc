@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The control words of one vCPU, from the negotiated configuration: the document's
 // vmx_exec_control() and its siblings.
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
 namespace minivmx {
@@ -33,6 +34,7 @@ VcpuControlInputs vcpu_control_inputs(vcpu_vmx &vmx)
         .hlt_in_guest = vmx.kvm->hlt_in_guest,
         .pause_in_guest = vmx.kvm->pause_in_guest,
         .has_vpid = vmx.vpid != 0,
+        .dirty_logging = uses_pml(*vmx.kvm),
         .xsaves = cpuid.has(CpuidFeature::kXsave) && cpuid.has(CpuidFeature::kXsaves),
         .rdtscp = cpuid.has(CpuidFeature::kRdtscp),
         .rdpid = cpuid.has(CpuidFeature::kRdpid),
@@ -112,7 +114,8 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
     word.clear(Rule::kUmipNotEmulated, SECONDARY_EXEC_DESC);
     word.clear(Rule::kUnusedByVcpu, SECONDARY_EXEC_SHADOW_VMCS);
-    word.clear(Rule::kDirtyLoggingOff, SECONDARY_EXEC_ENABLE_PML);
+    if (!in.dirty_logging)
+        word.clear(Rule::kDirtyLoggingOff, SECONDARY_EXEC_ENABLE_PML);
     word.clear(Rule::kCapabilityNotEnabled,
                SECONDARY_EXEC_BUS_LOCK_DETECTION | SECONDARY_EXEC_NOTIFY_VM_EXITING);
 

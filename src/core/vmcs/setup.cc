@@ -3,6 +3,7 @@
 // kvm_arch_vcpu_postcreate's part.
 #include <minivmx/capabilities.hpp>
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -42,6 +43,7 @@ void write_control_operands(vcpu_vmx &vmx)
         vmcs_write(PLE_GAP, hardware.params.ple_gap);
         vmcs_write(PLE_WINDOW, hardware.params.ple_window);
     }
+    write_pml_fields(vmx);
     if (cpu_has_vmx_vmfunc(hardware.config))
         vmcs_write(VM_FUNCTION_CONTROL, 0);
     if (cpu_has_vmx_xsaves(hardware.config))
@@ -177,6 +179,14 @@ int vmx_create_vcpu(vcpu_vmx &vmx)
         if (!vmx.msr_bitmap)
             return -ENOMEM;
     }
+    if (hardware.params.pml) {
+        vmx.pml_buffer = host_page_alloc();
+        if (!vmx.pml_buffer)
+            return -ENOMEM;
+        // Logging may begin before other threads can see this vCPU: it looks once more when it
+        // runs.
+        vmx.area->requests |= VCPU_REQUEST_DIRTY_LOGGING;
+    }
     vmx.vpid = allocate_vpid();
     init_guest_msrs(vmx);
     if (vmx.msr_bitmap)
@@ -204,6 +214,7 @@ void free_vcpu(vcpu_vmx &vmx)
     }
     if (vmx.msr_bitmap)
         host_page_free(vmx.msr_bitmap);
+    host_page_free(vmx.pml_buffer);
     free_vpid(vmx.vpid);
     vmx.cpuid.release();
     host_free(&vmx);
