@@ -39,6 +39,13 @@ struct kvm_sregs;
 struct kvm_cpuid_entry2;
 struct kvm_enable_cap;
 struct kvm_userspace_memory_region;
+struct kvm_irqchip;
+struct kvm_irq_level;
+struct kvm_irq_routing_entry;
+struct kvm_msi;
+struct kvm_pit_state2;
+struct kvm_ioeventfd;
+struct kvm_coalesced_mmio_zone;
 struct kvm_clear_dirty_log;
 
 /* The host's objects; opaque to the core. */
@@ -59,10 +66,10 @@ struct core_vcpu;
 /* Requests other threads make of a vCPU; bits of vcpu_area.requests, set and consumed atomically.
  */
 enum vcpu_request {
-    VCPU_REQUEST_TLB_FLUSH = 1u << 0,     /* drop every guest-physical translation of this vCPU */
-    VCPU_REQUEST_VM_DEAD = 1u << 1,       /* the VM can't run any more: KVM_RUN answers -EIO */
+    VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
+    VCPU_REQUEST_VM_DEAD = 1u << 1,   /* the VM can't run any more: KVM_RUN answers -EIO */
     VCPU_REQUEST_DIRTY_LOGGING = 1u << 8, /* dirty logging begins or ends: PML on or off */
-    VCPU_REQUEST_EVENT = 1u << 2, /* interrupts, NMIs, INIT or SIPI arrived: host_vcpu_kick() */
+    VCPU_REQUEST_EVENT = 1u << 2,     /* interrupts, NMIs, INIT or SIPI arrived: host_vcpu_kick() */
 };
 
 /* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns
@@ -152,7 +159,7 @@ void *host_phys_page(host_u64 phys);
  * aligned to their size, are read in one access. current->mm is the VM's. [sleep] */
 int host_copy_from_user(void *to, host_u64 hva, size_t size);
 int host_copy_to_user(host_u64 hva, const void *from, size_t size);
-/* If the size (4 or 8) bytes at hva, aligned to their size, equal *expected, replaces them with
+/* If the size (1, 2, 4, 8) bytes at hva, aligned to their size, equal *expected, replaces them with
  * desired, atomically; else sets *expected to what is there. Faults the page in. 0: replaced;
  * -EAGAIN: it differed; -EFAULT: not writable. [sleep] */
 int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u32 size);
@@ -230,6 +237,17 @@ void host_vcpu_kick(struct host_vcpu *vcpu);
  * meanwhile. [sleep] */
 void host_vcpu_block(struct host_vcpu *vcpu);
 
+/* ---- Core -> host: interrupts and events of user space --------------------------------------- */
+
+/* A reference to what an eventfd's descriptor names. */
+struct host_eventfd;
+/* Adds 1 to its counter and wakes who waits. [any but NMI] */
+void host_eventfd_signal(struct host_eventfd *eventfd);
+void host_eventfd_put(struct host_eventfd *eventfd); /* [sleep] */
+/* The guest ended an interrupt of this GSI: a level-triggered one of KVM_IRQFD_FLAG_RESAMPLE goes
+ * down, and its owner hears of it. The core holds no lock. [any but NMI] */
+void host_irq_acked(struct host_vm *vm, host_u32 gsi);
+
 /* ---- Core -> host: CPUs ---------------------------------------------------------------------- */
 
 /* The CPU this runs on; stable while preemption is off. [any] */
@@ -286,6 +304,16 @@ int host_handle_pending_work(struct host_vcpu *vcpu);
 /* The guest's IA32_KERNEL_GS_BASE wherever it is at the moment. [sleep], the vCPU loaded */
 host_u64 host_read_kernel_gs_base(struct host_vcpu *vcpu);
 void host_write_kernel_gs_base(struct host_vcpu *vcpu, host_u64 value);
+/* The guest's vector registers, 0 to 15, as CPU instructions see them; only during KVM_RUN. data is
+ * 16 or 32 bytes. Writing an XMM register leaves the rest of the wider one, writing a YMM register
+ * clears it; YMM ones only where the guest could enable AVX. [sleep] */
+void host_read_xmm(host_u32 index, void *data);
+void host_write_xmm(host_u32 index, const void *data);
+void host_read_ymm(host_u32 index, void *data);
+void host_write_ymm(host_u32 index, const void *data);
+/* MMX registers, 0 to 7. */
+host_u64 host_read_mmx(host_u32 index);
+void host_write_mmx(host_u32 index, host_u64 value);
 /* Prevents branch predictions of one guest from steering the next (IBPB), if the host's mitigations
  * ask for it. [atomic] */
 void host_branch_predictor_barrier(void);
@@ -398,6 +426,8 @@ int core_check_extension(const struct core_vm *vm, host_u64 extension);
 int core_get_supported_cpuid(struct kvm_cpuid_entry2 *entries, host_u32 *count);
 
 int core_vm_create(struct host_vm *host, struct core_vm **vm);
+/* Before the first vCPU is destroyed: nothing of the VM interrupts one any more. [sleep] */
+void core_vm_stop_timers(struct core_vm *vm);
 /* After the last vCPU is destroyed and the mmu notifier is gone. */
 void core_vm_destroy(struct core_vm *vm);
 /* The VM's slots mutex is held by the host. */
@@ -426,6 +456,38 @@ bool core_mmu_age_hva_range(struct core_vm *vm, host_u64 start, host_u64 end, bo
 /* The owner's mm is gone: drop every translation. The mmu lock is held. [atomic] */
 void core_mmu_zap_all(struct core_vm *vm);
 
+/* Interrupt controllers and devices. The VM's mutex is held by core_create_irqchip(),
+ * core_create_pit() and core_set_pit(); core_set_irq() and core_irq_line() are [any but NMI]. */
+int core_create_irqchip(struct core_vm *vm);
+int core_get_irqchip(struct core_vm *vm, struct kvm_irqchip *chip);
+int core_set_irqchip(struct core_vm *vm, const struct kvm_irqchip *chip);
+/* Whether there is an interrupt controller in the module at all. [any] */
+bool core_irqchip_ready(const struct core_vm *vm);
+/* On whose behalf a line is driven. */
+enum host_irq_source { HOST_IRQ_USER, HOST_IRQ_RESAMPLE };
+/* Drives a GSI: how many vCPUs took it; 0: merged with one before; -1: masked, or it goes nowhere. */
+int core_set_irq(struct core_vm *vm, enum host_irq_source source, host_u32 gsi, bool level,
+                 bool line_status);
+int core_irq_line(struct core_vm *vm, struct kvm_irq_level *line, bool line_status);
+int core_set_gsi_routing(struct core_vm *vm, const struct kvm_irq_routing_entry *entries,
+                         host_u32 count);
+int core_signal_msi(struct core_vm *vm, const struct kvm_msi *msi);
+int core_create_pit(struct core_vm *vm, host_u32 flags);
+int core_get_pit(struct core_vm *vm, struct kvm_pit_state2 *state);
+int core_set_pit(struct core_vm *vm, const struct kvm_pit_state2 *state);
+int core_reinject_control(struct core_vm *vm, bool reinject);
+/* The slots mutex is held. A successful assignment takes over the reference; what can be refused
+ * without the descriptor is refused by core_check_ioeventfd(). */
+int core_check_ioeventfd(const struct kvm_ioeventfd *args);
+int core_assign_ioeventfd(struct core_vm *vm, const struct kvm_ioeventfd *args,
+                          struct host_eventfd *eventfd);
+int core_deassign_ioeventfd(struct core_vm *vm, const struct kvm_ioeventfd *args,
+                            const struct host_eventfd *eventfd);
+int core_register_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmio_zone *zone);
+int core_unregister_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmio_zone *zone);
+/* The page of coalesced writes, mapped behind every vCPU's kvm_run; lives as long as the VM. */
+void *core_coalesced_ring(struct core_vm *vm);
+
 /* How many vCPUs a VM has is the host's to count; id is checked against KVM's limits by the host,
  * too. */
 int core_vcpu_create(struct core_vm *vm, struct host_vcpu *host, struct vcpu_area *area,
@@ -445,8 +507,8 @@ int core_set_cpuid2(struct core_vcpu *vcpu, const struct kvm_cpuid_entry2 *entri
 int core_get_cpuid2(struct core_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, host_u32 *count);
 int core_interrupt(struct core_vcpu *vcpu, host_u32 vector);
 int core_nmi(struct core_vcpu *vcpu);
-/* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's
- * thread when that is about to sleep, so it may not. */
+/* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's thread
+ * when that is about to sleep, so it may not. */
 bool core_vcpu_runnable(struct core_vcpu *vcpu);
 
 #ifdef __cplusplus

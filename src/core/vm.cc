@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // A virtual machine's beginning and end, and what is set for it as a whole.
+#include <minivmx/devices.hpp>
 #include <minivmx/hardware.hpp>
+#include <minivmx/ioapic.hpp>
+#include <minivmx/irq_routing.hpp>
+#include <minivmx/pic.hpp>
+#include <minivmx/pit.hpp>
 #include <minivmx/vm.hpp>
 #include <minivmx/x86.hpp>
 
@@ -16,8 +21,14 @@ int core_vm_create(host_vm *host, core_vm **vm)
     kvm->host = host;
     // Without a gap to measure by there is no PAUSE loop to detect.
     kvm->pause_in_guest = hardware.params.ple_gap == 0;
-    const int error = ept_create(*kvm, ept_features());
+    int error = devices_create(*kvm);
     if (error) {
+        host_free(kvm);
+        return error;
+    }
+    error = ept_create(*kvm, ept_features());
+    if (error) {
+        devices_destroy(*kvm);
         host_free(kvm);
         return error;
     }
@@ -25,9 +36,20 @@ int core_vm_create(host_vm *host, core_vm **vm)
     return 0;
 }
 
+void core_vm_stop_timers(core_vm *vm)
+{
+    pit_destroy(to_kvm(vm));
+    ioapic_stop_timer(to_kvm(vm));
+}
+
 void core_vm_destroy(core_vm *vm)
 {
     kvm_vm &kvm = to_kvm(vm);
+    pit_destroy(kvm);
+    ioapic_destroy(kvm);
+    pic_destroy(kvm);
+    destroy_irq_routing(kvm);
+    devices_destroy(kvm);
     ept_destroy(kvm);
     destroy_memory_slots(kvm);
     host_free(&kvm);

@@ -49,6 +49,12 @@ struct host_lock {
     bool taken = false;
 };
 
+/// An eventfd; a test makes one with a reference to give away.
+struct host_eventfd {
+    minivmx::u64 count = 0;
+    int references = 1;
+};
+
 namespace minivmx::sim {
 
 /// The profile's host description; throws when there is no such profile.
@@ -169,6 +175,10 @@ class Machine {
     u64 faults = 0;      ///< calls of host_fault_in() that found a page
     u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush
 
+    // The guest's vector registers
+    u8 ymm[16][32] = {}; ///< XMM registers are their first halves
+    u64 mmx[8] = {};
+
     // Time and sleeping vCPUs
     u64 time_ns = 1'000'000'000; ///< what host_time_ns() says
     std::set<host_timer *> timers;
@@ -185,6 +195,10 @@ class Machine {
     std::vector<host_vcpu *> kicks; ///< by host_vcpu_kick()
     int rcu_readers = 0;
     u64 rcu_waits = 0;
+
+    /// GSIs that the guest has acknowledged, and what their owner does then.
+    std::vector<u32> acked_gsis;
+    std::function<void(u32 gsi)> on_irq_acked;
 
     int preempt_count = 0;
     bool irqs_off = false;

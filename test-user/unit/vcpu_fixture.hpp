@@ -34,6 +34,7 @@ class GuestMachine {
 
     ~GuestMachine()
     {
+        core_vm_stop_timers(vm.core);
         while (!vm.vcpus.empty())
             destroy_vcpu(*vm.vcpus.back());
         core_vm_destroy(vm.core);

@@ -3,6 +3,7 @@
 // the table; anything else answers 0, and enabling it -EINVAL, as an older KVM would.
 #include <minivmx/dirty_log.hpp>
 #include <minivmx/hardware.hpp>
+#include <minivmx/irq_routing.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/vm.hpp>
 
@@ -12,7 +13,7 @@ namespace minivmx {
 
 namespace {
 
-constexpr u64 kMaxVcpus = 1024, kMaxVcpuIds = 4096; // KVM's on x86
+constexpr u32 kMaxVcpuIds = 4096; // KVM's on x86
 
 // SDM Vol. 3C, 26.1.3: without MWAIT exiting the guest puts the CPU to sleep itself. Only if the
 // CPU has a sound MONITOR, and a timer that goes on in deep sleep.
@@ -83,6 +84,25 @@ int core_check_extension(const core_vm *, host_u64 extension)
     case KVM_CAP_IMMEDIATE_EXIT:
     case KVM_CAP_LAST_CPU:
         return 1;
+    // Interrupt controllers and devices.
+    case KVM_CAP_IRQCHIP:
+    case KVM_CAP_IOEVENTFD:
+    case KVM_CAP_IOEVENTFD_NO_LENGTH:
+    case KVM_CAP_IOEVENTFD_ANY_LENGTH:
+    case KVM_CAP_IRQ_INJECT_STATUS:
+    case KVM_CAP_IRQFD:
+    case KVM_CAP_IRQFD_RESAMPLE:
+    case KVM_CAP_PIT:
+    case KVM_CAP_PIT2:
+    case KVM_CAP_PIT_STATE2:
+    case KVM_CAP_REINJECT_CONTROL:
+    case KVM_CAP_SIGNAL_MSI:
+    case KVM_CAP_COALESCED_PIO:
+        return 1;
+    case KVM_CAP_IRQ_ROUTING:
+        return kMaxIrqRoutes;
+    case KVM_CAP_COALESCED_MMIO:
+        return KVM_COALESCED_MMIO_PAGE_OFFSET;
     case KVM_CAP_NR_VCPUS:
         return online_cpus();
     case KVM_CAP_MAX_VCPUS:
