@@ -207,6 +207,8 @@ void host_request_all(host_vm *vm, host_u32 requests)
     Machine::current().flush_calls += (requests & VCPU_REQUEST_TLB_FLUSH) != 0;
     for (host_vcpu *vcpu : vm->vcpus)
         vcpu->area.requests |= requests;
+    if (Machine::current().on_request_all)
+        Machine::current().on_request_all(requests);
 }
 
 void host_relax()

@@ -169,6 +169,8 @@ class Machine {
     /// After a page was found, before the core maps it; may change the frame. Its result is what
     /// host_fault_in() answers.
     std::function<int(u64 hva, bool want_write, host_frame &frame)> on_fault_in;
+    /// The vCPUs' part in host_request_all(): they leave the guest.
+    std::function<void(u32 requests)> on_request_all;
     /// Whoever the core waits for in host_relax() goes on here.
     std::function<void()> on_relax;
     std::vector<FramePut> frame_puts;

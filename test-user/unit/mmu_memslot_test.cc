@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <random>
@@ -151,6 +152,26 @@ TEST_F(Slots, NoMemory)
     EXPECT_EQ(find(0x10), hva);
     EXPECT_EQ(set(0, 0, 0, 0), 0); // the last one goes without
     guest.machine.allocations_left = -1;
+}
+
+TEST_F(Slots, AllOfThem)
+{
+    // Every other page of guest memory, backwards, so that each slot goes to the front.
+    guest.kvm().ept.features.max_gfn = (u64{1} << 36) - 1;
+    const auto start = std::chrono::steady_clock::now();
+    for (u32 id = 0; id < kUserMemSlots; id++)
+        ASSERT_EQ(set(id, u64{kUserMemSlots - id} * 2 * kPage, kPage, hva + id % 64 * kPage), 0);
+    EXPECT_EQ(guest.kvm().slots.current->count(), kUserMemSlots);
+    std::mt19937_64 random{3};
+    for (unsigned i = 0; i < 100000; i++) {
+        const u64 gfn = random() % (2 * kUserMemSlots + 10);
+        const bool there = gfn % 2 == 0 && gfn >= 2 && gfn <= 2 * kUserMemSlots;
+        ASSERT_EQ(find(gfn), there ? std::optional{hva + (kUserMemSlots - gfn / 2) % 64 * kPage}
+                                   : std::nullopt);
+    }
+    for (u32 id = 0; id < kUserMemSlots; id += 1 + id % 3)
+        ASSERT_EQ(set(id, 0, 0, 0), 0);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{60});
 }
 
 // ---- Against a model ----
