@@ -38,6 +38,7 @@ struct kvm_regs;
 struct kvm_sregs;
 struct kvm_cpuid_entry2;
 struct kvm_enable_cap;
+struct kvm_lapic_state;
 struct kvm_userspace_memory_region;
 struct kvm_irqchip;
 struct kvm_irq_level;
@@ -247,6 +248,9 @@ void host_eventfd_put(struct host_eventfd *eventfd); /* [sleep] */
 /* The guest ended an interrupt of this GSI: a level-triggered one of KVM_IRQFD_FLAG_RESAMPLE goes
  * down, and its owner hears of it. The core holds no lock. [any but NMI] */
 void host_irq_acked(struct host_vm *vm, host_u32 gsi);
+
+/* Gives other threads the CPU: a guest spins. [sleep] */
+void host_yield(void);
 
 /* ---- Core -> host: CPUs ---------------------------------------------------------------------- */
 
@@ -463,7 +467,6 @@ int core_get_irqchip(struct core_vm *vm, struct kvm_irqchip *chip);
 int core_set_irqchip(struct core_vm *vm, const struct kvm_irqchip *chip);
 /* Whether there is an interrupt controller in the module at all. [any] */
 bool core_irqchip_ready(const struct core_vm *vm);
-bool core_irqchip_in_kernel(const struct core_vm *vm); /* with PIC and IOAPIC */
 /* On whose behalf a line is driven. */
 enum host_irq_source { HOST_IRQ_USER, HOST_IRQ_RESAMPLE };
 /* Drives a GSI: how many vCPUs took it; 0: merged with one before; -1: masked, or it goes nowhere. */
@@ -508,6 +511,15 @@ int core_set_cpuid2(struct core_vcpu *vcpu, const struct kvm_cpuid_entry2 *entri
 int core_get_cpuid2(struct core_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, host_u32 *count);
 int core_interrupt(struct core_vcpu *vcpu, host_u32 vector);
 int core_nmi(struct core_vcpu *vcpu);
+/* The local APIC's; those of the APIC itself answer -EINVAL where user space has it. Of the states of
+ * KVM_MP_STATE_* only "runnable" is one then. */
+bool core_has_lapic(const struct core_vcpu *vcpu); /* [any] */
+int core_get_mp_state(struct core_vcpu *vcpu, host_u32 *state);
+int core_set_mp_state(struct core_vcpu *vcpu, host_u32 state);
+int core_get_lapic(struct core_vcpu *vcpu, struct kvm_lapic_state *state);
+int core_set_lapic(struct core_vcpu *vcpu, const struct kvm_lapic_state *state);
+int core_set_vapic_addr(struct core_vcpu *vcpu, host_u64 address);
+int core_set_tpr_access_reporting(struct core_vcpu *vcpu, host_u32 enabled, host_u32 flags);
 /* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's thread
  * when that is about to sleep, so it may not. */
 bool core_vcpu_runnable(struct core_vcpu *vcpu);

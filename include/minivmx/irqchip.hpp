@@ -58,8 +58,8 @@ u8 pic_acknowledge(kvm_vm &kvm);
 // read. False: it is user space's. [sleep]
 [[nodiscard]] bool kernel_mmio(vcpu_vmx &vmx, u64 gpa, bool write, void *data, u32 size);
 [[nodiscard]] bool kernel_pio(vcpu_vmx &vmx, u16 port, bool write, void *data, u32 size);
-// LAPIC: the part of kernel_mmio() that is this vCPU's APIC page. False: not its address, or the
-// APIC is off or in x2APIC mode.
+// LAPIC: the part of kernel_mmio() that is this vCPU's APIC page. False: not its address. If the
+// APIC is off or in x2APIC mode the page reads as ones and ignores writes, as KVM's does.
 [[nodiscard]] bool lapic_mmio(vcpu_vmx &vmx, u64 gpa, bool write, void *data, u32 size);
 
 } // namespace minivmx

@@ -27,6 +27,16 @@ bool ready_for_interrupt_injection(vcpu_vmx &vmx);
 // Whether user space wants KVM_EXIT_IRQ_WINDOW_OPEN as soon as that is so.
 bool irq_window_requested(const vcpu_vmx &vmx);
 
+// ----- Sleeping and starting (src/core/run/mp_state.cc) ------------------------------------------
+
+// INIT and SIPI that have arrived. A vCPU with an APIC in the kernel.
+void accept_init_and_sipi(vcpu_vmx &vmx);
+// Sleeps while mp_state says so; returns when the vCPU is runnable or a signal waits. [sleep]
+void wait_until_runnable(vcpu_vmx &vmx);
+// KVM_RUN of a vCPU that nobody has started yet. [sleep]
+Outcome wait_for_init(vcpu_vmx &vmx);
+Outcome handle_halt(vcpu_vmx &vmx);
+
 // ----- Exits -------------------------------------------------------------------------------------
 
 // Dispatches the last exit to its handler (src/core/run/exit_dispatch.cc).

@@ -26,6 +26,11 @@ void reset_guest_state(vcpu_vmx &vmx);
 // Sets the TSC offset: the guest's TSC is the host's plus this.
 void write_tsc_offset(vcpu_vmx &vmx, u64 offset);
 
+// What the guest's RDTSC would read now, and how many ticks of the host's TSC make so many of the
+// guest's.
+u64 guest_tsc(const vcpu_vmx &vmx);
+u64 guest_to_host_ticks(const vcpu_vmx &vmx, u64 ticks);
+
 // ----- Control registers -------------------------------------------------------------------------
 
 // Values no CPU could have; reserved bits of CR4 are those of this guest's CPUID and of what is
@@ -53,6 +58,7 @@ void update_switched_msrs(vcpu_vmx &vmx);
 
 // Canonical form: SDM Vol. 1, 3.3.7.1.
 bool is_canonical_address(vcpu_vmx &vmx, u64 address);
+inline constexpr u64 kApicBaseBootstrap = bit64(8);
 bool is_valid_apic_base(const vcpu_vmx &vmx, u64 value);
 void write_apic_base(vcpu_vmx &vmx, u64 value);
 // From the first use on, the guest reads and writes this MSR without exits. Only for MSRs the host

@@ -76,6 +76,18 @@ struct InterruptQueue {
     u8 vector;
 };
 
+// KVM_SET_GUEST_DEBUG: what user space wants to hear of.
+struct GuestDebug {
+    u32 control; // KVM_GUESTDBG_*; 0: nothing
+    u64 db[4];   // its breakpoints
+    u64 dr7;
+};
+
+// An RDMSR or WRMSR that user space answers: KVM_CAP_X86_USER_SPACE_MSR.
+enum class PendingMsr : u8 { kNone, kRead, kWrite };
+
+struct Lapic;
+
 struct vcpu_vmx : core_vcpu {
     kvm_vm *kvm;
     host_vcpu *host;
@@ -111,6 +123,12 @@ struct vcpu_vmx : core_vcpu {
     // Real mode without "unrestricted guest": the guest's CR0.PE is 0, the CPU's can't be.
     bool vm86_active;
 
+    Lapic *apic; // null: user space has it
+    // KVM_MP_STATE_*: runs, sleeps in HLT, or waits for INIT or SIPI.
+    u32 mp_state;
+    // Of a vCPU that sleeps: what may wake it.
+    bool wakes_for_interrupt, wakes_for_nmi;
+
     ExceptionQueue exception;
     InterruptQueue interrupt;
     u8 nmi_pending; // latched, not yet injected: 0..2
@@ -118,9 +136,6 @@ struct vcpu_vmx : core_vcpu {
     u32 event_instruction_length; // of a soft event being reinjected
     bool nmi_blocked_soft; // without virtual NMIs: a guest's NMI handler is (thought to be) running
     bool triple_fault;
-    // An IOAPIC in user space has to hear of this end of an interrupt: KVM_EXIT_IOAPIC_EOI.
-    bool ioapic_eoi_pending;
-    u8 ioapic_eoi_vector;
     bool tlb_flush_needed; // before the next entry: this CPU may hold stale translations of this
                            // vCPU
 
@@ -154,6 +169,8 @@ void write_gpr(vcpu_vmx &vmx, u8 index, u64 value);
 u64 guest_cr0(vcpu_vmx &vmx);
 u64 guest_cr3(vcpu_vmx &vmx);
 u64 guest_cr4(vcpu_vmx &vmx);
+
+u64 guest_cr8(const vcpu_vmx &vmx); // the TPR's class, wherever the APIC is
 
 inline bool is_paging(vcpu_vmx &vmx)
 {

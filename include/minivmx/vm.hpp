@@ -12,14 +12,18 @@
 namespace minivmx {
 
 struct IrqRouting;
+struct MsrFilter;
 struct Pic;
 struct Ioapic;
 struct Pit;
 struct IoBus;
+struct vcpu_vmx;
 
 // Where the interrupt controllers are: in user space, in the module, or the local APICs in the
 // module and the rest in user space.
 enum class Irqchip : u8 { kNone, kKernel, kSplit };
+
+inline constexpr u32 kMaxVcpus = 1024; // KVM_CAP_MAX_VCPUS
 
 struct kvm_vm : core_vm {
     host_vm *host;
@@ -43,7 +47,6 @@ struct kvm_vm : core_vm {
     // Interrupt controllers: null until KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2, then there until
     // the VM goes. Whoever sees irqchip != kNone (read it with irqchip_of()) sees them complete.
     Irqchip irqchip;
-    u32 split_pins;     // kSplit: GSIs below are pins of user space's IOAPIC
     bool x2apic_format; // KVM_X2APIC_API_USE_32BIT_IDS: messages have 32-bit destinations
     Pic *pic;
     Ioapic *ioapic;
@@ -53,7 +56,22 @@ struct kvm_vm : core_vm {
     IoBus *mmio_bus, *pio_bus;
     host_lock *ring_lock; // of the page of coalesced writes
     void *coalesced_ring;
+
+    vcpu_vmx *vcpus[kMaxVcpus]; // read with vcpu_at()
+    u32 vcpu_slots;
 };
+
+// The VM's vCPUs, in the order of their creation: complete ones only. [any but NMI], under
+// host_rcu_read_lock() wherever they might be destroyed meanwhile.
+inline u32 vcpu_count(const kvm_vm &kvm)
+{
+    return __atomic_load_n(&kvm.vcpu_slots, __ATOMIC_ACQUIRE);
+}
+inline vcpu_vmx *vcpu_at(const kvm_vm &kvm, u32 slot) // may be null
+{
+    return __atomic_load_n(&kvm.vcpus[slot], __ATOMIC_ACQUIRE);
+}
+vcpu_vmx *vcpu_by_id(const kvm_vm &kvm, u32 id); // null: there is none
 
 inline Irqchip irqchip_of(const kvm_vm &kvm)
 {

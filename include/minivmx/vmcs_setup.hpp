@@ -15,6 +15,7 @@ struct VcpuControlInputs {
     bool debugreg_wont_exit;       // switch_db_regs & KVM_DEBUGREG_WONT_EXIT
     bool need_tpr_shadow;          // cpu_need_tpr_shadow()
     bool virtualize_apic_accesses; // cpu_need_virtualize_apic_accesses()
+    bool xapic_mode, x2apic_mode;  // of the guest's APIC, if that is in the kernel
     bool apicv_active;             // kvm_vcpu_apicv_active()
     bool mwait_in_guest, hlt_in_guest, pause_in_guest;
     bool has_vpid;
@@ -46,6 +47,8 @@ u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active);
 void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &guard);
 // The vCPU as after RESET (SDM Vol. 3A, 10.1.1): init_vmcs(), then the guest's registers.
 void vmx_vcpu_reset(vcpu_vmx &vmx, const LoadedVmcsGuard &guard);
+// The guest's APIC has changed its mode: accesses to its page or to its MSRs are virtualized.
+void set_virtual_apic_mode(vcpu_vmx &vmx);
 // A new guest CPUID moves the secondary controls that depend on it. The vCPU is loaded.
 void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx);
 void vmx_update_exception_bitmap(vcpu_vmx &vmx);

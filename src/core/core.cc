@@ -20,8 +20,6 @@
 #include "emulate/operands.cc"
 #include "emulate/pending.cc"
 #include "emulate/port_io.cc"
-#include "emulate/string.cc"
-#include "emulate/vector.cc"
 #include "mmu/dirty_log.cc"
 #include "irqchip/devices.cc"
 #include "irqchip/io_bus.cc"

@@ -31,6 +31,11 @@ void host_vcpu_kick(struct host_vcpu *vcpu)
 	preempt_enable();
 }
 
+void host_yield(void)
+{
+	yield();
+}
+
 static bool wait_is_over(struct host_vcpu *vcpu)
 {
 	return core_vcpu_runnable(vcpu->core) || signal_pending(current) ||

@@ -223,6 +223,13 @@ static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, void __user
 		return interrupt(vcpu, user);
 	case KVM_NMI:
 		return core_nmi(vcpu->core);
+	case KVM_GET_LAPIC:
+	case KVM_SET_LAPIC:
+	case KVM_GET_MP_STATE:
+	case KVM_SET_MP_STATE:
+	case KVM_SET_VAPIC_ADDR:
+	case KVM_TPR_ACCESS_REPORTING:
+		return vcpu_lapic_ioctl(vcpu, ioctl, user);
 	default:
 		return -EINVAL;
 	}

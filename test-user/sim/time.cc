@@ -157,6 +157,11 @@ void host_vcpu_kick(host_vcpu *vcpu)
     Machine::current().kicks.push_back(vcpu);
 }
 
+void host_yield()
+{
+    Machine::current().may_sleep("host_yield");
+}
+
 void host_vcpu_block(host_vcpu *vcpu)
 {
     Machine &m = Machine::current();

@@ -3,6 +3,7 @@
 // and 28.2.4 "Information for VM Exits During Event Delivery".
 #include <minivmx/capabilities.hpp>
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -192,6 +193,26 @@ bool inject_one(vcpu_vmx &vmx)
     return false;
 }
 
+// SDM Vol. 3A, 6.9: external interrupts come last. Looks at the controllers only when something may
+// have changed there; what can't go in yet comes with the interrupt window, or when TPR or ISR let
+// it pass, each of which exits.
+void inject_from_controllers(vcpu_vmx &vmx, bool entering)
+{
+    vmx.apic->attention = false;
+    if (has_interrupt(vmx)) {
+        if (!entering && interrupt_allowed(vmx)) {
+            const int vector = take_interrupt(vmx);
+            vmx.interrupt = {.pending = true, .soft = false, .vector = static_cast<u8>(vector)};
+            inject_interrupt(vmx);
+        }
+        if (has_interrupt(vmx))
+            enable_irq_window(vmx);
+    }
+    lapic_update_tpr_threshold(vmx);
+    if (vmx.apic->vapic_gpa) [[unlikely]]
+        lapic_sync_to_vapic(vmx);
+}
+
 void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_code)
 {
     const u8 vector = static_cast<u8>(information & INTR_INFO_VECTOR_MASK);
@@ -279,11 +300,14 @@ bool nmi_allowed(vcpu_vmx &vmx)
 
 bool irq_window_requested(const vcpu_vmx &vmx)
 {
-    return vmx.area->run->request_interrupt_window && !vmx.has_apic;
+    return vmx.area->run->request_interrupt_window && vmx.kvm->irqchip != Irqchip::kKernel;
 }
 
 bool ready_for_interrupt_injection(vcpu_vmx &vmx)
 {
+    // With the local APIC here, user space's PIC waits for LINT0 and for its last interrupt.
+    if (vmx.has_apic && (!lapic_accepts_pic(*vmx.apic) || vmx.apic->external_vector >= 0))
+        return false;
     return !vmx.exception.pending && !vmx.nmi_injected && !vmx.interrupt.pending &&
            interrupt_allowed(vmx);
 }
@@ -291,12 +315,15 @@ bool ready_for_interrupt_injection(vcpu_vmx &vmx)
 void inject_pending_events(vcpu_vmx &vmx)
 {
     take_nmis(vmx);
-    const bool entering = inject_one(vmx);
+    bool entering = inject_one(vmx);
     if (!entering && vmx.nmi_pending && nmi_allowed(vmx)) {
         vmx.nmi_pending--;
         vmx.nmi_injected = true;
         inject_nmi(vmx);
+        entering = true;
     }
+    if (vmx.has_apic && vmx.apic->attention)
+        inject_from_controllers(vmx, entering);
     if (vmx.nmi_pending)
         enable_nmi_window(vmx);
     if (irq_window_requested(vmx))

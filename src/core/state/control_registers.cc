@@ -6,6 +6,7 @@
 // and writes the CPU's. Where it has 1 the guest reads the shadow, and a write that differs from it
 // exits. SDM Vol. 3C, 25.6.6.
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/guest_memory.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/segment.hpp>
@@ -393,8 +394,16 @@ bool set_cr8(vcpu_vmx &vmx, u64 value)
     // SDM Vol. 3A, 11.8.6: bits 63:4 are reserved.
     if (value & ~kCr8Mask)
         return false;
-    vmx.cr8 = value;
+    if (vmx.has_apic)
+        lapic_set_cr8(*vmx.apic, value);
+    else
+        vmx.cr8 = value;
     return true;
+}
+
+u64 guest_cr8(const vcpu_vmx &vmx)
+{
+    return vmx.has_apic ? lapic_cr8(*vmx.apic) : vmx.cr8;
 }
 
 } // namespace minivmx

@@ -2,6 +2,7 @@
 // IA32_APIC_BASE: SDM Vol. 3A, 11.4.4 and 11.12.1. The APIC itself is user space's.
 #include "msr.hpp"
 
+#include <minivmx/lapic.hpp>
 #include <minivmx/state.hpp>
 
 namespace minivmx {
@@ -23,8 +24,10 @@ bool is_valid_apic_base(const vcpu_vmx &vmx, u64 value)
 
 void write_apic_base(vcpu_vmx &vmx, u64 value)
 {
-    const u64 changed = vmx.apic_base ^ value;
+    const u64 before = vmx.apic_base, changed = before ^ value;
     vmx.apic_base = value;
+    if (vmx.has_apic)
+        lapic_base_changed(vmx, before);
     if (changed & kApicEnable)
         update_cpuid_runtime(vmx);
 }

@@ -18,6 +18,16 @@ void write_tsc_offset(vcpu_vmx &vmx, u64 offset)
     vmcs_write(TSC_OFFSET, offset);
 }
 
+u64 guest_tsc(const vcpu_vmx &vmx)
+{
+    return arch::rdtsc() + vmx.msrs.tsc_offset;
+}
+
+u64 guest_to_host_ticks(const vcpu_vmx &, u64 ticks)
+{
+    return ticks; // they differ only with a TSC multiplier, which is one
+}
+
 bool read_tsc(vcpu_vmx &vmx, u32, u64 &value)
 {
     value = arch::rdtsc() + vmx.msrs.tsc_offset;

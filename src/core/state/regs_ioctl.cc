@@ -103,7 +103,7 @@ int core_get_sregs(core_vcpu *vcpu, kvm_sregs *sregs)
     sregs->cr2 = vmx.area->cr2;
     sregs->cr3 = guest_cr3(vmx);
     sregs->cr4 = guest_cr4(vmx);
-    sregs->cr8 = vmx.cr8;
+    sregs->cr8 = guest_cr8(vmx);
     sregs->efer = vmx.efer;
     sregs->apic_base = vmx.apic_base;
     if (vmx.interrupt.pending && !vmx.interrupt.soft)

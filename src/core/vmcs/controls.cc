@@ -2,6 +2,7 @@
 // The control words of one vCPU, from the negotiated configuration: the document's
 // vmx_exec_control() and its siblings.
 #include <minivmx/dirty_log.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
 namespace minivmx {
@@ -29,6 +30,8 @@ VcpuControlInputs vcpu_control_inputs(vcpu_vmx &vmx)
         .debugreg_wont_exit = (vmx.area->switch_db_regs & KVM_DEBUGREG_WONT_EXIT) != 0,
         .need_tpr_shadow = cpu_need_tpr_shadow(vmx),
         .virtualize_apic_accesses = cpu_need_virtualize_apic_accesses(vmx),
+        .xapic_mode = vmx.has_apic && apic_mode(*vmx.apic) == ApicMode::kXapic,
+        .x2apic_mode = vmx.has_apic && apic_mode(*vmx.apic) == ApicMode::kX2apic,
         .apicv_active = kvm_vcpu_apicv_active(vmx),
         .mwait_in_guest = vmx.kvm->mwait_in_guest,
         .hlt_in_guest = vmx.kvm->hlt_in_guest,
@@ -100,6 +103,8 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     word.apply_parameter(Parameter::kFlexpriority, hw.params.flexpriority);
     if (!in.virtualize_apic_accesses)
         word.clear(Rule::kNoApicInKernel, SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
+    else if (!in.xapic_mode)
+        word.clear(Rule::kXapicInactive, SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
     word.apply_parameter(Parameter::kVpid, hw.params.vpid);
     if (!in.has_vpid)
         word.clear(Rule::kNoVpid, SECONDARY_EXEC_ENABLE_VPID);
@@ -111,7 +116,8 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     if (!in.apicv_active)
         word.clear(Rule::kApicvInactive,
                    SECONDARY_EXEC_APIC_REGISTER_VIRT | SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
-    word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
+    if (!in.x2apic_mode)
+        word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
     word.clear(Rule::kUmipNotEmulated, SECONDARY_EXEC_DESC);
     word.clear(Rule::kUnusedByVcpu, SECONDARY_EXEC_SHADOW_VMCS);
     if (!in.dirty_logging)
