@@ -187,12 +187,17 @@ inline bool is_long_mode(vcpu_vmx &vmx)
 bool is_64_bit_code(vcpu_vmx &vmx); // long mode and CS.L
 u8 guest_cpl(vcpu_vmx &vmx);
 
-// RIP behind the instruction that exited, as wide as the mode makes it; also ends an STI or MOV SS
-// shadow.
+// An instruction of this length was carried out in the guest's place: RIP goes behind it, as wide
+// as the mode makes it, an STI or MOV SS shadow ends, RFLAGS.RF is cleared, and a single-step trap
+// becomes pending if RFLAGS.TF is set.
+void finish_instruction(vcpu_vmx &vmx, u32 length);
+// The same for the instruction that exited.
 void skip_emulated_instruction(vcpu_vmx &vmx);
-// The same without the single-step trap that follows an instruction if RFLAGS.TF is set: for ICEBP,
-// which traps by itself.
+// Without what TF and RF ask for: for ICEBP, which traps by itself.
 void step_over_instruction(vcpu_vmx &vmx);
+// After one iteration of a repeated string instruction, which goes on where it is: its breakpoint
+// must not hit again, and TF traps here, too.
+void finish_iteration(vcpu_vmx &vmx);
 void set_interrupt_shadow_off(vcpu_vmx &vmx);
 
 // ----- The last exit -----------------------------------------------------------------------------

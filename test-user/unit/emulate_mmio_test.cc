@@ -325,7 +325,7 @@ TEST_F(Mmio, TooLong)
 TEST_F(Mmio, UnknownInstruction)
 {
     guest.vmx().idt_vectoring_info = 0;
-    const Outcome outcome = run({0x0f, 0x10, 0x03}, kDevice, false); // movups xmm0, [ebx]
+    const Outcome outcome = run({0x0f, 0x58, 0x03}, kDevice, false); // addps xmm0, [ebx]
     EXPECT_EQ(outcome.ioctl_result(), 0);
     const kvm_run &run = guest.run();
     EXPECT_EQ(run.exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});
@@ -346,7 +346,7 @@ TEST_F(Mmio, UnknownInstruction)
 TEST_F(Mmio, UnknownInstructionOfUserMode)
 {
     guest.set_cpl(3);
-    expect_fault(run({0x0f, 0x10, 0x03}, kDevice, false), UD_VECTOR, 0);
+    expect_fault(run({0x0f, 0x58, 0x03}, kDevice, false), UD_VECTOR, 0);
 }
 
 TEST_F(Mmio, CodeOutsideOfMemory)

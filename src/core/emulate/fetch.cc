@@ -82,6 +82,9 @@ bool fetch_and_decode(Emulation &e)
             return false;
         status = decode_instruction(mode, code.bytes, code.count, insn);
     }
+    e.pending.code_size = static_cast<u8>(code.count);
+    for (u32 i = 0; i < code.count; i++)
+        e.pending.code[i] = code.bytes[i];
     switch (status) {
     case DecodeStatus::kDecoded:
         return true;

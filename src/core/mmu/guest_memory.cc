@@ -64,6 +64,22 @@ MemoryResult write_guest_phys(vcpu_vmx &vmx, u64 gpa, const void *from, u64 size
     });
 }
 
+MemoryResult cmpxchg_guest_phys(vcpu_vmx &vmx, u64 gpa, u64 &expected, u64 desired, u32 size,
+                                bool &swapped)
+{
+    constexpr int kDiffered = -11; // -EAGAIN
+    SlotsReader slots{vmx};
+    const MemSlot *slot = slots.find(gpa >> kPageShift);
+    if (!slot || slot->read_only())
+        return MemoryResult::kMmio;
+    const u64 hva = slot->hva_of_gfn(gpa >> kPageShift) + (gpa & (kPageSize - 1));
+    const int result = host_cmpxchg_user(hva, &expected, desired, size);
+    swapped = result == 0;
+    if (swapped)
+        mark_range_dirty(*slot, gpa, size);
+    return result == 0 || result == kDiffered ? MemoryResult::kOk : MemoryResult::kMmio;
+}
+
 // ---- Linear addresses -------------------------------------------------------
 
 namespace {
