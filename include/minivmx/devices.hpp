@@ -34,8 +34,4 @@ int deassign_ioeventfd(kvm_vm &kvm, const kvm_ioeventfd &args, const host_eventf
 int register_coalesced(kvm_vm &kvm, const kvm_coalesced_mmio_zone &zone);
 int unregister_coalesced(kvm_vm &kvm, const kvm_coalesced_mmio_zone &zone);
 
-// For a guest's write at gpa before anything is known of it: whether an ioeventfd without a length
-// waits there. It was signalled, and the write is done with.
-[[nodiscard]] bool fast_mmio(vcpu_vmx &vmx, u64 gpa);
-
 } // namespace minivmx

@@ -467,6 +467,7 @@ int core_get_irqchip(struct core_vm *vm, struct kvm_irqchip *chip);
 int core_set_irqchip(struct core_vm *vm, const struct kvm_irqchip *chip);
 /* Whether there is an interrupt controller in the module at all. [any] */
 bool core_irqchip_ready(const struct core_vm *vm);
+bool core_irqchip_in_kernel(const struct core_vm *vm); /* with PIC and IOAPIC */
 /* On whose behalf a line is driven. */
 enum host_irq_source { HOST_IRQ_USER, HOST_IRQ_RESAMPLE };
 /* Drives a GSI: how many vCPUs took it; 0: merged with one before; -1: masked, or it goes nowhere. */

@@ -32,7 +32,14 @@ inline bool assert_line(u8 &sources, IrqSource source, bool level)
 int set_irq_routing(kvm_vm &kvm, const kvm_irq_routing_entry *entries, u32 count);
 // KVM's table after KVM_CREATE_IRQCHIP: GSIs 0..15 go to both controllers, 16..23 to the IOAPIC.
 int set_default_irq_routing(kvm_vm &kvm);
+// KVM_CAP_SPLIT_IRQCHIP: the PIC pair and the IOAPIC, with so many pins, stay in user space. The
+// VM's mutex is held. -EINVAL, -EEXIST, -ENOMEM. [sleep]
+int enable_split_irqchip(kvm_vm &kvm, u64 pins);
+// An empty table.
+int set_empty_irq_routing(kvm_vm &kvm);
 void destroy_irq_routing(kvm_vm &kvm);
+// Whether a pin of user space's IOAPIC sends this vector, level triggered.
+bool split_ioapic_has_vector(const kvm_vm &kvm, u8 vector);
 
 // Drives a GSI. How many vCPUs took it, over all its routes; 0: merged with one that waits; -1:
 // masked, or it goes nowhere. line_status: the caller wants to know whether the guest has handled

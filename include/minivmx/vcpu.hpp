@@ -136,6 +136,9 @@ struct vcpu_vmx : core_vcpu {
     u32 event_instruction_length; // of a soft event being reinjected
     bool nmi_blocked_soft; // without virtual NMIs: a guest's NMI handler is (thought to be) running
     bool triple_fault;
+    // An IOAPIC in user space has to hear of this end of an interrupt: KVM_EXIT_IOAPIC_EOI.
+    bool ioapic_eoi_pending;
+    u8 ioapic_eoi_vector;
     bool tlb_flush_needed; // before the next entry: this CPU may hold stale translations of this
                            // vCPU
 

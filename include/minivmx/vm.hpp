@@ -47,6 +47,7 @@ struct kvm_vm : core_vm {
     // Interrupt controllers: null until KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2, then there until
     // the VM goes. Whoever sees irqchip != kNone (read it with irqchip_of()) sees them complete.
     Irqchip irqchip;
+    u32 split_pins;     // kSplit: GSIs below are pins of user space's IOAPIC
     bool x2apic_format; // KVM_X2APIC_API_USE_32BIT_IDS: messages have 32-bit destinations
     Pic *pic;
     Ioapic *ioapic;

@@ -98,6 +98,12 @@ static inline int compat_follow_pfn(struct vm_area_struct *vma, unsigned long ad
 	return 0;
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+#define compat_eventfd_signal(ctx) eventfd_signal(ctx)
+#else
+#define compat_eventfd_signal(ctx) eventfd_signal(ctx, 1)
+#endif
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 #define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch()
 #else

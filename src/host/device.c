@@ -12,11 +12,8 @@
 #include "device.h"
 #include "objects.h"
 
-/*
- * kvm_run and the page for port I/O data; there is no ring for coalesced MMIO, the third page of
- * kvm's.
- */
-#define VCPU_MMAP_SIZE (2 * PAGE_SIZE)
+/* kvm_run, the page for port I/O data, and the VM's ring of coalesced writes. */
+#define VCPU_MMAP_SIZE (3 * PAGE_SIZE)
 
 int cpuid_to_user(struct kvm_cpuid2 __user *user, const struct kvm_cpuid2 *header,
 		  const struct kvm_cpuid_entry2 *entries)

@@ -51,6 +51,14 @@ struct host_vm {
 	struct xarray vcpus;
 	unsigned int vcpu_count;
 
+	struct mutex routing_lock; /* KVM_SET_GSI_ROUTING */
+	/* KVM_IRQFD: see eventfd.c. */
+	struct mutex irqfd_mutex; /* taken while one is set up or taken apart */
+	spinlock_t irqfd_lock;
+	struct list_head irqfds; /* the active ones, under irqfd_lock */
+	struct list_head resamplers; /* changed under irqfd_mutex, read under RCU */
+	struct workqueue_struct *irqfd_queue; /* takes them apart; made with the first one */
+
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock;
 	/*
@@ -126,6 +134,23 @@ void vcpu_init_preempt_notifier(struct host_vcpu *vcpu);
 /* dirty_ioctl.c */
 int vm_get_dirty_log(struct host_vm *vm, const void __user *user);
 int vm_clear_dirty_log(struct host_vm *vm, const void __user *user);
+
+/*
+ * irq_ioctl.c: interrupt controllers and devices of the VM; -ENOIOCTLCMD when the ioctl is another
+ * one. [sleep]
+ */
+long irq_ioctl(struct host_vm *vm, unsigned int ioctl, void __user *user);
+
+/* eventfd.c [sleep] */
+struct kvm_irqfd;
+struct kvm_ioeventfd;
+void irqfd_init(struct host_vm *vm);
+int irqfd_ioctl(struct host_vm *vm, const struct kvm_irqfd *args);
+int ioeventfd_ioctl(struct host_vm *vm, const struct kvm_ioeventfd *args);
+/* Takes all of them apart, and waits for it. */
+void irqfd_release(struct host_vm *vm);
+/* The same for good, after the VM's last user. */
+void irqfd_destroy(struct host_vm *vm);
 
 /* mmu_notifier.c */
 int vm_watch_mm(struct host_vm *vm); /* -ENOMEM or -EINTR [sleep] */

@@ -82,6 +82,8 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 		page = virt_to_page(vcpu->area.run);
 	else if (vmf->pgoff == PIO_PAGE)
 		page = virt_to_page(vcpu->area.pio_data);
+	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET)
+		page = virt_to_page(core_coalesced_ring(vcpu->vm->core));
 	else
 		return VM_FAULT_SIGBUS;
 	get_page(page);

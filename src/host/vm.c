@@ -20,6 +20,8 @@ static void init_vm(struct host_vm *vm)
 	mutex_init(&vm->lock);
 	mutex_init(&vm->slots_lock);
 	spin_lock_init(&vm->mmu_lock);
+	mutex_init(&vm->routing_lock);
+	irqfd_init(vm);
 	xa_init(&vm->vcpus);
 	mmgrab(current->mm);
 	vm->mm = current->mm;
@@ -69,6 +71,8 @@ static void destroy_vm(struct host_vm *vm)
 	unsigned long index;
 
 	vm_unwatch_mm(vm);
+	irqfd_destroy(vm);
+	core_vm_stop_timers(vm->core);
 	xa_for_each(&vm->vcpus, index, vcpu)
 		vcpu_destroy(vcpu);
 	core_vm_destroy(vm->core);
@@ -146,6 +150,13 @@ static int enable_cap(struct host_vm *vm, const void __user *user)
 	return r;
 }
 
+static long other_ioctl(struct host_vm *vm, unsigned int ioctl, void __user *user)
+{
+	long r = irq_ioctl(vm, ioctl, user);
+
+	return r == -ENOIOCTLCMD ? -ENOTTY : r;
+}
+
 static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 {
 	struct host_vm *vm = file->private_data;
@@ -172,13 +183,17 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 	case KVM_ENABLE_CAP:
 		return enable_cap(vm, user);
 	default:
-		return -ENOTTY;
+		return other_ioctl(vm, ioctl, user);
 	}
 }
 
 static int vm_release(struct inode *inode, struct file *file)
 {
-	vm_put(file->private_data);
+	struct host_vm *vm = file->private_data;
+
+	/* Nobody can name the VM any more, though vCPUs may still run: no event comes from outside. */
+	irqfd_release(vm);
+	vm_put(vm);
 	return 0;
 }
 

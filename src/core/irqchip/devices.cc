@@ -33,12 +33,6 @@ bool kernel_pio(vcpu_vmx &vmx, u16 port, bool write, void *data, u32 size)
     return write && bus_write(kvm, IoBusKind::kPio, port, data, size);
 }
 
-bool fast_mmio(vcpu_vmx &vmx, u64 gpa)
-{
-    // Nothing but an ioeventfd without a length takes a write of no bytes.
-    return bus_write(*vmx.kvm, IoBusKind::kMmio, gpa, nullptr, 0);
-}
-
 // ---- Ioeventfds ---------------------------------------------------------------
 
 namespace {

@@ -257,6 +257,10 @@ int ioapic_set_line(kvm_vm &kvm, u32 pin, IrqSource source, bool level, bool lin
 void ioapic_eoi(vcpu_vmx &vmx, u8 vector, bool level)
 {
     kvm_vm &kvm = *vmx.kvm;
+    if (irqchip_of(kvm) == Irqchip::kSplit && level && split_ioapic_has_vector(kvm, vector)) {
+        vmx.ioapic_eoi_pending = true;
+        vmx.ioapic_eoi_vector = vector;
+    }
     if (irqchip_of(kvm) != Irqchip::kKernel)
         return;
     Ioapic &ioapic = *kvm.ioapic;

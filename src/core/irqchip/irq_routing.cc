@@ -219,6 +219,27 @@ int set_default_irq_routing(kvm_vm &kvm)
     return replace_routing(kvm, false, entries, count);
 }
 
+int set_empty_irq_routing(kvm_vm &kvm)
+{
+    return replace_routing(kvm, true, nullptr, 0);
+}
+
+bool split_ioapic_has_vector(const kvm_vm &kvm, u8 vector)
+{
+    RcuReader reader;
+    const IrqRouting *table = current_routing(kvm);
+    const u32 pins = table->gsis < kvm.split_pins ? table->gsis : kvm.split_pins;
+    for (u32 gsi = 0; gsi < pins; gsi++) {
+        const GsiRoutes &of_gsi = table->of_gsi()[gsi];
+        for (u32 i = 0; i < of_gsi.count; i++) {
+            const u32 data = table->routes()[of_gsi.first + i].data;
+            if ((data & bit32(15)) && static_cast<u8>(data) == vector)
+                return true;
+        }
+    }
+    return false;
+}
+
 void destroy_irq_routing(kvm_vm &kvm)
 {
     host_free(kvm.routing);

@@ -8,6 +8,24 @@
 #include <minivmx/pit.hpp>
 #include <minivmx/vm.hpp>
 
+namespace minivmx {
+
+int enable_split_irqchip(kvm_vm &kvm, u64 pins)
+{
+    if (pins > kMaxIrqRoutes)
+        return -EINVAL;
+    if (irqchip_of(kvm) != Irqchip::kNone || kvm.created_vcpus)
+        return -EEXIST;
+    const int error = set_empty_irq_routing(kvm);
+    if (error)
+        return error;
+    kvm.split_pins = static_cast<u32>(pins);
+    __atomic_store_n(&kvm.irqchip, Irqchip::kSplit, __ATOMIC_RELEASE);
+    return 0;
+}
+
+} // namespace minivmx
+
 using namespace minivmx;
 
 extern "C" {
@@ -33,6 +51,11 @@ int core_create_irqchip(core_vm *vm)
     }
     __atomic_store_n(&kvm.irqchip, Irqchip::kKernel, __ATOMIC_RELEASE);
     return 0;
+}
+
+bool core_irqchip_in_kernel(const core_vm *vm)
+{
+    return irqchip_of(static_cast<const kvm_vm &>(*vm)) == Irqchip::kKernel;
 }
 
 int core_get_irqchip(core_vm *vm, kvm_irqchip *chip)

@@ -109,6 +109,12 @@ Outcome handle_requests(vcpu_vmx &vmx)
         vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;
         return Outcome::to_user();
     }
+    if (vmx.ioapic_eoi_pending) [[unlikely]] {
+        vmx.ioapic_eoi_pending = false;
+        vmx.area->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+        vmx.area->run->eoi.vector = vmx.ioapic_eoi_vector;
+        return Outcome::to_user();
+    }
     return Outcome::resume();
 }
 

@@ -97,6 +97,7 @@ int core_check_extension(const core_vm *, host_u64 extension)
     case KVM_CAP_PIT_STATE2:
     case KVM_CAP_REINJECT_CONTROL:
     case KVM_CAP_SIGNAL_MSI:
+    case KVM_CAP_SPLIT_IRQCHIP:
     case KVM_CAP_COALESCED_PIO:
         return 1;
     case KVM_CAP_IRQ_ROUTING:
@@ -126,6 +127,8 @@ int core_vm_enable_cap(core_vm *vm, const kvm_enable_cap *cap)
         return -EINVAL;
     if (cap->cap == KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2)
         return enable_manual_dirty_log(to_kvm(vm), cap->args[0]);
+    if (cap->cap == KVM_CAP_SPLIT_IRQCHIP)
+        return enable_split_irqchip(to_kvm(vm), cap->args[0]);
     if (cap->cap == KVM_CAP_X86_DISABLE_EXITS)
         return disable_exits(to_kvm(vm), cap->args[0]);
     return -EINVAL;
