@@ -142,6 +142,10 @@ int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u
     const UserRange *const range = m.find_user(hva, size);
     if (range == nullptr || !range->writable)
         return -EFAULT;
+    if (m.on_cmpxchg)
+        m.on_cmpxchg(hva);
+    if (hva % size != 0)
+        return -EFAULT;
     host_u64 there = 0;
     std::memcpy(&there, reinterpret_cast<const void *>(hva), size);
     if (there != *expected) {

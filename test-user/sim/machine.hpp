@@ -173,6 +173,8 @@ class Machine {
     std::function<void(u32 requests)> on_request_all;
     /// Whoever the core waits for in host_relax() goes on here.
     std::function<void()> on_relax;
+    /// Before host_cmpxchg_user() looks: another CPU may write.
+    std::function<void(u64 hva)> on_cmpxchg;
     std::vector<FramePut> frame_puts;
     u64 faults = 0;      ///< calls of host_fault_in() that found a page
     u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush

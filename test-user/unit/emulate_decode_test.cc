@@ -466,7 +466,7 @@ u64 from_environment(const char *name, u64 otherwise)
 class AgainstZydis : public testing::TestWithParam<CodeMode> {
   protected:
     const u64 seed = from_environment("MINIVMX_SEED", 100);
-    const u64 encodings = from_environment("MINIVMX_ENCODINGS", 200000);
+    const u64 encodings = from_environment("MINIVMX_ENCODINGS", 60000);
     std::mt19937_64 random{seed + static_cast<u64>(GetParam())};
     u64 below(u64 n) { return random() % n; }
     ZydisDecoder decoder{};
