@@ -26,7 +26,9 @@ u64 multiply_divide(u64 a, u64 b, u64 c)
 
 u64 tsc_to_ns(u64 ticks)
 {
-    return multiply_divide(ticks, kNsPerMs, hardware.host.tsc_khz ? hardware.host.tsc_khz : 1);
+    constexpr u64 kNever = bit64(62); // a century, and no sum with the time of day overflows
+    const u64 khz = hardware.host.tsc_khz ? hardware.host.tsc_khz : 1;
+    return ticks / khz >= kNever / kNsPerMs ? kNever : multiply_divide(ticks, kNsPerMs, khz);
 }
 
 u64 ns_to_tsc(u64 ns)

@@ -202,8 +202,10 @@ void inject_from_controllers(vcpu_vmx &vmx, bool entering)
     if (has_interrupt(vmx)) {
         if (!entering && interrupt_allowed(vmx)) {
             const int vector = take_interrupt(vmx);
-            vmx.interrupt = {.pending = true, .soft = false, .vector = static_cast<u8>(vector)};
-            inject_interrupt(vmx);
+            if (vector >= 0) { // unless the PIC has changed its mind
+                vmx.interrupt = {.pending = true, .soft = false, .vector = static_cast<u8>(vector)};
+                inject_interrupt(vmx);
+            }
         }
         if (has_interrupt(vmx))
             enable_irq_window(vmx);
