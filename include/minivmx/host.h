@@ -41,6 +41,16 @@ struct kvm_enable_cap;
 struct kvm_lapic_state;
 struct kvm_userspace_memory_region;
 struct kvm_irqchip;
+struct kvm_sregs2;
+struct kvm_xcrs;
+struct kvm_debugregs;
+struct kvm_vcpu_events;
+struct kvm_guest_debug;
+struct kvm_translation;
+struct kvm_x86_mce;
+struct kvm_clock_data;
+struct kvm_msr_filter;
+struct kvm_msr_entry;
 struct kvm_irq_level;
 struct kvm_irq_routing_entry;
 struct kvm_msi;
@@ -70,6 +80,8 @@ enum vcpu_request {
     VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
     VCPU_REQUEST_VM_DEAD = 1u << 1,   /* the VM can't run any more: KVM_RUN answers -EIO */
     VCPU_REQUEST_DIRTY_LOGGING = 1u << 8, /* dirty logging begins or ends: PML on or off */
+    VCPU_REQUEST_CLOCK = 1u << 3,         /* the kvmclock page has to be written anew */
+    VCPU_REQUEST_MSR_FILTER = 1u << 4,    /* the VM's MSR filter has changed */
     VCPU_REQUEST_EVENT = 1u << 2,     /* interrupts, NMIs, INIT or SIPI arrived: host_vcpu_kick() */
 };
 
@@ -115,7 +127,8 @@ struct vcpu_area {
     host_u64 uret_mask[URET_COUNT]; /* bits of uret[] that count; 0: this MSR isn't switched */
     host_u32 uret_dirty;            /* uret[] changed since the host loaded it */
     host_u32 switch_db_regs; /* KVM_DEBUGREG_*: load db[], dr6 before entry, save them after exit */
-    host_u64 db[4];
+    host_u64 db[4];        /* the guest's */
+    host_u64 loaded_db[4]; /* what it runs with: the same, or a debugger's */
     host_u64 dr6;
     host_u64 dr7; /* the guest's; in the VMCS while it runs */
 
@@ -205,6 +218,16 @@ void host_relax(void);
 
 /* CLOCK_MONOTONIC in nanoseconds. [any but NMI] */
 host_u64 host_time_ns(void);
+/* The clock that kvmclock is made from: it counts at an even rate from the boot on, also while the
+ * machine sleeps. */
+struct host_clock {
+    host_u64 ns;
+    host_u64 tsc;         /* of that moment */
+    host_u64 realtime_ns; /* since 1970 */
+    bool counts_tsc;      /* it is the TSC, scaled, and all CPUs have the same one */
+};
+void host_clock_read(struct host_clock *clock); /* [any but NMI] */
+
 /* A timer that calls fire(arg) once, with interrupts off, in hard interrupt context, when
  * host_time_ns() has reached the deadline it was started with. */
 struct host_timer;
@@ -521,6 +544,44 @@ int core_get_lapic(struct core_vcpu *vcpu, struct kvm_lapic_state *state);
 int core_set_lapic(struct core_vcpu *vcpu, const struct kvm_lapic_state *state);
 int core_set_vapic_addr(struct core_vcpu *vcpu, host_u64 address);
 int core_set_tpr_access_reporting(struct core_vcpu *vcpu, host_u32 enabled, host_u32 flags);
+/* The state of a vCPU beyond registers: src/core/state. */
+int core_get_sregs2(struct core_vcpu *vcpu, struct kvm_sregs2 *sregs);
+int core_set_sregs2(struct core_vcpu *vcpu, const struct kvm_sregs2 *sregs);
+int core_get_xcrs(struct core_vcpu *vcpu, struct kvm_xcrs *xcrs);
+int core_set_xcrs(struct core_vcpu *vcpu, const struct kvm_xcrs *xcrs);
+host_u64 core_supported_xcr0(void); /* that any guest can have; that this one can: */
+host_u64 core_guest_xcr0(const struct core_vcpu *vcpu);
+int core_get_debugregs(struct core_vcpu *vcpu, struct kvm_debugregs *regs);
+int core_set_debugregs(struct core_vcpu *vcpu, const struct kvm_debugregs *regs);
+int core_get_vcpu_events(struct core_vcpu *vcpu, struct kvm_vcpu_events *events);
+int core_set_vcpu_events(struct core_vcpu *vcpu, const struct kvm_vcpu_events *events);
+int core_set_guest_debug(struct core_vcpu *vcpu, const struct kvm_guest_debug *debug);
+int core_translate(struct core_vcpu *vcpu, struct kvm_translation *translation);
+int core_setup_mce(struct core_vcpu *vcpu, host_u64 capability);
+int core_set_mce(struct core_vcpu *vcpu, const struct kvm_x86_mce *mce);
+host_u64 core_mce_capability(void);
+int core_set_tsc_khz(struct core_vcpu *vcpu, host_u32 khz);
+host_u32 core_get_tsc_khz(struct core_vcpu *vcpu);
+int core_kvmclock_ctrl(struct core_vcpu *vcpu);
+int core_vcpu_enable_cap(struct core_vcpu *vcpu, const struct kvm_enable_cap *cap);
+/* The same of the VM: its mutex is held by core_vm_set_tsc_khz(). */
+int core_vm_set_tsc_khz(struct core_vm *vm, host_u32 khz);
+host_u32 core_vm_get_tsc_khz(const struct core_vm *vm);
+int core_get_clock(struct core_vm *vm, struct kvm_clock_data *data);
+int core_set_clock(struct core_vm *vm, const struct kvm_clock_data *data);
+/* bitmaps[i] has the bits of range i, (nmsrs + 7) / 8 bytes, in kernel memory. */
+int core_set_msr_filter(struct core_vm *vm, const struct kvm_msr_filter *filter,
+                        const host_u8 *const *bitmaps);
+/* KVM_GET_MSRS, KVM_SET_MSRS: how many of the entries were read or written, up to the first that
+ * can't be. vcpu is NULL for the features of KVM_GET_MSRS on the device. */
+int core_get_msrs(struct core_vcpu *vcpu, struct kvm_msr_entry *entries, host_u32 count);
+int core_set_msrs(struct core_vcpu *vcpu, const struct kvm_msr_entry *entries, host_u32 count);
+/* The numbers for KVM_GET_MSR_INDEX_LIST or its sibling of features: writes up to limit of them,
+ * returns how many there are. */
+host_u32 core_msr_index_list(bool features, host_u32 *indices, host_u32 limit);
+/* KVM_GET_EMULATED_CPUID */
+int core_get_emulated_cpuid(struct kvm_cpuid_entry2 *entries, host_u32 *count);
+
 /* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's thread
  * when that is about to sleep, so it may not. */
 bool core_vcpu_runnable(struct core_vcpu *vcpu);

@@ -16,6 +16,7 @@
 #include <minivmx/guest_msrs.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
+#include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
 #include <minivmx/vm.hpp>
 #include <minivmx/vmcs.hpp>
@@ -66,6 +67,9 @@ struct ExceptionQueue {
     bool reinject; // its delivery was interrupted by an exit: no side effects (CR2, DR6) again
     bool soft;     // INT3, INTO: needs the instruction's length
     u32 error_code;
+    // KVM_SET_VCPU_EVENTS: what CR2 or DR6 gets at delivery.
+    bool has_payload;
+    u64 payload;
 };
 
 // A maskable interrupt on its way into the guest: from KVM_INTERRUPT, or one whose delivery an exit
@@ -150,6 +154,13 @@ struct vcpu_vmx : core_vcpu {
 
     Cpuid cpuid;
     GuestMsrs msrs;
+    VcpuTime time;
+    GuestDebug debug;
+    PendingMsr pending_msr;
+    u64 pending_msr_rip;
+    // An ioctl reads or writes MSRs, not the guest: checks of what the guest's CPUID allows, and of
+    // read-only bits, are off, as in KVM.
+    bool msr_access_by_host;
 };
 
 inline vcpu_vmx &to_vmx(core_vcpu *vcpu)

@@ -7,6 +7,7 @@
 #include <minivmx/ept.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
+#include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
 
 namespace minivmx {
@@ -40,15 +41,19 @@ struct kvm_vm : core_vm {
     bool pause_in_guest;
     bool cstate_in_guest;
     u32 created_vcpus;
-    // All vCPUs of a VM count time from the moment its first one was created.
-    bool tsc_started;
-    u64 tsc_offset;
+    VmTime time;
+    MsrFilter *msr_filter;  // null: every access is allowed; replaced whole, read under RCU
+    u32 user_space_msr;     // KVM_MSR_EXIT_REASON_*: accesses that user space answers
+    bool exception_payload; // KVM_CAP_EXCEPTION_PAYLOAD
+    bool triple_fault_event;
+    bool no_platform_info; // KVM_CAP_MSR_PLATFORM_INFO turned off: the guest may not read it
 
     // Interrupt controllers: null until KVM_CREATE_IRQCHIP and KVM_CREATE_PIT2, then there until
     // the VM goes. Whoever sees irqchip != kNone (read it with irqchip_of()) sees them complete.
     Irqchip irqchip;
     u32 split_pins;     // kSplit: GSIs below are pins of user space's IOAPIC
     bool x2apic_format; // KVM_X2APIC_API_USE_32BIT_IDS: messages have 32-bit destinations
+    bool x2apic_broadcast_quirk_disabled; // KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK
     Pic *pic;
     Ioapic *ioapic;
     Pit *pit;

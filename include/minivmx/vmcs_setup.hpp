@@ -40,7 +40,8 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
 u32 vmx_vmexit_ctrl(const Hardware &hw, const RuleSink *sink = nullptr);
 u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink = nullptr);
 // Which exceptions exit to us. vm86_active: the guest's real mode runs as virtual-8086 mode.
-u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active);
+// software_breakpoints: #BP is a debugger's.
+u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints = false);
 
 // Writes every field of a fresh VMCS but the guest's register state. The guard shows that it is
 // loaded: the document calls this before it is, which VMWRITE does not allow.

@@ -6,6 +6,7 @@
 #include <minivmx/irq_routing.hpp>
 #include <minivmx/pic.hpp>
 #include <minivmx/pit.hpp>
+#include <minivmx/state.hpp>
 #include <minivmx/vm.hpp>
 #include <minivmx/x86.hpp>
 
@@ -21,19 +22,25 @@ int core_vm_create(host_vm *host, core_vm **vm)
     kvm->host = host;
     // Without a gap to measure by there is no PAUSE loop to detect.
     kvm->pause_in_guest = hardware.params.ple_gap == 0;
-    int error = devices_create(*kvm);
-    if (error) {
-        host_free(kvm);
-        return error;
-    }
+    int error = time_create(*kvm);
+    if (error)
+        goto out_free;
+    error = devices_create(*kvm);
+    if (error)
+        goto out_time;
     error = ept_create(*kvm, ept_features());
-    if (error) {
-        devices_destroy(*kvm);
-        host_free(kvm);
-        return error;
-    }
+    if (error)
+        goto out_devices;
     *vm = kvm;
     return 0;
+
+out_devices:
+    devices_destroy(*kvm);
+out_time:
+    time_destroy(*kvm);
+out_free:
+    host_free(kvm);
+    return error;
 }
 
 void core_vm_stop_timers(core_vm *vm)
@@ -52,6 +59,8 @@ void core_vm_destroy(core_vm *vm)
     devices_destroy(kvm);
     ept_destroy(kvm);
     destroy_memory_slots(kvm);
+    msr_filter_destroy(kvm);
+    time_destroy(kvm);
     host_free(&kvm);
 }
 

@@ -89,6 +89,7 @@ struct host_vcpu {
 	bool loaded; /* its VMCS is the current one of cpu; only its thread looks */
 
 	struct fpu_guest fpu;
+	u32 pkru; /* of KVM_SET_XSAVE; not loaded, since no guest has protection keys */
 	bool sigset_active; /* KVM_SET_SIGNAL_MASK gave sigset */
 	sigset_t sigset;
 
@@ -119,6 +120,18 @@ void vcpu_destroy(struct host_vcpu *vcpu);
 /* vcpu_ioctl.c */
 long vcpu_ioctl(struct file *file, unsigned int ioctl, unsigned long arg);
 long vcpu_compat_ioctl(struct file *file, unsigned int ioctl, unsigned long arg);
+
+/*
+ * state_ioctl.c, fpu_ioctl.c: with the vCPU loaded; -EINVAL for ioctls that aren't theirs. [sleep]
+ */
+long state_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, unsigned long arg);
+long fpu_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user);
+/* KVM_GET_MSRS on the device, KVM_GET_MSR_INDEX_LIST and its sibling of features. [sleep] */
+long device_get_msrs(void __user *user);
+struct kvm_msr_list;
+long device_list_msrs(struct kvm_msr_list __user *user, bool features);
+/* vm_state_ioctl.c: -ENOIOCTLCMD for ioctls that aren't its own. [sleep] */
+long vm_state_ioctl(struct host_vm *vm, unsigned int ioctl, unsigned long arg);
 
 /* lapic_ioctl.c: with the vCPU loaded; -EINVAL for ioctls that aren't its own. */
 long vcpu_lapic_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user);

@@ -150,10 +150,12 @@ static int enable_cap(struct host_vm *vm, const void __user *user)
 	return r;
 }
 
-static long other_ioctl(struct host_vm *vm, unsigned int ioctl, void __user *user)
+static long other_ioctl(struct host_vm *vm, unsigned int ioctl, unsigned long arg)
 {
-	long r = irq_ioctl(vm, ioctl, user);
+	long r = vm_state_ioctl(vm, ioctl, arg);
 
+	if (r == -ENOIOCTLCMD)
+		r = irq_ioctl(vm, ioctl, (void __user *)arg);
 	return r == -ENOIOCTLCMD ? -ENOTTY : r;
 }
 
@@ -183,7 +185,7 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 	case KVM_ENABLE_CAP:
 		return enable_cap(vm, user);
 	default:
-		return other_ioctl(vm, ioctl, user);
+		return other_ioctl(vm, ioctl, arg);
 	}
 }
 

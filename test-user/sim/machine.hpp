@@ -113,6 +113,8 @@ class Machine {
     std::map<u32, u64> msr;                                 ///< absent ones raise #GP
     std::vector<std::pair<u32, u64>> wrmsr_log;
     u64 tsc = 0;
+    bool clock_counts_tsc = true; ///< see host_clock
+    u64 realtime_ns = 1'700'000'000'000'000'000; ///< when time_ns was 0
     u64 xcr0 = 0; ///< what XSETBV wrote last
     std::vector<Cpu> cpus;
     u32 this_cpu = 0;

@@ -48,6 +48,12 @@ host_u64 host_time_ns()
     return Machine::current().time_ns;
 }
 
+void host_clock_read(host_clock *clock)
+{
+    Machine &m = Machine::current();
+    *clock = {m.time_ns, m.tsc++, m.realtime_ns + m.time_ns, m.clock_counts_tsc};
+}
+
 host_timer *host_timer_create(void (*fire)(void *arg), void *arg)
 {
     Machine &m = Machine::current();

@@ -62,7 +62,9 @@ void queue(vcpu_vmx &vmx, u8 vector, bool has_error_code, u32 error_code)
                   .has_error_code = true,
                   .reinject = false,
                   .soft = false,
-                  .error_code = 0};
+                  .error_code = 0,
+                  .has_payload = false,
+                  .payload = 0};
         return;
     }
     queued = {.pending = true,
@@ -70,7 +72,9 @@ void queue(vcpu_vmx &vmx, u8 vector, bool has_error_code, u32 error_code)
               .has_error_code = has_error_code,
               .reinject = false,
               .soft = false,
-              .error_code = error_code};
+              .error_code = error_code,
+              .has_payload = false,
+              .payload = 0};
 }
 
 bool nmis_masked(vcpu_vmx &vmx)
@@ -113,6 +117,12 @@ void inject_exception(vcpu_vmx &vmx)
     // reinjected one has it set already.
     if (!queued.reinject && is_fault(queued.vector))
         write_rflags(vmx, read_rflags(vmx) | X86_EFLAGS_RF);
+
+    if (queued.has_payload && queued.vector == DB_VECTOR)
+        apply_debug_payload(vmx, queued.payload);
+    else if (queued.has_payload && queued.vector == PF_VECTOR)
+        vmx.area->cr2 = queued.payload;
+    queued.has_payload = false;
 
     u32 information = queued.vector;
     // In real-address mode exceptions push no error code: SDM Vol. 3C, 27.2.1.3.
@@ -232,7 +242,9 @@ void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_c
                          .has_error_code = (information & INTR_INFO_HAS_ERROR_CODE) != 0,
                          .reinject = true,
                          .soft = (information & INTR_INFO_TYPE_MASK) == INTR_TYPE_SOFT_EXCEPTION,
-                         .error_code = error_code};
+                         .error_code = error_code,
+                         .has_payload = false,
+                         .payload = 0};
         vmx.event_instruction_length = instruction_length;
         break;
     case INTR_TYPE_SOFT_INTR:
@@ -288,8 +300,25 @@ void inject_page_fault(vcpu_vmx &vmx, u64 address, u32 error_code)
     queue_exception(vmx, PF_VECTOR, error_code);
 }
 
+bool nmi_masked(vcpu_vmx &vmx)
+{
+    return nmis_masked(vmx);
+}
+
+void mask_nmis(vcpu_vmx &vmx, bool masked)
+{
+    set_nmis_masked(vmx, masked);
+}
+
+void latch_nmis(vcpu_vmx &vmx)
+{
+    take_nmis(vmx);
+}
+
 bool interrupt_allowed(vcpu_vmx &vmx)
 {
+    if (vmx.debug.control & KVM_GUESTDBG_BLOCKIRQ) [[unlikely]]
+        return false; // a debugger that steps doesn't want to end up in a handler
     return read_rflags(vmx) & X86_EFLAGS_IF && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
                                                  (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
 }

@@ -102,6 +102,10 @@ Outcome handle_requests(vcpu_vmx &vmx)
         vmx.apic->attention = true;
         accept_init_and_sipi(vmx);
     }
+    if (requests & VCPU_REQUEST_CLOCK)
+        vmx.time.update_due = true;
+    if (requests & VCPU_REQUEST_MSR_FILTER)
+        msr_filter_changed(vmx);
     if (requests & VCPU_REQUEST_DIRTY_LOGGING)
         update_dirty_logging(vmx);
     if (vmx.triple_fault) {
@@ -149,6 +153,7 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
     if (const char *reason = why_it_cannot_run(vmx)) [[unlikely]]
         return cannot_run(vmx, reason);
 
+    update_guest_clock(vmx);
     inject_pending_events(vmx);
     if (!host_prepare_entry(vmx.host)) {
         cancel_injection();
@@ -230,12 +235,12 @@ Outcome run_once(vcpu_vmx &vmx)
     const kvm_run &run = *vmx.area->run;
     if (vmx.mp_state == KVM_MP_STATE_UNINITIALIZED)
         return wait_for_init(vmx);
-    // KVM_CAP_SYNC_REGS is not offered: a client that uses it all the same must not believe that it
-    // worked.
-    if (run.kvm_valid_regs || run.kvm_dirty_regs)
-        return Outcome::error(-EINVAL);
+    if (const int error = take_synced_regs(vmx))
+        return Outcome::error(error);
     if (!vmx.has_apic && !set_cr8(vmx, run.cr8))
         return Outcome::error(-EINVAL);
+    if (vmx.pending_msr != PendingMsr::kNone)
+        complete_pending_msr(vmx);
     if (vmx.pending.kind != PendingIo::kNone) {
         const Outcome completed = complete_pending(vmx);
         if (!completed.resumes())
@@ -284,8 +289,10 @@ int core_vcpu_run(core_vcpu *vcpu)
     const int result = run_once(vmx).ioctl_result();
     // -EIO: the VM can't run any more. When that is because the machine goes down, VMX is off, and
     // there is no VMCS to read.
-    if (result != -EIO)
+    if (result != -EIO) {
+        give_synced_regs(vmx);
         post_kvm_run_save(vmx);
+    }
     return result;
 }
 

@@ -51,6 +51,10 @@ bool write_guest_apic_base(vcpu_vmx &vmx, u32, u64 value)
 {
     if (!is_valid_apic_base(vmx, value))
         return false;
+    if (vmx.msr_access_by_host) {
+        write_apic_base(vmx, value);
+        return true;
+    }
     const u64 from = vmx.apic_base & kApicModeMask, to = value & kApicModeMask;
     if ((from == kApicModeMask && to == kApicEnable) || (from == 0 && to == kApicModeMask))
         return false;

@@ -168,12 +168,14 @@ u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink)
     return word.value32();
 }
 
-u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active)
+u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints)
 {
     // #UD: the guest may lack an instruction that the CPU has. #MC: is the host's. #DB and #AC: a
     // guest that makes their delivery raise them again would hold the CPU forever (CVE-2015-5307,
     // CVE-2015-8104). #PF: only to shadow the page tables.
     u32 bitmap = bit32(UD_VECTOR) | bit32(MC_VECTOR) | bit32(DB_VECTOR) | bit32(AC_VECTOR);
+    if (software_breakpoints)
+        bitmap |= bit32(BP_VECTOR);
     // In virtual-8086 mode every exception goes through the emulation of real mode.
     if (vm86_active)
         bitmap = ~0u;

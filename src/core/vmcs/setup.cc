@@ -127,16 +127,6 @@ int alloc_loaded_vmcs(vcpu_vmx &vmx)
     return arch::vmclear(v.phys) == arch::Vmx::kOk ? 0 : -EIO;
 }
 
-// The guest's TSC starts at 0 when its first vCPU does; the others of the VM follow that one.
-void start_guest_tsc(vcpu_vmx &vmx)
-{
-    if (!vmx.kvm->tsc_started) {
-        vmx.kvm->tsc_offset = 0 - arch::rdtsc();
-        vmx.kvm->tsc_started = true;
-    }
-    write_tsc_offset(vmx, vmx.kvm->tsc_offset);
-}
-
 } // namespace
 
 void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &)
@@ -157,7 +147,9 @@ void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &)
 
 void vmx_update_exception_bitmap(vcpu_vmx &vmx)
 {
-    vmcs_write(EXCEPTION_BITMAP, vmx_exception_bitmap(hardware, vmx.vm86_active));
+    const bool software_breakpoints = (vmx.debug.control & KVM_GUESTDBG_USE_SW_BP) != 0;
+    vmcs_write(EXCEPTION_BITMAP,
+               vmx_exception_bitmap(hardware, vmx.vm86_active, software_breakpoints));
 }
 
 void set_virtual_apic_mode(vcpu_vmx &vmx)
