@@ -178,14 +178,15 @@ bool coalesce_write(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32
     const u32 last = __atomic_load_n(&ring->last, __ATOMIC_RELAXED);
     const u32 first = __atomic_load_n(&ring->first, __ATOMIC_ACQUIRE);
     // One entry stays empty, so that full and empty differ.
-    if (last >= kEntries || (first - last - 1) % kEntries == 0)
+    const u32 next = last + 1 == kEntries ? 0 : last + 1;
+    if (last >= kEntries || next == first)
         return false;
     kvm_coalesced_mmio &entry = ring->coalesced_mmio[last];
     entry.phys_addr = addr;
     entry.len = size;
     entry.pio = kind == IoBusKind::kPio;
     __builtin_memcpy(entry.data, data, size);
-    __atomic_store_n(&ring->last, (last + 1) % kEntries, __ATOMIC_RELEASE);
+    __atomic_store_n(&ring->last, next, __ATOMIC_RELEASE);
     return true;
 }
 

@@ -202,21 +202,22 @@ int set_irq_routing(kvm_vm &kvm, const kvm_irq_routing_entry *entries, u32 count
 
 int set_default_irq_routing(kvm_vm &kvm)
 {
-    kvm_irq_routing_entry entries[kIoapicPins + kPicPins] = {};
-    u32 count = 0;
-    for (u32 gsi = 0; gsi < kIoapicPins; gsi++) {
-        kvm_irq_routing_entry &entry = entries[count++];
-        entry.gsi = gsi;
-        entry.type = KVM_IRQ_ROUTING_IRQCHIP;
-        entry.u.irqchip = {KVM_IRQCHIP_IOAPIC, gsi};
+    constexpr u32 kCount = kIoapicPins + kPicPins;
+    auto *entries =
+        static_cast<kvm_irq_routing_entry *>(host_zalloc(kCount * sizeof(kvm_irq_routing_entry)));
+    if (!entries)
+        return -ENOMEM;
+    for (u32 i = 0; i < kCount; i++) {
+        const u32 gsi = i % kIoapicPins;
+        entries[i].gsi = gsi;
+        entries[i].type = KVM_IRQ_ROUTING_IRQCHIP;
+        entries[i].u.irqchip.irqchip =
+            i < kIoapicPins ? u32{KVM_IRQCHIP_IOAPIC} : KVM_IRQCHIP_PIC_MASTER + gsi / 8;
+        entries[i].u.irqchip.pin = i < kIoapicPins ? gsi : gsi % 8;
     }
-    for (u32 gsi = 0; gsi < kPicPins; gsi++) {
-        kvm_irq_routing_entry &entry = entries[count++];
-        entry.gsi = gsi;
-        entry.type = KVM_IRQ_ROUTING_IRQCHIP;
-        entry.u.irqchip = {gsi / 8 + KVM_IRQCHIP_PIC_MASTER, gsi % 8};
-    }
-    return replace_routing(kvm, false, entries, count);
+    const int error = replace_routing(kvm, false, entries, kCount);
+    host_free(entries);
+    return error;
 }
 
 int set_empty_irq_routing(kvm_vm &kvm)

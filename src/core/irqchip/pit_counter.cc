@@ -223,10 +223,10 @@ void pit_latch_status(PitCounter &counter, u64 now)
 {
     if (counter.status_latched)
         return;
+    const bool out = pit_out(counter, now);
     const bool null_count = !counter.loaded || counter.next_count != 0;
-    counter.status =
-        static_cast<u8>(pit_out(counter, now) << 7 | null_count << 6 | (counter.rw_mode & 3) << 4 |
-                        (counter.mode & 7) << 1 | (counter.bcd & 1));
+    counter.status = static_cast<u8>(out << 7 | null_count << 6 | (counter.rw_mode & 3) << 4 |
+                                     (counter.mode & 7) << 1 | (counter.bcd & 1));
     counter.status_latched = 1;
 }
 
