@@ -318,7 +318,7 @@ TEST(memory_huge_pages)
     Memory area(3 * kHuge);
     auto *aligned = reinterpret_cast<uint8_t *>((reinterpret_cast<uintptr_t>(area.base) + kHuge) &
                                                 ~(kHuge - 1));
-    if (madvise(aligned, kHuge, MADV_HUGEPAGE) != 0)
+    if (!want_huge_pages(aligned, kHuge))
         test::skip("no transparent huge pages: %s", test::errno_name(errno));
     aligned[0] = 1;
     REQUIRE_OK(g.vm.set_slot(1, kArea, kHuge, aligned));
