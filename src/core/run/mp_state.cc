@@ -15,29 +15,14 @@ bool is_halted(const vcpu_vmx &vmx)
     return vmx.mp_state == KVM_MP_STATE_HALTED || vmx.mp_state == KVM_MP_STATE_AP_RESET_HOLD;
 }
 
-void forget_events(vcpu_vmx &vmx)
-{
-    vmx.exception = {};
-    vmx.interrupt = {};
-    vmx.nmi_injected = false;
-    vmx.nmi_pending = 0;
-    vmx.nmi_blocked_soft = false;
-    vmx.triple_fault = false;
-    vmx.pending.kind = PendingIo::kNone;
-    __atomic_store_n(&vmx.area->nmi_pending, 0, __ATOMIC_RELAXED);
-}
-
-// SDM Vol. 3A, 10.1.1, table 10-1, column INIT: as after RESET, but for the caches' bits of CR0,
-// the FPU and most MSRs.
+// SDM Vol. 3A, 10.1.1, table 10-1, column INIT: as after RESET, but for the caches' bits of CR0, the
+// FPU and most MSRs.
 void reset_by_init(vcpu_vmx &vmx)
 {
-    constexpr u64 kKept = X86_CR0_CD | X86_CR0_NW;
-    const u64 kept = guest_cr0(vmx) & kKept;
-    forget_events(vmx);
     lapic_reset(vmx, true);
-    reset_guest_state(vmx);
-    if (kept != kKept)
-        write_paging_state(vmx, {.cr0 = X86_CR0_ET | kept, .cr3 = 0, .cr4 = 0, .efer = 0});
+    reset_guest_state(vmx, true);
+    vmx.triple_fault = false;
+    vmx.pending.kind = PendingIo::kNone;
     vmx.tlb_flush_needed = true;
 }
 
