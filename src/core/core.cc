@@ -50,6 +50,7 @@
 #include "mmu/notifier.cc"
 #include "mmu/pml.cc"
 #include "mmu/segments.cc"
+#include "mmu/slot_array.cc"
 #include "run/debug_registers.cc"
 #include "run/events.cc"
 #include "run/exceptions.cc"

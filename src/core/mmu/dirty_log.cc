@@ -131,7 +131,7 @@ bool slot_number_is_valid(u32 number)
 
 const MemSlot *find_logged(const kvm_vm &kvm, u32 number)
 {
-    const MemSlot *slot = kvm.slots.current ? kvm.slots.current->find_id(number) : nullptr;
+    const MemSlot *slot = find_slot_by_id(kvm, number);
     return slot && slot->dirty ? slot : nullptr;
 }
 

@@ -15,145 +15,32 @@ namespace minivmx {
 
 static_assert(KVM_MEM_READONLY == 2, "MemSlot::read_only() names the bit by its number");
 
-// ---- The array --------------------------------------------------------------
+// ---- Numbers ----------------------------------------------------------------
 
-u32 MemSlotArray::first_slot_above(u64 gfn) const
+const MemSlot *find_slot_by_id(const kvm_vm &kvm, u32 id)
 {
-    u32 low = 0;
-    u32 high = count();
-    while (low < high) {
-        const u32 middle = low + (high - low) / 2;
-        if (slots()[middle].base_gfn <= gfn)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    const u64 *page = kvm.slots.by_id[id / MemSlots::kIdsPerPage];
+    const u64 place = page ? page[id % MemSlots::kIdsPerPage] : 0;
+    u32 hint = 0;
+    return place && kvm.slots.current ? kvm.slots.current->find(place - 1, hint) : nullptr;
 }
 
-const MemSlot *MemSlotArray::find(u64 gfn, u32 &hint) const
+namespace {
+
+bool reserve_id(kvm_vm &kvm, u32 id)
 {
-    if (hint < count_ && slots()[hint].contains(gfn))
-        return &slots()[hint];
-    const u32 above = first_slot_above(gfn);
-    if (above == 0 || !slots()[above - 1].contains(gfn))
-        return nullptr;
-    hint = above - 1;
-    return &slots()[hint];
+    u64 *&page = kvm.slots.by_id[id / MemSlots::kIdsPerPage];
+    if (!page)
+        page = static_cast<u64 *>(host_page_alloc());
+    return page != nullptr;
 }
 
-const MemSlot *MemSlotArray::find_id(u32 id) const
+void set_place_of_id(kvm_vm &kvm, u32 id, u64 place)
 {
-    for (const MemSlot &slot : *this) {
-        if (slot.id == id)
-            return &slot;
-    }
-    return nullptr;
+    kvm.slots.by_id[id / MemSlots::kIdsPerPage][id % MemSlots::kIdsPerPage] = place;
 }
 
-bool MemSlotArray::overlaps(u64 base_gfn, u64 end_gfn, u32 id) const
-{
-    // Slots don't overlap each other, so their ends are in the same order as their bases.
-    for (u32 i = first_slot_above(end_gfn - 1); i > 0; i--) {
-        const MemSlot &slot = slots()[i - 1];
-        if (slot.end_gfn() <= base_gfn)
-            return false;
-        if (slot.id != id)
-            return true;
-    }
-    return false;
-}
-
-u32 MemSlotArray::first_hva_entry_above(u64 address) const
-{
-    u32 low = 0;
-    u32 high = count();
-    while (low < high) {
-        const u32 middle = low + (high - low) / 2;
-        if (hva_index()[middle].max_end <= address)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-// The old slots in their order, without the removed one, and the added one in its place; returns
-// where that is (kUserMemSlots: nothing is added).
-u32 MemSlotArray::copy_slots(Span<const MemSlot> old, u32 removed_at, const MemSlot *added)
-{
-    u32 next = 0;
-    u32 added_at = kUserMemSlots;
-    auto place = [&](const MemSlot &slot) {
-        added_at = next;
-        slots()[next++] = slot;
-    };
-    for (u32 i = 0; i < old.size(); i++) {
-        if (i == removed_at)
-            continue;
-        if (added && added_at == kUserMemSlots && added->base_gfn < old[i].base_gfn)
-            place(*added);
-        slots()[next++] = old[i];
-    }
-    if (added && added_at == kUserMemSlots)
-        place(*added);
-    return added_at;
-}
-
-// The same in the order of the hva, from the old index.
-void MemSlotArray::build_hva_index(Span<const HvaEntry> old, u32 removed_at, u32 added_at)
-{
-    bool placed = added_at == kUserMemSlots;
-    u32 next = 0;
-    u64 max_end = 0;
-    auto append = [&](u32 slot) {
-        if (slots()[slot].hva_end() > max_end)
-            max_end = slots()[slot].hva_end();
-        hva_index()[next++] = {max_end, slot};
-    };
-    for (const HvaEntry &entry : old) {
-        if (entry.slot == removed_at)
-            continue;
-        u32 slot = entry.slot > removed_at ? entry.slot - 1 : entry.slot;
-        if (slot >= added_at)
-            slot++;
-        if (!placed && slots()[added_at].hva < slots()[slot].hva) {
-            append(added_at);
-            placed = true;
-        }
-        append(slot);
-    }
-    if (!placed)
-        append(added_at);
-}
-
-MemSlotArray *MemSlotArray::derive(const MemSlotArray *old, const MemSlot *removed,
-                                   const MemSlot *added)
-{
-    Span<const MemSlot> old_slots;
-    Span<const HvaEntry> old_index;
-    u32 removed_at = kUserMemSlots;
-    if (old) {
-        old_slots = {old->slots(), old->count()};
-        old_index = {old->hva_index(), old->count()};
-        if (removed)
-            removed_at = static_cast<u32>(removed - old->slots());
-    }
-    const u64 count = old_slots.size() - (removed ? 1 : 0) + (added ? 1 : 0);
-    auto *array = static_cast<MemSlotArray *>(
-        host_zalloc(sizeof(MemSlotArray) + count * (sizeof(MemSlot) + sizeof(HvaEntry))));
-    if (!array)
-        return nullptr;
-    array->count_ = count;
-    const u32 added_at = array->copy_slots(old_slots, removed_at, added);
-    array->build_hva_index(old_index, removed_at, added_at);
-    return array;
-}
-
-void MemSlotArray::release(MemSlotArray *array)
-{
-    host_free(array);
-}
+} // namespace
 
 // ---- Readers and updaters ---------------------------------------------------
 
@@ -281,9 +168,9 @@ void zap_for_change(kvm_vm &kvm, const SlotChange &change, u64 *&unlinked)
         host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
 }
 
-// Publishes `next` in place of the current array and frees that once nobody reads it. -EEXIST: the
-// APIC-access page is where the slot should be.
-int replace_slots(kvm_vm &kvm, const MemSlotArray *next, const SlotChange &change)
+// Publishes the next array in place of the current one, and frees that once nobody reads it.
+// -EEXIST: the APIC-access page is where the slot should be.
+int replace_slots(kvm_vm &kvm, SlotsUpdate &update, const SlotChange &change)
 {
     u64 *unlinked = nullptr;
     host_mmu_lock(kvm.host);
@@ -292,7 +179,7 @@ int replace_slots(kvm_vm &kvm, const MemSlotArray *next, const SlotChange &chang
         return failure(Errno::kExist);
     }
     const MemSlotArray *old = kvm.slots.current;
-    __atomic_store_n(&kvm.slots.current, next, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&kvm.slots.current, update.next(), __ATOMIC_SEQ_CST);
     zap_for_change(kvm, change, unlinked);
     host_mmu_unlock(kvm.host);
 
@@ -301,31 +188,33 @@ int replace_slots(kvm_vm &kvm, const MemSlotArray *next, const SlotChange &chang
         watch_slot(kvm, *change.added);
     while (old && is_being_read(kvm, old))
         host_relax();
-    MemSlotArray::release(const_cast<MemSlotArray *>(old));
+    update.finish(old);
     return 0;
 }
 
 // Applies a change that was found sound.
 int change_slots(kvm_vm &kvm, const SlotChange &change)
 {
-    const MemSlotArray *old = kvm.slots.current;
-    const bool empty = change.removed && !change.added && old->count() == 1;
-    MemSlotArray *next = empty ? nullptr : MemSlotArray::derive(old, change.removed, change.added);
-    if (!next && !empty)
+    const u32 id = change.added ? change.added->id : change.removed->id;
+    SlotsUpdate update;
+    if (!reserve_id(kvm, id) || !update.prepare(kvm.slots.current, change.removed, change.added)) {
+        update.cancel();
         return failure(Errno::kNoMem);
+    }
 
     DirtyBitmap *retired = change.retired_bitmap();
     const bool starts = change.starts_logging();
     const bool stops = change.stops_logging();
     if (starts)
         start_logging_a_slot(kvm);
-    const int error = replace_slots(kvm, next, change); // frees change.removed
+    const int error = replace_slots(kvm, update, change); // frees change.removed
     if (error != 0) {
-        MemSlotArray::release(next);
+        update.cancel();
         if (starts)
             stop_logging_a_slot(kvm);
         return error;
     }
+    set_place_of_id(kvm, id, change.added ? change.added->base_gfn + 1 : 0);
     if (stops)
         stop_logging_a_slot(kvm);
     DirtyBitmap::release(retired);
@@ -401,8 +290,7 @@ int set_memory_region(kvm_vm &kvm, const kvm_userspace_memory_region &region)
     if (int error = check_region(region))
         return error;
 
-    const MemSlotArray *slots = kvm.slots.current;
-    const MemSlot *old = slots ? slots->find_id(region.slot) : nullptr;
+    const MemSlot *old = find_slot_by_id(kvm, region.slot);
     if (region.memory_size == 0)
         return old ? change_slots(kvm, {old, nullptr, false}) : failure(Errno::kInval);
 
@@ -425,12 +313,10 @@ int set_memory_region(kvm_vm &kvm, const kvm_userspace_memory_region &region)
 
 void destroy_memory_slots(kvm_vm &kvm)
 {
-    if (const MemSlotArray *slots = kvm.slots.current) {
-        for (const MemSlot &slot : *slots)
-            DirtyBitmap::release(slot.dirty);
-    }
-    MemSlotArray::release(const_cast<MemSlotArray *>(kvm.slots.current));
+    MemSlotArray::destroy(kvm.slots.current);
     kvm.slots.current = nullptr;
+    for (u64 *page : kvm.slots.by_id)
+        host_page_free(page);
 }
 
 extern "C" int core_set_memory_region(core_vm *vm, const kvm_userspace_memory_region *region)
