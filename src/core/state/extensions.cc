@@ -92,7 +92,7 @@ int user_space_msr_reasons()
 
 constexpr int kClockFlags = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC;
 constexpr int kSyncedRegs = KVM_SYNC_X86_REGS | KVM_SYNC_X86_SREGS | KVM_SYNC_X86_EVENTS;
-constexpr int kXsaveArea = sizeof(kvm_xsave); // no component of guests lies beyond it
+constexpr int kXsaveArea = sizeof(kvm_xsave::region); // no component of guests lies beyond it
 
 constexpr Extension kExtensions[] = {
     // The module and its memory

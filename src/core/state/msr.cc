@@ -28,6 +28,12 @@ bool ignore_write(vcpu_vmx &, u32, u64)
     return true;
 }
 
+u64 canonical_form(vcpu_vmx &vmx, u64 address)
+{
+    const unsigned width = guest_cr4(vmx) & X86_CR4_LA57 ? 57 : 48;
+    return static_cast<u64>(static_cast<s64>(address << (64 - width)) >> (64 - width));
+}
+
 // ---- SYSCALL, SYSENTER, segment bases: SDM Vol. 3A, 5.8.7 and 5.8.8
 
 template <vcpu_uret_msr slot>
@@ -56,6 +62,18 @@ template <const VmcsFieldNatural &field>
 bool read_address_field(vcpu_vmx &, u32, u64 &value)
 {
     value = vmcs_read(field);
+    return true;
+}
+
+template <const VmcsFieldNatural &field>
+bool write_sysenter_address(vcpu_vmx &vmx, u32, u64 value)
+{
+    // A guest on an AMD CPU may have anything there, and user space brings it.
+    if (vmx.msr_access_by_host)
+        value = canonical_form(vmx, value);
+    if (!is_canonical_address(vmx, value))
+        return false;
+    vmcs_write(field, value);
     return true;
 }
 
@@ -201,9 +219,9 @@ constexpr MsrRow kMsrTable[] = {
                              write_misc_features_enables},                         // MSR_MISC_FEATURES_ENABLES
     {0x00000174, 0x00000174, read_sysenter_cs, write_sysenter_cs},                 // IA32_SYSENTER_CS
     {0x00000175, 0x00000175, read_address_field<GUEST_SYSENTER_ESP>,
-                             write_address_field<GUEST_SYSENTER_ESP>},             // IA32_SYSENTER_ESP
+                             write_sysenter_address<GUEST_SYSENTER_ESP>},             // IA32_SYSENTER_ESP
     {0x00000176, 0x00000176, read_address_field<GUEST_SYSENTER_EIP>,
-                             write_address_field<GUEST_SYSENTER_EIP>},             // IA32_SYSENTER_EIP
+                             write_sysenter_address<GUEST_SYSENTER_EIP>},             // IA32_SYSENTER_EIP
     {0x00000179, 0x00000179, read_machine_check_capability, nullptr},              // IA32_MCG_CAP
     {0x0000017a, 0x0000017a, read_machine_check_status, write_machine_check_status}, // IA32_MCG_STATUS
     {0x0000017b, 0x0000017b, read_machine_check_control, write_machine_check_control}, // IA32_MCG_CTL
@@ -289,9 +307,7 @@ const MsrRow *find_row(u32 index)
 
 bool is_canonical_address(vcpu_vmx &vmx, u64 address)
 {
-    const unsigned width = guest_cr4(vmx) & X86_CR4_LA57 ? 57 : 48;
-    const s64 extended = static_cast<s64>(address << (64 - width)) >> (64 - width);
-    return static_cast<u64>(extended) == address;
+    return canonical_form(vmx, address) == address;
 }
 
 void init_guest_msrs(vcpu_vmx &vmx)

@@ -99,7 +99,7 @@ bool read_arch_capabilities(vcpu_vmx &vmx, u32, u64 &value)
 
 bool write_arch_capabilities(vcpu_vmx &vmx, u32, u64 value)
 {
-    if (!vmx.msr_access_by_host || value & ~guest_arch_capabilities())
+    if (!vmx.msr_access_by_host)
         return false;
     vmx.msrs.arch_capabilities = value;
     return true;
