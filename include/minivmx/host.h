@@ -338,9 +338,9 @@ void host_read_xmm(host_u32 index, void *data);
 void host_write_xmm(host_u32 index, const void *data);
 void host_read_ymm(host_u32 index, void *data);
 void host_write_ymm(host_u32 index, const void *data);
-/* MMX registers, 0 to 7. */
-host_u64 host_read_mmx(host_u32 index);
-void host_write_mmx(host_u32 index, host_u64 value);
+/* MMX registers, 0 to 7. False: an x87 exception waits, which any MMX instruction would raise. */
+bool host_read_mmx(host_u32 index, host_u64 *value);
+bool host_write_mmx(host_u32 index, host_u64 value);
 /* Prevents branch predictions of one guest from steering the next (IBPB), if the host's mitigations
  * ask for it. [atomic] */
 void host_branch_predictor_barrier(void);

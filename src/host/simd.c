@@ -107,23 +107,44 @@ void host_write_ymm(host_u32 index, const void *data)
 	release_registers();
 }
 
-host_u64 host_read_mmx(host_u32 index)
+/*
+ * In the kernel a pending x87 exception would be a bug of the kernel: reading the status word raises
+ * none. Bit 7: SDM Vol. 1, 8.1.3.
+ */
+static bool x87_exception_pending(void)
 {
-	u64 value = 0;
+	u16 status;
 
-	hold_registers();
-	switch (index & 7) {
-		FOR_8(STORE, "movq", "mm", value)
-	}
-	release_registers();
-	return value;
+	asm volatile("fnstsw %0" : "=a"(status));
+	return status & 0x80;
 }
 
-void host_write_mmx(host_u32 index, host_u64 value)
+bool host_read_mmx(host_u32 index, host_u64 *value)
 {
+	bool pending;
+
 	hold_registers();
-	switch (index & 7) {
-		FOR_8(LOAD, "movq", "mm", value)
+	pending = x87_exception_pending();
+	if (!pending) {
+		switch (index & 7) {
+			FOR_8(STORE, "movq", "mm", *value)
+		}
 	}
 	release_registers();
+	return !pending;
+}
+
+bool host_write_mmx(host_u32 index, host_u64 value)
+{
+	bool pending;
+
+	hold_registers();
+	pending = x87_exception_pending();
+	if (!pending) {
+		switch (index & 7) {
+			FOR_8(LOAD, "movq", "mm", value)
+		}
+	}
+	release_registers();
+	return !pending;
 }

@@ -184,6 +184,7 @@ class Machine {
     // The guest's vector registers
     u8 ymm[16][32] = {}; ///< XMM registers are their first halves
     u64 mmx[8] = {};
+    bool x87_exception = false; ///< one is pending
 
     // Time and sleeping vCPUs
     u64 time_ns = 1'000'000'000; ///< what host_time_ns() says

@@ -27,12 +27,15 @@ void host_write_ymm(host_u32 index, const void *data)
     std::memcpy(Machine::current().ymm[index], data, 32);
 }
 
-host_u64 host_read_mmx(host_u32 index)
+bool host_read_mmx(host_u32 index, host_u64 *value)
 {
-    return Machine::current().mmx[index];
+    *value = Machine::current().mmx[index];
+    return !Machine::current().x87_exception;
 }
 
-void host_write_mmx(host_u32 index, host_u64 value)
+bool host_write_mmx(host_u32 index, host_u64 value)
 {
-    Machine::current().mmx[index] = value;
+    if (!Machine::current().x87_exception)
+        Machine::current().mmx[index] = value;
+    return !Machine::current().x87_exception;
 }

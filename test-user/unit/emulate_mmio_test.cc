@@ -510,7 +510,7 @@ TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm)
 {
     std::mt19937_64 random{99};
     unsigned exits[5] = {};
-    for (unsigned round = 0; round < 30000; round++) {
+    for (unsigned round = 0; round < 10000; round++) {
         for (u32 i = 0; i < 16; i++)
             guest.reg(static_cast<Gpr>(i)) = random() % 3   ? 0x400000 + random() % 0x2000
                                              : random() % 2 ? random()
@@ -556,9 +556,9 @@ TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm)
         for (u32 page = 0; page < 4; page++)
             guest.poke<u32>(kTable + 4 * page, page << 12 | 7);
     }
-    EXPECT_GT(exits[0], 3000u);
-    EXPECT_GT(exits[1], 100u);
-    EXPECT_GT(exits[2], 100u);
+    EXPECT_GT(exits[0], 1000u);
+    EXPECT_GT(exits[1], 30u);
+    EXPECT_GT(exits[2], 30u);
 }
 
 } // namespace

@@ -669,7 +669,7 @@ TEST_F(Native, EffectsAreTheCpus)
 {
     const char *wish = std::getenv("MINIVMX_EFFECTS");
     const char *wanted_seed = std::getenv("MINIVMX_SEED");
-    const u64 rounds = wish != nullptr ? std::strtoull(wish, nullptr, 0) : 60;
+    const u64 rounds = wish != nullptr ? std::strtoull(wish, nullptr, 0) : 25;
     const u64 seed = wanted_seed != nullptr ? std::strtoull(wanted_seed, nullptr, 0) : 1;
     const std::vector<Template> templates = make_templates();
     Generator generator{seed, cpu.instruction_at()};

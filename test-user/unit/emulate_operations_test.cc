@@ -5,6 +5,8 @@
 // themselves are compared with the CPU's in emulate_native_test.cc.
 #include "guest.hpp"
 
+#include <minivmx/devices.hpp>
+
 #include "src/core/emulate/opcodes.hpp"
 
 #include <linux/kvm.h>
@@ -348,6 +350,11 @@ TEST_F(Operations, VectorsThatAreTurnedOff)
     expect_read(run(movq_mm), kDevice, 8);
     expect_done(answer(0x1122334455667788));
     EXPECT_EQ(guest.machine.mmx[0], 0x1122334455667788u);
+    guest.machine.x87_exception = true; // MMX instructions raise it
+    expect_read(run(movq_mm), kDevice, 8);
+    expect_exception(answer(), MF_VECTOR);
+    expect_exception(run({0x0f, 0x7f, 0x03}), MF_VECTOR);
+    guest.machine.x87_exception = false;
     set_cr4(X86_CR4_OSFXSR | X86_CR4_OSXSAVE);
     expect_read(run(movups), kDevice, 8);
     guest.vmx().pending.kind = PendingIo::kNone;
@@ -553,6 +560,51 @@ TEST_F(Operations, AFaultInTheMiddleOfAString)
     EXPECT_EQ(guest.reg(kRcx), 96u);
     EXPECT_EQ(guest.reg(kRdi), 0x10004u);
     EXPECT_EQ(guest.rip(), kCode);
+}
+
+// ---- Devices of the module ---------------------------------------------------
+
+TEST_F(Operations, StringToADeviceOfTheModuleNeedsNoExit)
+{
+    const kvm_coalesced_mmio_zone zone = {.addr = kDevice, .size = 0x1000, .pio = 0};
+    ASSERT_EQ(register_coalesced(guest.kvm(), zone), 0);
+    guest.reg(kRdi) = kDevice;
+    guest.reg(kRcx) = 100;
+    guest.reg(kRax) = 0x12345678;
+    expect_done(run({0xf3, 0xab})); // rep stosd
+    EXPECT_EQ(guest.reg(kRdi), kDevice + 400);
+    const auto *ring = static_cast<const kvm_coalesced_mmio_ring *>(guest.kvm().coalesced_ring);
+    EXPECT_EQ(ring->last, 100u);
+    EXPECT_EQ(ring->coalesced_mmio[99].phys_addr, kDevice + 396);
+    EXPECT_EQ(ring->coalesced_mmio[99].len, 4u);
+    // When the ring is full user space has to look.
+    guest.reg(kRcx) = 100;
+    Outcome outcome = run({0xf3, 0xab});
+    EXPECT_EQ(outcome.ioctl_result(), 0);
+    EXPECT_EQ(guest.run().exit_reason, u32{KVM_EXIT_MMIO});
+    EXPECT_GT(guest.reg(kRcx), 0u);
+    EXPECT_EQ(guest.rip(), kCode);
+    EXPECT_TRUE(answer().resumes());
+}
+
+TEST_F(Operations, AccessHalfToADeviceOfTheModule)
+{
+    const kvm_coalesced_mmio_zone zone = {.addr = kDevice, .size = 0x1000, .pio = 0};
+    ASSERT_EQ(register_coalesced(guest.kvm(), zone), 0);
+    guest.reg(kRax) = 0x44332211;
+    guest.reg(kRbx) = kDevice + 0xffe;
+    expect_write(run({0x89, 0x03}), kDevice + 0x1000, 2, 0x4433);
+    expect_done(answer());
+    guest.reg(kRbx) = kDevice - 2;
+    expect_write(run({0x89, 0x03}), kDevice - 2, 2, 0x2211);
+    expect_done(answer()); // the second half went to the ring
+    const auto *ring = static_cast<const kvm_coalesced_mmio_ring *>(guest.kvm().coalesced_ring);
+    EXPECT_EQ(ring->last, 2u);
+    EXPECT_EQ(ring->coalesced_mmio[1].phys_addr, kDevice);
+    EXPECT_EQ(ring->coalesced_mmio[1].data[0], 0x33);
+    expect_read(run({0x8b, 0x03}), kDevice - 2, 2); // reads are never coalesced
+    expect_read(answer(), kDevice, 2);
+    expect_done(answer());
 }
 
 // ---- Bits -------------------------------------------------------------------

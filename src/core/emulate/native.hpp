@@ -37,7 +37,7 @@ inline u64 flags_from_ax(u64 ax, u64 flags)
 #define MINIVMX_UNARY_CASE(bytes, operation, modifier)                                             \
     case bytes:                                                                                    \
         asm volatile(MINIVMX_LOAD_FLAGS operation " %" modifier "[value]" MINIVMX_SAVE_FLAGS       \
-                     : "+a"(ax), [value] "+q"(value)                                               \
+                     : "+&a"(ax), [value] "+q"(value)                                              \
                      :                                                                             \
                      : "cc");                                                                      \
         break;
@@ -59,7 +59,7 @@ inline u64 flags_from_ax(u64 ax, u64 flags)
     case bytes:                                                                                    \
         asm volatile(MINIVMX_LOAD_FLAGS operation " %" modifier "[source], %" modifier             \
                                                   "[value]" MINIVMX_SAVE_FLAGS                     \
-                     : "+a"(ax), [value] "+q"(value)                                               \
+                     : "+&a"(ax), [value] "+q"(value)                                              \
                      : [source] "q"(source)                                                        \
                      : "cc");                                                                      \
         break;
@@ -86,7 +86,7 @@ inline u64 flags_from_ax(u64 ax, u64 flags)
 #define MINIVMX_SHIFT_CASE(bytes, operation, modifier)                                             \
     case bytes:                                                                                    \
         asm volatile(MINIVMX_LOAD_FLAGS operation " %%cl, %" modifier "[value]" MINIVMX_SAVE_FLAGS \
-                     : "+a"(ax), [value] "+q"(value)                                               \
+                     : "+&a"(ax), [value] "+q"(value)                                              \
                      : "c"(count)                                                                  \
                      : "cc");                                                                      \
         break;
@@ -108,7 +108,7 @@ inline u64 flags_from_ax(u64 ax, u64 flags)
     case bytes:                                                                                    \
         asm volatile(MINIVMX_LOAD_FLAGS operation " %%cl, %" modifier "[source], %" modifier       \
                                                   "[value]" MINIVMX_SAVE_FLAGS                     \
-                     : "+a"(ax), [value] "+q"(value)                                               \
+                     : "+&a"(ax), [value] "+q"(value)                                              \
                      : [source] "q"(source), "c"(count)                                            \
                      : "cc");                                                                      \
         break;

@@ -40,24 +40,38 @@ struct VectorBytes {
     alignas(16) u8 bytes[32];
 };
 
-void read_vector(Emulation &e, const Operand &operand, VectorBytes &vector)
+// False: #MF is queued, which MMX instructions raise for an x87 exception that waits.
+bool read_vector(Emulation &e, const Operand &operand, VectorBytes &vector)
 {
-    if (operand.kind == OperandKind::kMmx)
-        store_little_endian(vector.bytes, host_read_mmx(operand.reg), 8);
-    else if (e.insn().vector_size == 32)
+    if (operand.kind == OperandKind::kMmx) {
+        u64 value = 0;
+        if (!host_read_mmx(operand.reg, &value)) {
+            queue_exception(e.vmx, MF_VECTOR);
+            return false;
+        }
+        store_little_endian(vector.bytes, value, 8);
+    } else if (e.insn().vector_size == 32) {
         host_read_ymm(operand.reg, vector.bytes);
-    else
+    } else {
         host_read_xmm(operand.reg, vector.bytes);
+    }
+    return true;
 }
 
-void write_vector(Emulation &e, const Operand &operand, const VectorBytes &vector)
+// False: see read_vector().
+bool write_vector(Emulation &e, const Operand &operand, const VectorBytes &vector)
 {
-    if (operand.kind == OperandKind::kMmx)
-        host_write_mmx(operand.reg, load_little_endian(vector.bytes, 8));
-    else if (e.insn().vector_size != 0)
+    if (operand.kind == OperandKind::kMmx) {
+        if (!host_write_mmx(operand.reg, load_little_endian(vector.bytes, 8))) {
+            queue_exception(e.vmx, MF_VECTOR);
+            return false;
+        }
+    } else if (e.insn().vector_size != 0) {
         host_write_ymm(operand.reg, vector.bytes);
-    else
+    } else {
         host_write_xmm(operand.reg, vector.bytes);
+    }
+    return true;
 }
 
 // Where in the register the operand's bytes are.
@@ -77,12 +91,12 @@ bool load_vector(Emulation &e, u64 linear)
     if (insn.operation != Operation::kMovVector) {
         const Operand &other =
             insn.third.kind == OperandKind::kVector ? insn.third : insn.destination;
-        read_vector(e, other, vector);
+        if (!read_vector(e, other, vector))
+            return false;
     }
     for (u32 i = 0; i < insn.source.size; i++)
         vector.bytes[at + i] = e.pending.data[i];
-    write_vector(e, insn.destination, vector);
-    return true;
+    return write_vector(e, insn.destination, vector);
 }
 
 bool store_vector(Emulation &e, u64 linear)
@@ -90,7 +104,8 @@ bool store_vector(Emulation &e, u64 linear)
     const Instruction &insn = e.insn();
     const u32 at = part_of_vector(insn);
     VectorBytes vector;
-    read_vector(e, insn.source, vector);
+    if (!read_vector(e, insn.source, vector))
+        return false;
     for (u32 i = 0; i < insn.destination.size; i++)
         e.pending.data[i] = vector.bytes[at + i];
     return write_destination(e, linear, insn.destination.size);
