@@ -189,7 +189,7 @@ constexpr Mnemonic kMnemonics[] = {
 };
 // clang-format on
 
-Operation operation_of(const ZydisDecodedInstruction &z, const ZydisDecodedOperand *operands)
+Operation operation_of(const ZydisDecodedInstruction &z)
 {
     const bool one_byte = z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
     const bool legacy = z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
@@ -219,8 +219,10 @@ Operation operation_of(const ZydisDecodedInstruction &z, const ZydisDecodedOpera
             map[m.name] = m.operation;
         return map;
     }();
-    const auto found = mnemonics.find(ZydisMnemonicGetString(z.mnemonic));
-    (void)operands;
+    const std::string name = ZydisMnemonicGetString(z.mnemonic);
+    if (!legacy && name[0] != 'v')
+        return Operation::kUnknown; // Knights Corner has TZCNT and such with a VEX prefix
+    const auto found = mnemonics.find(name);
     return found == mnemonics.end() ? Operation::kUnknown : found->second;
 }
 
@@ -320,7 +322,7 @@ class Comparison {
     {
         switch (status) {
         case ZYAN_STATUS_SUCCESS:
-            operation_ = operation_of(z_, operands_);
+            operation_ = operation_of(z_);
             if (operation_ == Operation::kUnknown || left_out(z_, operation_))
                 return {DecodeStatus::kUnknown, true};
             return {DecodeStatus::kDecoded, true};
