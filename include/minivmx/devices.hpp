@@ -18,6 +18,14 @@ namespace minivmx {
 struct kvm_vm;
 struct vcpu_vmx;
 
+// The page of KVM_COALESCED_MMIO_PAGE_OFFSET: struct kvm_coalesced_mmio_ring, written out because
+// C++ counts the empty structure in its flexible array.
+struct CoalescedRing {
+    u32 first, last;
+    kvm_coalesced_mmio entries[(4096 - 8) / sizeof(kvm_coalesced_mmio)];
+};
+static_assert(sizeof(CoalescedRing) <= 4096 && offsetof(CoalescedRing, entries) == 8);
+
 // The ring of coalesced writes and its lock: -ENOMEM. [sleep]
 int devices_create(kvm_vm &kvm);
 // Frees them, and everything that is registered.

@@ -245,7 +245,7 @@ static int assign(struct host_vm *vm, const struct kvm_irqfd *args)
 	int r;
 
 	if (!core_irqchip_ready(vm->core))
-		return -EAGAIN;
+		return -EINVAL;
 	/* An IOAPIC in user space knows of ends by itself. */
 	if ((args->flags & KVM_IRQFD_FLAG_RESAMPLE) && !core_irqchip_in_kernel(vm->core))
 		return -EINVAL;

@@ -61,12 +61,11 @@ class DevicesTest : public Chips {
         return add ? core_register_coalesced(guest.vm.core, &zone)
                    : core_unregister_coalesced(guest.vm.core, &zone);
     }
-    kvm_coalesced_mmio_ring &ring()
+    CoalescedRing &ring()
     {
-        return *static_cast<kvm_coalesced_mmio_ring *>(core_coalesced_ring(guest.vm.core));
+        return *static_cast<CoalescedRing *>(core_coalesced_ring(guest.vm.core));
     }
-    static constexpr u32 kRingSize =
-        (4096 - sizeof(kvm_coalesced_mmio_ring)) / sizeof(kvm_coalesced_mmio);
+    static constexpr u32 kRingSize = 170; // KVM_COALESCED_MMIO_MAX
 
   private:
     std::vector<std::unique_ptr<host_eventfd>> fds_;
@@ -127,7 +126,7 @@ TEST_F(DevicesTest, BadEventfds)
     EXPECT_EQ(assign(fd, args(~u64{0}, 1)), -EINVAL) << "it wraps";
     EXPECT_EQ(assign(fd, args(~u64{0} - 6, 8)), -EINVAL);
     EXPECT_EQ(assign(fd, args(0x1000, 0, kMatch)), -EINVAL);
-    for (u32 flag = 8; flag; flag <<= 1)
+    for (u32 flag = 8; flag; flag <<= flag == 8 ? 2 : 1)
         EXPECT_EQ(assign(fd, args(0x1000, 4, flag)), -EINVAL);
     EXPECT_EQ(deassign(fd, args(0x1000, 4)), -ENOENT);
     // The very last bytes can be registered, and written.
@@ -199,15 +198,15 @@ TEST_F(DevicesTest, WritesWaitInTheRing)
     EXPECT_FALSE(kernel_mmio(vcpu(), 0xa0000, false, &data, 1)) << "a read is user space's";
     EXPECT_EQ(ring().first, 0u);
     ASSERT_EQ(ring().last, 2u);
-    EXPECT_EQ(ring().coalesced_mmio[0].phys_addr, 0xa0000u);
-    EXPECT_EQ(ring().coalesced_mmio[0].len, 1u);
-    EXPECT_EQ(ring().coalesced_mmio[0].data[0], 0x11);
-    EXPECT_EQ(ring().coalesced_mmio[0].pio, 0u);
-    EXPECT_EQ(ring().coalesced_mmio[1].len, 8u);
-    EXPECT_EQ(ring().coalesced_mmio[1].data[7], 0x11);
+    EXPECT_EQ(ring().entries[0].phys_addr, 0xa0000u);
+    EXPECT_EQ(ring().entries[0].len, 1u);
+    EXPECT_EQ(ring().entries[0].data[0], 0x11);
+    EXPECT_EQ(ring().entries[0].pio, 0u);
+    EXPECT_EQ(ring().entries[1].len, 8u);
+    EXPECT_EQ(ring().entries[1].data[7], 0x11);
     ASSERT_EQ(coalesced(true, 0xcf8, 4, 1), 0);
     EXPECT_TRUE(write_port(0xcf8, 0x80000000, 4));
-    EXPECT_EQ(ring().coalesced_mmio[2].pio, 1u);
+    EXPECT_EQ(ring().entries[2].pio, 1u);
     EXPECT_FALSE(write(0xcf8, 0, 4));
 }
 

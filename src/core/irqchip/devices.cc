@@ -78,9 +78,10 @@ bool is_this_ioeventfd(const IoRange &range, const void *wanted)
 
 int check_ioeventfd(const kvm_ioeventfd &args)
 {
-    // KVM_IOEVENTFD_FLAG_VIRTIO_CCW_NOTIFY belongs to another architecture.
-    constexpr u32 kKnown =
-        KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO | KVM_IOEVENTFD_FLAG_DEASSIGN;
+    // The flag behind them is KVM's own, which it lets pass. KVM_IOEVENTFD_FLAG_VIRTIO_CCW_NOTIFY
+    // belongs to another architecture.
+    constexpr u32 kKnown = KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO |
+                           KVM_IOEVENTFD_FLAG_DEASSIGN | bit32(kvm_ioeventfd_flag_nr_fast_mmio);
     if (args.len > 8 || (args.len & (args.len - 1)) != 0)
         return -EINVAL;
     if (args.addr + args.len < args.addr || (args.flags & ~kKnown))
@@ -171,9 +172,8 @@ int unregister_coalesced(kvm_vm &kvm, const kvm_coalesced_mmio_zone &zone)
 // The ring is user space's to write, too: what it says is read once, and only its indices.
 bool coalesce_write(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32 size)
 {
-    constexpr u32 kEntries =
-        (kPageSize - sizeof(kvm_coalesced_mmio_ring)) / sizeof(kvm_coalesced_mmio);
-    auto *ring = static_cast<kvm_coalesced_mmio_ring *>(kvm.coalesced_ring);
+    auto *ring = static_cast<CoalescedRing *>(kvm.coalesced_ring);
+    constexpr u32 kEntries = sizeof(ring->entries) / sizeof(ring->entries[0]);
     HostLockGuard guard{kvm.ring_lock};
     const u32 last = __atomic_load_n(&ring->last, __ATOMIC_RELAXED);
     const u32 first = __atomic_load_n(&ring->first, __ATOMIC_ACQUIRE);
@@ -181,7 +181,7 @@ bool coalesce_write(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32
     const u32 next = last + 1 == kEntries ? 0 : last + 1;
     if (last >= kEntries || next == first)
         return false;
-    kvm_coalesced_mmio &entry = ring->coalesced_mmio[last];
+    kvm_coalesced_mmio &entry = ring->entries[last];
     entry.phys_addr = addr;
     entry.len = size;
     entry.pio = kind == IoBusKind::kPio;

@@ -131,7 +131,9 @@ int core_signal_msi(core_vm *vm, const kvm_msi *msi)
     kvm_vm &kvm = to_kvm(vm);
     if (irqchip_of(kvm) == Irqchip::kNone || (msi->flags & ~u32{KVM_MSI_VALID_DEVID}))
         return -EINVAL;
-    return send_msi(kvm, msi->address_lo, msi->address_hi, msi->data);
+    const int taken = send_msi(kvm, msi->address_lo, msi->address_hi, msi->data);
+    // Nobody is an error only where there is nobody at all, as in KVM.
+    return taken == -1 && vcpu_count(kvm) != 0 ? 0 : taken;
 }
 
 // ---- The PIT ----------------------------------------------------------------------
