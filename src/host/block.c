@@ -10,6 +10,7 @@
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
 
+#include "compat.h"
 #include "objects.h"
 
 void host_vcpu_kick(struct host_vcpu *vcpu)

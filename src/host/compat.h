@@ -104,6 +104,11 @@ static inline int compat_follow_pfn(struct vm_area_struct *vma, unsigned long ad
 #define compat_eventfd_signal(ctx) eventfd_signal(ctx, 1)
 #endif
 
+/* smp_send_reschedule() has a tracepoint in it since then. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#include <trace/events/ipi.h>
+#endif
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 #define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch()
 #else

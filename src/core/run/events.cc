@@ -259,6 +259,12 @@ void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_c
     }
 }
 
+// With the local APIC here, user space's PIC waits for LINT0 and for its last interrupt.
+bool accepts_user_interrupt(const vcpu_vmx &vmx)
+{
+    return !vmx.has_apic || (lapic_accepts_pic(*vmx.apic) && vmx.apic->external_vector < 0);
+}
+
 // The guest's IRET may fault or exit after it unblocked NMIs: SDM Vol. 3C, 28.2.3, "NMI unblocking
 // due to IRET".
 void recover_nmi_blocking(vcpu_vmx &vmx, bool vectoring)
@@ -331,16 +337,14 @@ bool nmi_allowed(vcpu_vmx &vmx)
 
 bool irq_window_requested(const vcpu_vmx &vmx)
 {
-    return vmx.area->run->request_interrupt_window && vmx.kvm->irqchip != Irqchip::kKernel;
+    return vmx.area->run->request_interrupt_window && vmx.kvm->irqchip != Irqchip::kKernel &&
+           accepts_user_interrupt(vmx);
 }
 
 bool ready_for_interrupt_injection(vcpu_vmx &vmx)
 {
-    // With the local APIC here, user space's PIC waits for LINT0 and for its last interrupt.
-    if (vmx.has_apic && (!lapic_accepts_pic(*vmx.apic) || vmx.apic->external_vector >= 0))
-        return false;
-    return !vmx.exception.pending && !vmx.nmi_injected && !vmx.interrupt.pending &&
-           interrupt_allowed(vmx);
+    return accepts_user_interrupt(vmx) && !vmx.exception.pending && !vmx.nmi_injected &&
+           !vmx.interrupt.pending && interrupt_allowed(vmx);
 }
 
 void inject_pending_events(vcpu_vmx &vmx)
