@@ -16,12 +16,12 @@ boots_on_one_cpu() {
 # On a machine with two CPUs, whose vCPUs are moved from one to the other while they run.
 boots_on_two_cpus() {
     boot pc host 2
-    TASKSET=1
+    MOVED=1
     boot pc qemu64 2 -nodefaults
     boot q35 host 2 -nodefaults
     boot microvm host 2
     boot pc host 4 -nodefaults
     boot q35 qemu64 4 -nodefaults
     boot microvm qemu64 4
-    TASKSET=
+    MOVED=
 }

@@ -53,6 +53,12 @@ class Vm {
     /// unrestricted guest: four pages from `address` on, unused by the guest.
     void reserve_tss(std::uint64_t address) const;
 
+    /// Makes the PC's interrupt controllers and its interval timer, in the kernel. Before vCPUs.
+    void create_interrupt_controllers() const;
+
+    /// Sets the line of that global system interrupt. From any thread.
+    void set_interrupt_line(std::uint32_t gsi, bool level) const;
+
   private:
     const Device &device_;
     UniqueFd fd_;

@@ -4,12 +4,12 @@
 # cpus: 2
 # ips: 100000000
 # carry: qemu linux
-# add: test-user/qemu/qemu.sh:/tests/qemu.sh
-# add: test-user/qemu/boots.sh:/tests/boots.sh
+# add: test-user/linux/boot.sh:/tests/boot.sh
+# add: test-user/linux/boots.sh:/tests/boots.sh
 # timeout: 1200
 # in: test-long
 
-. /tests/qemu.sh
+. /tests/boot.sh
 . /tests/boots.sh
 
 hypervisor minivmx

@@ -4,11 +4,11 @@
 # ips: 100000000
 # memory: 768
 # carry: qemu linux linux-stock
-# add: test-user/qemu/qemu.sh:/tests/qemu.sh
+# add: test-user/linux/boot.sh:/tests/boot.sh
 # timeout: 2400
 # in: test-long
 
-. /tests/qemu.sh
+. /tests/boot.sh
 
 KERNEL=/linux/stock
 MEMORY=256
