@@ -237,9 +237,8 @@ bool left_out(const ZydisDecodedInstruction &z, Operation operation)
         return z.raw.modrm.mod == 3 || (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
                                         z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX);
     case Operation::kPush: // segment registers
-        return one_byte ? (z.opcode < 0x40) : true;
     case Operation::kPop:
-        return one_byte ? (z.opcode < 0x40) : true;
+        return !one_byte || z.opcode < 0x40;
     case Operation::kXchg:
         return (z.opcode & 0xf8) == 0x90;
     case Operation::kNop:
@@ -398,14 +397,15 @@ class Comparison {
     bool same_register(const Operand &ours, ZydisRegister theirs)
     {
         bool high = false;
+        const int number = ZydisRegisterGetId(theirs);
         switch (ZydisRegisterGetClass(theirs)) {
         case ZYDIS_REGCLASS_XMM:
         case ZYDIS_REGCLASS_YMM:
-            if (ours.kind == OperandKind::kVector && ours.reg == ZydisRegisterGetId(theirs))
+            if (ours.kind == OperandKind::kVector && int{ours.reg} == number)
                 return true;
             return fail("vector register");
         case ZYDIS_REGCLASS_MMX:
-            if (ours.kind == OperandKind::kMmx && ours.reg == ZydisRegisterGetId(theirs))
+            if (ours.kind == OperandKind::kMmx && int{ours.reg} == number)
                 return true;
             return fail("MMX register");
         case ZYDIS_REGCLASS_SEGMENT:

@@ -4,7 +4,7 @@
 // asked, and what becomes of its answer, whatever it writes into kvm_run.
 #include "guest.hpp"
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <cerrno>
 #include <random>

@@ -9,7 +9,7 @@
 
 #include "src/core/emulate/opcodes.hpp"
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <random>
 

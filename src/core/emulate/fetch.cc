@@ -31,7 +31,7 @@ u32 code_bytes_left(const AddressState &state, u64 offset, u32 wanted)
 // Up to 15 bytes of code, in at most two reads, the second only if the first page ends inside the
 // instruction.
 struct CodeBytes {
-    u8 bytes[kMaxInstructionLength];
+    u8 bytes[kMaxInstructionLength] = {};
     u32 count = 0;
 };
 
