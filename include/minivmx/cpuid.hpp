@@ -6,7 +6,7 @@
 // KVM's.
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/types.hpp>
 

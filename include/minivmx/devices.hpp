@@ -8,7 +8,7 @@
 // host_rcu_read_lock(). Changes are made under the host's slots mutex.
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/host.h>
 #include <minivmx/types.hpp>

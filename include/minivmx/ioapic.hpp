@@ -2,7 +2,7 @@
 // The I/O APIC: Intel's datasheet 290566-001 ("82093AA"), version 0x11, 24 pins.
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/host.h>
 #include <minivmx/irq_routing.hpp>

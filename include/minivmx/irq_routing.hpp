@@ -6,7 +6,7 @@
 // host_rcu_read_lock() only while they copy what they need.
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/irqchip.hpp>
 #include <minivmx/types.hpp>

@@ -7,7 +7,7 @@
 // (single mode, level triggered mode for all) are ignored.
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/host.h>
 #include <minivmx/irq_routing.hpp>

@@ -5,7 +5,7 @@
 // Counters don't run: what they show follows from the time since they were loaded.
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/host.h>
 #include <minivmx/types.hpp>

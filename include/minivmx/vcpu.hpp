@@ -6,7 +6,7 @@
 #pragma once
 
 #include <linux/errno.h>
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/arch.hpp>
 #include <minivmx/cpuid.hpp>

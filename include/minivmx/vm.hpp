@@ -81,7 +81,15 @@ vcpu_vmx *vcpu_by_id(const kvm_vm &kvm, u32 id); // null: there is none
 
 inline Irqchip irqchip_of(const kvm_vm &kvm)
 {
-    return __atomic_load_n(&kvm.irqchip, __ATOMIC_ACQUIRE);
+    Irqchip value;
+    __atomic_load(&kvm.irqchip, &value, __ATOMIC_ACQUIRE);
+    return value;
+}
+
+// Published last: who sees it finds the controllers.
+inline void set_irqchip(kvm_vm &kvm, Irqchip value)
+{
+    __atomic_store(&kvm.irqchip, &value, __ATOMIC_RELEASE);
 }
 
 inline kvm_vm &to_kvm(core_vm *vm)

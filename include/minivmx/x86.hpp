@@ -4,7 +4,7 @@
 // Vol. 4 "Model-Specific Registers".
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/types.hpp>
 #include <minivmx/vmx_msr.hpp>

@@ -17,6 +17,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <memory>
 
 namespace minivmx::test {
 
@@ -85,6 +86,21 @@ class Chips : public ::testing::Test {
     }
     void eoi(u8 vector, bool level, unsigned i = 0) { ioapic_eoi(vcpu(i), vector, level); }
 
+    // An eventfd without a reference yet; none is left when the VM is gone.
+    host_eventfd *eventfd()
+    {
+        eventfds_.push_back(std::make_unique<Eventfd>());
+        return eventfds_.back().get();
+    }
+
+  private:
+    struct Eventfd : host_eventfd {
+        Eventfd() { references = 0; }
+        ~Eventfd() { EXPECT_EQ(references, 0); }
+    };
+    std::vector<std::unique_ptr<Eventfd>> eventfds_; // outlives the VM
+
+  protected:
     GuestMachine guest;
 
   private:

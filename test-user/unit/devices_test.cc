@@ -12,16 +12,10 @@ class DevicesTest : public Chips {
     DevicesTest() : Chips{With::kNothing} {}
     ~DevicesTest() override
     {
-        for (auto &fd : fds_)
-            EXPECT_EQ(fd->references, registered_.count(fd.get()) ? 1 : 0);
+        for (host_eventfd *fd : registered_)
+            EXPECT_EQ(fd->references, 1);
     }
 
-    host_eventfd *eventfd()
-    {
-        fds_.push_back(std::make_unique<host_eventfd>());
-        fds_.back()->references = 0;
-        return fds_.back().get();
-    }
     static kvm_ioeventfd args(u64 addr, u32 len, u32 flags = 0, u64 datamatch = 0)
     {
         kvm_ioeventfd args{};
@@ -68,7 +62,6 @@ class DevicesTest : public Chips {
     static constexpr u32 kRingSize = 170; // KVM_COALESCED_MMIO_MAX
 
   private:
-    std::vector<std::unique_ptr<host_eventfd>> fds_;
     std::set<host_eventfd *> registered_;
 };
 

@@ -7,7 +7,7 @@
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/dirty_log.hpp>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <cerrno>
 #include <map>

@@ -3,7 +3,7 @@
 // EPT: what an EPT violation maps, what the mmu notifiers take away, and how long that may take.
 #include "guest.hpp"
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <cerrno>
 #include <chrono>

@@ -3,7 +3,7 @@
 // Memory slots: KVM_SET_USER_MEMORY_REGION's rules, lookups against a simple model, and readers.
 #include "guest.hpp"
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <algorithm>
 #include <cerrno>

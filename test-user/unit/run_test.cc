@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 namespace minivmx::test {
 namespace {

@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <string>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 namespace minivmx::test {
 

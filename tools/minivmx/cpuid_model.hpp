@@ -3,7 +3,7 @@
 // The CPU that a guest sees.
 #pragma once
 
-#include "kvm_api.hpp"
+#include <minivmx.h>
 
 #include <cstdint>
 #include <vector>

@@ -6,7 +6,7 @@
 #include "board.hpp"
 #include "error.hpp"
 #include "kvm.hpp"
-#include "kvm_api.hpp"
+#include <minivmx.h>
 
 #include <cstdint>
 #include <map>

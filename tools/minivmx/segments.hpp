@@ -3,7 +3,7 @@
 // Segments that cover all of memory, as a loader sets them up.
 #pragma once
 
-#include "kvm_api.hpp"
+#include <minivmx.h>
 
 #include <cstdint>
 

@@ -20,7 +20,7 @@ int enable_split_irqchip(kvm_vm &kvm, u64 pins)
     if (error)
         return error;
     kvm.split_pins = static_cast<u32>(pins);
-    __atomic_store_n(&kvm.irqchip, Irqchip::kSplit, __ATOMIC_RELEASE);
+    set_irqchip(kvm, Irqchip::kSplit);
     return 0;
 }
 
@@ -49,7 +49,7 @@ int core_create_irqchip(core_vm *vm)
         pic_destroy(kvm);
         return error;
     }
-    __atomic_store_n(&kvm.irqchip, Irqchip::kKernel, __ATOMIC_RELEASE);
+    set_irqchip(kvm, Irqchip::kKernel);
     return 0;
 }
 

@@ -3,7 +3,7 @@
 // KVM_CLEAR_DIRTY_LOG.
 #include <minivmx/dirty_log.hpp>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/ept.hpp>
 #include <minivmx/memslot.hpp>

@@ -2,7 +2,7 @@
 // Memory slots: the array that readers see, and KVM_SET_USER_MEMORY_REGION.
 #include <minivmx/memslot.hpp>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/dirty_log.hpp>
 #include <minivmx/ept.hpp>

@@ -10,7 +10,7 @@
 #include <minivmx/memslot.hpp>
 #include <minivmx/vm.hpp>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 namespace minivmx {
 
