@@ -193,8 +193,8 @@ struct host_frame {
 
 /*
  * Makes the page at hva present in user space's tables and takes a short reference. want_write: the
- * guest writes. -EFAULT: nothing (suitable) is mapped there; -EINTR: a fatal signal; -EHWPOISON.
- * [sleep]
+ * guest writes. -EFAULT: nothing (suitable) is mapped there; -EACCES: physical addresses are,
+ * which can't be written; -EINTR: a fatal signal; -EHWPOISON. [sleep]
  */
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame);
 /* Drops the reference; dirty: the guest may have written or will write through the mapping made

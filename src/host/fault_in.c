@@ -95,9 +95,12 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
 		return r;
 	if (r && fatal_signal_pending(current))
 		return -EINTR;
-	if (r && pfnmap_fault_in(hva, want_write, frame))
-		return -EFAULT;
-	if (!r) {
+	if (r) {
+		r = pfnmap_fault_in(hva, want_write, frame);
+		if (r)
+			return r == -EACCES ? -EACCES : -EFAULT;
+	}
+	if (page) {
 		frame->pfn = page_to_pfn(page);
 		frame->writable = writable;
 		frame->page = page;

@@ -46,7 +46,7 @@ static int find_pfn(struct vm_area_struct *vma, unsigned long hva, bool want_wri
 	unsigned long pfn;
 	int r = compat_follow_pfn(vma, hva, &pfn, &writable);
 
-	if (r || (want_write && !writable)) {
+	if (r) {
 		r = fixup_user_fault(vma->vm_mm, hva, want_write ? FAULT_FLAG_WRITE : 0, &unlocked);
 		if (unlocked)
 			return -EAGAIN;
@@ -56,7 +56,7 @@ static int find_pfn(struct vm_area_struct *vma, unsigned long hva, bool want_wri
 	if (r)
 		return r;
 	if (want_write && !writable)
-		return -EFAULT;
+		return -EACCES;
 	frame->pfn = pfn;
 	frame->writable = writable;
 	return 0;

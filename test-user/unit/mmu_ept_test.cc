@@ -631,6 +631,19 @@ TEST_F(EptTest, ApicAccessPageWhereASlotIs)
 
 // ---- Devices ----
 
+TEST_F(EptTest, AWriteToADeviceThatCanOnlyBeRead)
+{
+    guest.add_ram(0, 0, kPage);
+    machine.on_fault_in = [](u64, bool want_write, host_frame &frame) {
+        frame.writable = 0;
+        return want_write ? -EACCES : 0;
+    };
+    EXPECT_EQ(read(0), 1);
+    const EptViolationInfo access = EptViolationInfo::decode(kEptViolationWrite);
+    EXPECT_EQ(ept_map(guest.vmx(), 0, access), EptFault::kMmio);
+    EXPECT_NE(entry(0) & kR, 0u);
+}
+
 TEST_F(EptTest, DevicesAreNotCached)
 {
     const u64 hva = guest.add_ram(0, 0, kPage);

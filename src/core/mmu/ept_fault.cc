@@ -18,7 +18,8 @@ namespace minivmx {
 
 namespace {
 
-constexpr int kErrHwPoison = -133, kErrAgain = -11, kErrIntr = -4, kErrNoMem = -12;
+constexpr int kErrHwPoison = -133, kErrAgain = -11, kErrIntr = -4, kErrNoMem = -12,
+              kErrAccess = -13;
 
 u64 needed_permissions(const EptViolationInfo &access)
 {
@@ -278,6 +279,8 @@ EptFault fault_in_failed(int error)
         return EptFault::kInterrupted;
     case kErrNoMem:
         return EptFault::kNoMemory;
+    case kErrAccess: // a device that is only there to be read: KVM makes the write an exit
+        return EptFault::kMmio;
     case kErrAgain:
     case kErrHwPoison: // the host has sent SIGBUS; KVM_RUN sees it before the guest runs again
         return EptFault::kMapped;

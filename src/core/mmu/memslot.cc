@@ -17,8 +17,15 @@ static_assert(KVM_MEM_READONLY == 2, "MemSlot::read_only() names the bit by its 
 
 // ---- Numbers ----------------------------------------------------------------
 
+namespace {
+constexpr u32 kIdMask = 0x7fff;
+static_assert(sizeof(MemSlots::by_id) / sizeof(u64 *) * MemSlots::kIdsPerPage == kIdMask + 1);
+} // namespace
+
 const MemSlot *find_slot_by_id(const kvm_vm &kvm, u32 id)
 {
+    // User space's number, checked, but perhaps not yet when this is done speculatively.
+    id &= kIdMask;
     const u64 *page = kvm.slots.by_id[id / MemSlots::kIdsPerPage];
     const u64 place = page ? page[id % MemSlots::kIdsPerPage] : 0;
     u32 hint = 0;
