@@ -12,14 +12,18 @@ namespace {
 
 constexpr u32 kXapicBroadcast = 0xff, kX2apicBroadcast = ~0u;
 
-// Eight bits of destination from anybody, thirty-two from x2APICs and from who was told to use
-// them.
+// Eight bits of destination from anybody, thirty-two from x2APICs and from who was told to use them
+// (KVM_CAP_X2APIC_API; its second flag says that a device's 255 is an x2APIC's ID like any other).
 bool is_broadcast(const vcpu_vmx *source, const Lapic &target, u32 destination)
 {
-    if (apic_mode(target) == ApicMode::kX2apic && source &&
-        apic_mode(*source->apic) == ApicMode::kX2apic)
-        return destination == kX2apicBroadcast;
-    return destination == kXapicBroadcast || destination == kX2apicBroadcast;
+    if (destination == kX2apicBroadcast)
+        return true;
+    if (destination != kXapicBroadcast)
+        return false;
+    if (apic_mode(target) != ApicMode::kX2apic)
+        return true;
+    return source ? apic_mode(*source->apic) != ApicMode::kX2apic
+                  : !target.vcpu->kvm->x2apic_broadcast_quirk_disabled;
 }
 
 // SDM Vol. 3A, 11.6.2.1

@@ -89,14 +89,15 @@ Outcome handle_apic_access(vcpu_vmx &vmx)
     if (!vmx.has_apic)
         return unexpected_exit(vmx);
     if ((qualification >> 12 & 15) == kLinearWrite && offset == kApicEoi &&
-        !(vmx.idt_vectoring_info & INTR_INFO_VALID)) {
+        vmx.apic_base >> 12 == kApicAccessGfn && !(vmx.idt_vectoring_info & INTR_INFO_VALID)) {
         lapic_eoi(vmx);
         skip_emulated_instruction(vmx);
         return Outcome::resume();
     }
     if (vmx.idt_vectoring_info & INTR_INFO_VALID)
         return delivery_error(vmx); // a stack or a table in the APIC's page
-    return emulate_mmio(vmx, (vmx.apic_base & ~u64{kPageSize - 1}) + offset);
+    // Wherever the guest has put its APIC, the page that the CPU watches is this one.
+    return emulate_mmio(vmx, (kApicAccessGfn << 12) + offset);
 }
 
 // A spinning vCPU may wait for one that waits for this CPU: SDM Vol. 3C, 26.1.3.

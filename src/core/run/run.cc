@@ -198,8 +198,10 @@ Outcome vcpu_run(vcpu_vmx &vmx)
     kvm_run &run = *vmx.area->run;
     run.exit_reason = KVM_EXIT_UNKNOWN;
     // User space may have changed what decides over interrupts.
-    if (vmx.has_apic)
+    if (vmx.has_apic) {
         vmx.apic->attention = true;
+        accept_init_and_sipi(vmx);
+    }
     for (;;) {
         const Outcome outcome = vcpu_step(vmx);
         if (!outcome.resumes())
