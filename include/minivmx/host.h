@@ -473,6 +473,7 @@ int core_prepare_clear_dirty_log(struct core_vm *vm, const struct kvm_clear_dirt
 void core_clear_dirty_log(struct core_vm *vm, const struct kvm_clear_dirty_log *clear);
 int core_set_tss_addr(struct core_vm *vm, host_u64 address);
 int core_set_identity_map_addr(struct core_vm *vm, host_u64 address);
+int core_set_boot_cpu_id(struct core_vm *vm, host_u64 id);
 int core_vm_enable_cap(struct core_vm *vm, const struct kvm_enable_cap *cap);
 /* mmu notifier: user space's mapping of [start, end) goes away: drop guest translations. Returns
  * whether vCPUs need VCPU_REQUEST_TLB_FLUSH. The mmu lock is held. [atomic] */

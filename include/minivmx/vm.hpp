@@ -65,6 +65,7 @@ struct kvm_vm : core_vm {
 
     vcpu_vmx *vcpus[kMaxVcpus]; // read with vcpu_at()
     u32 vcpu_slots;
+    u32 boot_vcpu_id; // KVM_SET_BOOT_CPU_ID: the bootstrap processor's
 };
 
 // The VM's vCPUs, in the order of their creation: complete ones only. [any but NMI], under

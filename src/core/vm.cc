@@ -73,6 +73,15 @@ int core_set_tss_addr(core_vm *vm, host_u64 address)
     return 0;
 }
 
+int core_set_boot_cpu_id(core_vm *vm, host_u64 id)
+{
+    kvm_vm &kvm = to_kvm(vm);
+    if (kvm.created_vcpus)
+        return -EBUSY;
+    kvm.boot_vcpu_id = static_cast<u32>(id);
+    return 0;
+}
+
 int core_set_identity_map_addr(core_vm *vm, host_u64 address)
 {
     kvm_vm &kvm = to_kvm(vm);

@@ -121,6 +121,16 @@ static int set_tss_addr(struct host_vm *vm, u64 address)
 	return r;
 }
 
+static int set_boot_cpu_id(struct host_vm *vm, u64 id)
+{
+	int r;
+
+	mutex_lock(&vm->lock);
+	r = core_set_boot_cpu_id(vm->core, id);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
 static int set_identity_map_addr(struct host_vm *vm, const void __user *user)
 {
 	u64 address;
@@ -180,6 +190,8 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 		return vm_clear_dirty_log(vm, user);
 	case KVM_SET_TSS_ADDR:
 		return set_tss_addr(vm, arg);
+	case KVM_SET_BOOT_CPU_ID:
+		return set_boot_cpu_id(vm, arg);
 	case KVM_SET_IDENTITY_MAP_ADDR:
 		return set_identity_map_addr(vm, user);
 	case KVM_ENABLE_CAP:

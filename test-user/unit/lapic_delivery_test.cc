@@ -229,6 +229,24 @@ TEST_F(LapicDelivery, InitOfTheBootstrapProcessorGoesOn)
     EXPECT_EQ(guest.field(host(0), GUEST_CS_BASE.encoding), 0xffff0000u);
 }
 
+// KVM_SET_BOOT_CPU_ID
+TEST(LapicBootCpu, IsTheOneThatUserSpaceNamed)
+{
+    Parameters params = default_parameters();
+    params.report = 0;
+    GuestMachine guest(sim::cpu("corei7_haswell_4770"), params);
+    ASSERT_EQ(core_create_irqchip(guest.vm.core), 0);
+    ASSERT_EQ(core_set_boot_cpu_id(guest.vm.core, 1), 0);
+    vcpu_vmx &first = to_vmx(guest.create_vcpu().core), &second = to_vmx(guest.create_vcpu().core);
+    EXPECT_EQ(first.mp_state, u32{KVM_MP_STATE_UNINITIALIZED});
+    EXPECT_EQ(second.mp_state, u32{KVM_MP_STATE_RUNNABLE});
+    EXPECT_EQ(first.apic_base, 0xfee00800u);
+    EXPECT_EQ(second.apic_base, 0xfee00900u);
+    EXPECT_FALSE(lapic_accepts_pic(*first.apic));
+    EXPECT_TRUE(lapic_accepts_pic(*second.apic));
+    EXPECT_EQ(core_set_boot_cpu_id(guest.vm.core, 0), -EBUSY);
+}
+
 // A vCPU that nobody has started: KVM_RUN waits for it, and comes back with EAGAIN.
 TEST_F(LapicDelivery, RunWaitsForInit)
 {

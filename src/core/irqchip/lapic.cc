@@ -46,7 +46,7 @@ void reset_local_vectors(Lapic &apic)
     // Hardware comes up masked; firmware that never sets up its APIC relies on the PIC's interrupts
     // to come through all the same: KVM_X86_QUIRK_LINT0_REENABLED, on unless a client says
     // otherwise.
-    if (apic.vcpu->vcpu_id == 0)
+    if (apic.vcpu->vcpu_id == apic.vcpu->kvm->boot_vcpu_id)
         set_apic_register(apic, kApicLvtLint0, kLvtExtInt);
 }
 

@@ -87,7 +87,7 @@ bool lapic_accepts_pic(const Lapic &apic)
     // SDM Vol. 3A, 11.4.3: a processor whose APIC is disabled takes LINT0 as its INTR pin; only the
     // bootstrap processor's is wired then.
     if (apic_mode(apic) == ApicMode::kDisabled)
-        return apic.vcpu->vcpu_id == 0;
+        return apic.vcpu->vcpu_id == apic.vcpu->kvm->boot_vcpu_id;
     return (apic_register(apic, kApicLvtLint0) & (kLvtMasked | kLvtDelivery)) == kLvtExtInt;
 }
 

@@ -129,6 +129,7 @@ constexpr Extension kExtensions[] = {
     {KVM_CAP_COALESCED_PIO, 1, nullptr},
     // Local APIC and multiprocessing
     {KVM_CAP_MP_STATE, 1, nullptr},
+    {KVM_CAP_SET_BOOT_CPU_ID, 1, nullptr},
     {KVM_CAP_VAPIC, 1, nullptr},
     {KVM_CAP_TSC_DEADLINE_TIMER, 1, nullptr},
     {KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK,

@@ -36,7 +36,7 @@ u64 apic_base_after_reset(const vcpu_vmx &vmx)
 {
     // SDM Vol. 3A, 9.4.1: the first one is the bootstrap processor.
     constexpr u64 kDefaultBase = 0xfee00000, kBootstrap = bit64(8);
-    return kDefaultBase | kApicEnable | (vmx.vcpu_id == 0 ? kBootstrap : 0);
+    return kDefaultBase | kApicEnable | (vmx.vcpu_id == vmx.kvm->boot_vcpu_id ? kBootstrap : 0);
 }
 
 bool read_apic_base(vcpu_vmx &vmx, u32, u64 &value)

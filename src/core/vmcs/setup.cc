@@ -184,7 +184,7 @@ int create_apic(vcpu_vmx &vmx)
     vmx.mp_state = KVM_MP_STATE_RUNNABLE;
     if (irqchip_of(*vmx.kvm) == Irqchip::kNone)
         return 0;
-    if (vmx.vcpu_id != 0)
+    if (vmx.vcpu_id != vmx.kvm->boot_vcpu_id)
         vmx.mp_state = KVM_MP_STATE_UNINITIALIZED;
     const int error = lapic_create(vmx);
     if (error || !cpu_need_virtualize_apic_accesses(vmx))
