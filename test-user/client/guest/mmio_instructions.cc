@@ -313,3 +313,135 @@ TEST(mmio_unknown_instruction)
     EXPECT_EQ(run.emulation_failure.insn_bytes[1], 0x03);
     EXPECT_EQ(g.vcpu.regs().rip, G_CODE);
 }
+
+// ---- 16- and 32-bit code ----------------------------------------------------
+
+namespace {
+
+struct NarrowRow {
+    const char *name;
+    Blob code16, code32;
+};
+#define NARROW(text)                                                                               \
+    {                                                                                              \
+        text, CODE(16, text "; hlt"), CODE(32, text "; hlt")                                       \
+    }
+
+// The operand is at the same offset both times; the base of DS and ES says where that is.
+class NarrowComparison {
+  public:
+    explicit NarrowComparison(Mode mode)
+        : mode_(mode),
+          guest_(device_, mode, mode == Mode::kReal ? CODE(16, "hlt") : CODE(32, "hlt")),
+          device_base_(mode == Mode::kReal ? 0xb8000 : G_MMIO)
+    {
+        if (mode != Mode::kReal)
+            return;
+        // Memory ends at 640 KiB, as on a PC.
+        REQUIRE_OK(guest_.vm.set_slot(0, 0, 0, nullptr));
+        REQUIRE_OK(guest_.vm.set_slot(0, 0, 0xa0000, guest_.memory.base));
+    }
+
+    void compare(const NarrowRow &row, uint64_t flags)
+    {
+        uint8_t *memory = guest_.memory.base + G_FREE;
+        kvm_regs native = run(row, G_FREE, flags);
+        kvm_regs emulated = run(row, device_base_, flags);
+        native.rflags &= kFlags;
+        emulated.rflags &= kFlags;
+        EXPECT(memcmp(&native, &emulated, sizeof(native)) == 0);
+        EXPECT(memcmp(memory, bytes_, sizeof(bytes_)) == 0);
+        fails_in(row.name);
+    }
+
+  private:
+    kvm_regs run(const NarrowRow &row, uint64_t base, uint64_t flags)
+    {
+        kvm_sregs s = guest_.vcpu.sregs();
+        for (kvm_segment *segment : {&s.ds, &s.es}) {
+            segment->base = base;
+            if (mode_ == Mode::kReal)
+                segment->selector = static_cast<uint16_t>(base >> 4);
+        }
+        guest_.vcpu.set(s);
+        uint8_t *there = base == G_FREE ? guest_.memory.base + G_FREE : bytes_;
+        fill(there, sizeof(bytes_), 11);
+
+        kvm_regs r = fresh_regs(2 | flags);
+        r.rax = 0x05060718;
+        r.rcx = 5;
+        r.rdx = 0x1d;
+        r.rbx = 0x80;
+        r.rbp = 0x90;
+        r.rsi = 0x20;
+        r.rdi = 0x31;
+        start(guest_, mode_ == Mode::kReal ? row.code16 : row.code32, r);
+        for (;;) {
+            REQUIRE_OK(guest_.vcpu.enter());
+            kvm_run &run = *guest_.vcpu.run;
+            if (run.exit_reason == KVM_EXIT_HLT)
+                return guest_.vcpu.regs();
+            REQUIRE(run.exit_reason == KVM_EXIT_MMIO);
+            uint64_t at = run.mmio.phys_addr - device_base_;
+            REQUIRE(at + run.mmio.len <= sizeof(bytes_));
+            if (run.mmio.is_write)
+                memcpy(bytes_ + at, run.mmio.data, run.mmio.len);
+            else
+                memcpy(run.mmio.data, bytes_ + at, run.mmio.len);
+        }
+    }
+
+    Device device_;
+    Mode mode_;
+    Guest guest_;
+    uint64_t device_base_;
+    uint8_t bytes_[512];
+};
+
+} // namespace
+
+TEST(mmio_narrow_code)
+{
+    const NarrowRow rows[] = {
+        NARROW("add [bx + si], ax"),
+        NARROW("xor byte ptr ds:[bp + di + 3], 0x55"),
+        NARROW("adc dword ptr [bx], 0x12345678"),
+        NARROW("inc dword ptr [ebx + ecx * 2]"),
+        NARROW("sub eax, [edi + 0x40]"),
+        NARROW("cmp ds:[0x44], eax"),
+        NARROW("neg word ptr [si]"),
+        NARROW("shl dword ptr [bx + di], cl"),
+        NARROW("rcr word ptr [bx], cl"),
+        NARROW("shld [bx], ax, cl"),
+        NARROW("imul ax, [bx], 7"),
+        NARROW("mul byte ptr [di]"),
+        NARROW("lock cmpxchg [bx], cx"),
+        NARROW("lock cmpxchg8b [bx]"),
+        NARROW("xadd [ebx], eax"),
+        NARROW("xchg ds:[bp + 0x10], ah"),
+        NARROW("bts [bx], dx"),
+        NARROW("btc ds:[ebp], edx"),
+        NARROW("bsf eax, [bx]"),
+        NARROW("setb [bx]"),
+        NARROW("cmovnz ax, [bx]"),
+        NARROW("push word ptr [bx]; pop dx"),
+        NARROW("push eax; pop dword ptr [bx]"),
+        NARROW("movzx eax, byte ptr [bx]"),
+        NARROW("mov [bx], cs"),
+        NARROW("movsw"),
+        NARROW("rep movsb"),
+        NARROW("std; rep stosd"),
+        NARROW("lodsd"),
+        NARROW("repe cmpsb"),
+        NARROW("repne scasw"),
+        NARROW(".byte 0x67; rep stosb"),
+    };
+    for (Mode mode : {Mode::kReal, Mode::kProtected, Mode::kPaged, Mode::kPae}) {
+        // Without paging there is nothing at the device's address but the device.
+        NarrowComparison comparison(mode);
+        for (const NarrowRow &row : rows)
+            for (uint64_t flags : {0u, 0x8d5u})
+                comparison.compare(row, flags);
+        fails_in(guest::name(mode));
+    }
+}
