@@ -85,6 +85,9 @@ void pit_destroy(kvm_vm &kvm);
 // Ports 0x40..0x43 and 0x61. False: none of them.
 [[nodiscard]] bool pit_port(kvm_vm &kvm, u16 port, bool write, void *data, u32 size);
 
+// Null until it is created, which may be while vCPUs run.
+Pit *pit_of(const kvm_vm &kvm);
+
 // The guest ended an interrupt of GSI 0, or took its mask off. [any but NMI]
 void pit_irq_acked(kvm_vm &kvm);
 void pit_irq_unmasked(kvm_vm &kvm);

@@ -125,7 +125,7 @@ u32 own_devices(const kvm_vm &kvm, IoBusKind kind)
     const bool chips = irqchip_of(kvm) == Irqchip::kKernel;
     if (kind == IoBusKind::kMmio)
         return chips;
-    const Pit *pit = __atomic_load_n(&kvm.pit, __ATOMIC_ACQUIRE);
+    const Pit *pit = pit_of(kvm);
     return (chips ? 3 : 0) + (pit ? 1 + pit->speaker : 0);
 }
 

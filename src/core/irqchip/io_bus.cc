@@ -67,7 +67,7 @@ bool ioeventfd_matches(const IoRange &range, u64 addr, const void *data, u32 siz
 
 bool coalesced_matches(const IoRange &range, u64 addr, u32 size)
 {
-    return range.len != 0 && addr >= range.addr && addr <= range.last &&
+    return size <= 8 && range.len != 0 && addr >= range.addr && addr <= range.last &&
            size - 1 <= range.last - addr;
 }
 

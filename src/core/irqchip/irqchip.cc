@@ -146,7 +146,7 @@ int core_create_pit(core_vm *vm, host_u32 flags)
 int core_get_pit(core_vm *vm, kvm_pit_state2 *state)
 {
     kvm_vm &kvm = to_kvm(vm);
-    if (!kvm.pit)
+    if (!pit_of(kvm))
         return -ENXIO;
     pit_get_state(kvm, *state);
     return 0;
@@ -155,7 +155,7 @@ int core_get_pit(core_vm *vm, kvm_pit_state2 *state)
 int core_set_pit(core_vm *vm, const kvm_pit_state2 *state)
 {
     kvm_vm &kvm = to_kvm(vm);
-    if (!kvm.pit)
+    if (!pit_of(kvm))
         return -ENXIO;
     pit_set_state(kvm, *state);
     return 0;
@@ -164,7 +164,7 @@ int core_set_pit(core_vm *vm, const kvm_pit_state2 *state)
 int core_reinject_control(core_vm *vm, bool reinject)
 {
     kvm_vm &kvm = to_kvm(vm);
-    if (!kvm.pit)
+    if (!pit_of(kvm))
         return -ENXIO;
     pit_set_reinject(kvm, reinject);
     return 0;

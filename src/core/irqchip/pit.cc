@@ -163,9 +163,14 @@ void pit_write_speaker(Pit &pit, u8 value, u64 now)
 
 } // namespace
 
+Pit *pit_of(const kvm_vm &kvm)
+{
+    return __atomic_load_n(&kvm.pit, __ATOMIC_ACQUIRE);
+}
+
 bool pit_port(kvm_vm &kvm, u16 port, bool write, void *data, u32 size)
 {
-    Pit *pit = __atomic_load_n(&kvm.pit, __ATOMIC_ACQUIRE);
+    Pit *pit = pit_of(kvm);
     if (!pit)
         return false;
     const bool counter_port = port >= 0x40 && port + size <= 0x44;
@@ -195,7 +200,7 @@ bool pit_port(kvm_vm &kvm, u16 port, bool write, void *data, u32 size)
 
 void pit_irq_acked(kvm_vm &kvm)
 {
-    Pit *pit = __atomic_load_n(&kvm.pit, __ATOMIC_ACQUIRE);
+    Pit *pit = pit_of(kvm);
     if (!pit)
         return;
     bool raise = false;
@@ -213,7 +218,7 @@ void pit_irq_acked(kvm_vm &kvm)
 
 void pit_irq_unmasked(kvm_vm &kvm)
 {
-    Pit *pit = __atomic_load_n(&kvm.pit, __ATOMIC_ACQUIRE);
+    Pit *pit = pit_of(kvm);
     if (!pit)
         return;
     HostLockGuard guard{pit->lock};
