@@ -153,6 +153,8 @@ void lapic_local_event(Lapic &apic, ApicRegister lvt, bool kick);
 // IA32_TSC_DEADLINE: 0 and ignored unless the timer is in that mode. SDM Vol. 3A, 11.5.4.1.
 u64 lapic_tsc_deadline(const vcpu_vmx &vmx);
 void lapic_write_tsc_deadline(vcpu_vmx &vmx, u64 value);
+// The guest's TSC was moved: a deadline comes sooner or later.
+void lapic_tsc_changed(Lapic &apic);
 int lapic_timer_create(Lapic &apic);
 void lapic_timer_stop(Lapic &apic);
 void lapic_timer_start(Lapic &apic);

@@ -167,6 +167,19 @@ TEST_F(LapicTimer, TscDeadline)
     EXPECT_EQ(fired(), 0u) << "leaving the mode disarms it";
 }
 
+TEST_F(LapicTimer, DeadlineFollowsTheTsc)
+{
+    write(kApicLvtTimer, 0x40040);
+    lapic_write_tsc_deadline(vmx(), guest_tsc(vmx()) + 500'000);
+    write_tsc_offset(vmx(), vmx().msrs.tsc_offset + 400'000);
+    EXPECT_EQ(fired(), 0u);
+    advance(100'000);
+    EXPECT_EQ(fired(), 1u);
+    lapic_write_tsc_deadline(vmx(), guest_tsc(vmx()) + 500'000);
+    write_tsc_offset(vmx(), vmx().msrs.tsc_offset + 600'000);
+    EXPECT_EQ(fired(), 1u);
+}
+
 TEST_F(LapicTimer, FarDeadlines)
 {
     write(kApicLvtTimer, 0x40040);

@@ -279,6 +279,15 @@ void lapic_write_tsc_deadline(vcpu_vmx &vmx, u64 value)
         arm(*apic, true);
 }
 
+void lapic_tsc_changed(Lapic &apic)
+{
+    if (apic.timer_mode != ApicTimerMode::kTscDeadline)
+        return;
+    host_timer_cancel(apic.timer);
+    if (is_counting(apic))
+        arm(apic, true);
+}
+
 void lapic_program_preemption_timer(vcpu_vmx &vmx)
 {
     const u64 deadline = vmx.apic->hv_deadline;

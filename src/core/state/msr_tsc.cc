@@ -5,6 +5,7 @@
 #include <minivmx/capabilities.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/host_guard.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/state.hpp>
 
 namespace minivmx {
@@ -78,6 +79,8 @@ void write_tsc_offset(vcpu_vmx &vmx, u64 offset)
     write_tsc_multiplier(vmx);
     __atomic_store_n(&vmx.msrs.tsc_offset, offset, __ATOMIC_RELAXED);
     vmcs_write(TSC_OFFSET, offset);
+    if (vmx.has_apic)
+        lapic_tsc_changed(*vmx.apic);
     clock_changed(*vmx.kvm);
 }
 
