@@ -18,11 +18,16 @@ namespace minivmx::test {
 
 class LapicTest : public testing::Test {
   protected:
-    explicit LapicTest(unsigned vcpus = 1, Parameters params = quiet(), u32 tsc_khz = 1'000'000)
+    explicit LapicTest(unsigned vcpus = 1, Parameters params = quiet(), u32 tsc_khz = 1'000'000,
+                       Irqchip irqchip = Irqchip::kKernel)
         : guest(haswell(tsc_khz), params)
     {
-        if (core_create_irqchip(guest.vm.core) != 0)
-            throw std::runtime_error("core_create_irqchip");
+        kvm_enable_cap split{};
+        split.cap = KVM_CAP_SPLIT_IRQCHIP;
+        split.args[0] = 24;
+        if (irqchip == Irqchip::kSplit ? core_vm_enable_cap(guest.vm.core, &split)
+                                       : core_create_irqchip(guest.vm.core))
+            throw std::runtime_error("no interrupt controllers");
         for (unsigned i = 0; i < vcpus; i++)
             add_vcpu();
         guest.machine.on_vmenter = [this](host_vcpu &vcpu) { return play(vcpu); };

@@ -225,6 +225,65 @@ TEST_F(LapicRun, TprAccessReporting)
     EXPECT_EQ(core_set_tpr_access_reporting(host().core, 0, 0), 0);
 }
 
+// ---- The PIC and the IOAPIC in user space ----
+
+class LapicSplit : public LapicTest {
+  protected:
+    LapicSplit() : LapicTest(1, quiet(), 1'000'000, Irqchip::kSplit)
+    {
+        enable(0);
+        interrupts(true);
+    }
+};
+
+TEST_F(LapicSplit, UserInterruptComesThroughLint0)
+{
+    EXPECT_EQ(core_interrupt(host().core, 0x30), 0);
+    EXPECT_EQ(core_interrupt(host().core, 0x31), -EEXIST);
+    EXPECT_EQ(run({EXIT_REASON_EXTERNAL_INTERRUPT}), 0);
+    EXPECT_EQ(entered[0].event, event(0x30));
+    EXPECT_EQ(lapic_highest_in_service(apic()), -1) << "the APIC has no part in it";
+    EXPECT_EQ(core_interrupt(host().core, 0x31), 0);
+}
+
+TEST_F(LapicSplit, UserInterruptEndsAHalt)
+{
+    EXPECT_EQ(core_interrupt(host().core, 0x30), 0);
+    EXPECT_EQ(core_set_mp_state(host().core, KVM_MP_STATE_HALTED), 0);
+    EXPECT_EQ(run({}), 0);
+    EXPECT_EQ(guest.machine.blocks, 0u);
+    EXPECT_EQ(entered[0].event, event(0x30));
+}
+
+TEST_F(LapicSplit, WindowOpensWhenLint0Does)
+{
+    interrupts(false);
+    host().area.run->request_interrupt_window = 1;
+    during = [this](usize at) {
+        if (at == 1)
+            guest.machine.current_vmcs().fields[GUEST_RFLAGS.encoding] =
+                X86_EFLAGS_FIXED | X86_EFLAGS_IF;
+    };
+    EXPECT_EQ(run({EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_INTERRUPT_WINDOW}), 0);
+    EXPECT_EQ(host().area.run->exit_reason, u32{KVM_EXIT_IRQ_WINDOW_OPEN});
+    EXPECT_EQ(host().area.run->ready_for_interrupt_injection, 1);
+    EXPECT_EQ(entered.size(), 2u);
+
+    // A masked LINT0 takes nothing: no window, and none that user space is told of.
+    write(kApicLvtLint0, 0x10700);
+    EXPECT_EQ(run({EXIT_REASON_EXTERNAL_INTERRUPT}), 0);
+    EXPECT_EQ(host().area.run->exit_reason, u32{KVM_EXIT_SHUTDOWN});
+    EXPECT_EQ(host().area.run->ready_for_interrupt_injection, 0);
+    EXPECT_FALSE(entered[0].primary & CPU_BASED_INTR_WINDOW_EXITING);
+}
+
+TEST_F(LapicSplit, DirectedEoiIsThere)
+{
+    EXPECT_EQ(read(kApicVersion), 0x1050014u);
+    write(kApicSvr, 0x11ff);
+    EXPECT_EQ(read(kApicSvr), 0x11ffu);
+}
+
 // As run_test.cc's without an APIC: nothing has changed, nothing is looked at.
 TEST_F(LapicRun, CpuidExitTouchesFewFields)
 {

@@ -15,8 +15,8 @@ bool is_halted(const vcpu_vmx &vmx)
     return vmx.mp_state == KVM_MP_STATE_HALTED || vmx.mp_state == KVM_MP_STATE_AP_RESET_HOLD;
 }
 
-// SDM Vol. 3A, 10.1.1, table 10-1, column INIT: as after RESET, but for the caches' bits of CR0, the
-// FPU and most MSRs.
+// SDM Vol. 3A, 10.1.1, table 10-1, column INIT: as after RESET, but for the caches' bits of CR0,
+// the FPU and most MSRs.
 void reset_by_init(vcpu_vmx &vmx)
 {
     lapic_reset(vmx, true);
