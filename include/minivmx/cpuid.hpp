@@ -6,7 +6,7 @@
 // KVM's.
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/types.hpp>
 
@@ -40,6 +40,7 @@ enum class CpuidFeature : u16 {
     kXmm3 = cpuid_feature(CpuidWord::k1Ecx, 0), // SSE3
     kPcid = cpuid_feature(CpuidWord::k1Ecx, 17),
     kX2apic = cpuid_feature(CpuidWord::k1Ecx, 21),
+    kTscDeadline = cpuid_feature(CpuidWord::k1Ecx, 24),
     kXsave = cpuid_feature(CpuidWord::k1Ecx, 26),
     kRdrand = cpuid_feature(CpuidWord::k1Ecx, 30),
     kMtrr = cpuid_feature(CpuidWord::k1Edx, 12),

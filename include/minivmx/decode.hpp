@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Instruction bytes to a description of the instruction: SDM Vol. 2A, chapter 2 "Instruction
-// Format". Pure: no guest state but the mode goes in. Which opcodes exist is one table
+// Format". Pure: no guest state but the mode goes in. Which opcodes exist is one table a map
 // (src/core/emulate/opcodes.cc).
 #pragma once
 
@@ -16,24 +16,87 @@ inline constexpr u32 kMaxInstructionLength = 15; // SDM Vol. 2A, 2.3.11
 
 enum class Operation : u8 {
     kUnknown,
+    // Arithmetic, by the three bits that choose it: bits 5:3 of the opcode or of ModRM (SDM Vol. 2D,
+    // table A-6, group 1).
+    kAdd,
+    kOr,
+    kAdc,
+    kSbb,
+    kAnd,
+    kSub,
+    kXor,
+    kCmp,
+    // Group 2. Number 6 is SHL once more.
+    kRol,
+    kRor,
+    kRcl,
+    kRcr,
+    kShl,
+    kShr,
+    kSal,
+    kSar,
+    // Groups 3, 4, 5.
+    kTest,
+    kNot,
+    kNeg,
+    kMul, // of the accumulator
+    kImul,
+    kDiv,
+    kIdiv,
+    kInc,
+    kDec,
+    // The rest of integer arithmetic.
+    kImulTo, // two or three operands
+    kShld,
+    kShrd,
+    kXadd,
+    kCmpxchg,
+    kCmpxchgPair, // CMPXCHG8B, CMPXCHG16B
+    kBt,
+    kBts,
+    kBtr,
+    kBtc,
+    kBsf,
+    kBsr,
+    kTzcnt, // on a CPU without it: BSF, which the same bytes are
+    kLzcnt,
+    // Moves.
     kMov,   // source to destination, the same size
     kMovzx, // source zero-extended to the destination's size
     kMovsx,
-    kMovs, // string operations: one iteration each
+    kMovbe, // bytes reversed
+    kXchg,
+    kSetcc,
+    kCmovcc,
+    kPush,
+    kPop,
+    kStoreSegment,
+    kLoadSegment,
+    kNop,       // hints to the cache
+    kMovVector, // whole or low parts of XMM, YMM and MMX registers
+    kMovLow,    // bits 63:0 of an XMM register
+    kMovHigh,   // bits 127:64
+    // String operations: one iteration each.
+    kMovs,
+    kCmps,
     kStos,
     kLods,
+    kScas,
     kIns,
     kOuts,
 };
 
+// SDM Vol. 2A, 2.1.2 and 2.3.6.1: which table the opcode is looked up in.
+enum class OpcodeMap : u8 { kOneByte, k0F, k0F38, kVex0F, kVex0F38 };
+
 inline constexpr u8 kNoRegister = 0xff;
 
-enum class OperandKind : u8 { kNone, kRegister, kMemory, kImmediate };
+enum class OperandKind : u8 { kNone, kRegister, kMemory, kImmediate, kSegment, kVector, kMmx };
 
 struct Operand {
     OperandKind kind;
     u8 size;        // bytes
-    u8 reg;         // kRegister: a Gpr
+    u8 reg;         // kRegister: a Gpr; kSegment: a Segment; kVector, kMmx: the register's number
     bool high_byte; // kRegister: AH, CH, DH, BH, which are bits 15:8 of Gpr `reg`
 };
 
@@ -54,13 +117,16 @@ struct Instruction {
     u8 length;       // bytes, prefixes included
     u8 operand_size; // 2, 4 or 8 bytes
     u8 address_size; // 2, 4 or 8 bytes
-    u8 opcode;       // the last opcode byte
-    bool two_byte;   // after 0F
+    OpcodeMap map;
+    u8 opcode; // the last opcode byte
     bool lock;
     bool rep, repne; // F3, F2; whichever came last counts
-    u8 rex;          // 0 or 40..4F
+    u8 rex;          // 0 or 40..4F; a VEX prefix's R, X, B and W are here, too
     u8 modrm;
+    bool aligned;    // the memory operand must be aligned to its size: #GP
+    u8 vector_size;  // 16 or 32 bytes by VEX.L; 0: no VEX prefix
     Operand destination, source;
+    Operand third; // a second source
     MemoryOperand memory; // the explicit memory operand, or DS:rSI of a string operation with its
                           // segment override
     u64 immediate;        // sign-extended to 64 bits
@@ -70,7 +136,7 @@ enum class DecodeStatus : u8 {
     kDecoded,
     kTruncated, // the bytes end before the instruction does
     kTooLong,   // more than 15 bytes: #GP
-    kInvalid,   // the architecture says #UD: LOCK where it may not be
+    kInvalid,   // the architecture says #UD: LOCK where it may not be, a bad VEX prefix or segment
     kUnknown,   // not in the table
 };
 

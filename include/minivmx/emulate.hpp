@@ -35,26 +35,32 @@ struct MmioFragment {
     u8 size;
 };
 
-inline constexpr u32 kMaxOperandSize = 64;
+inline constexpr u32 kMaxOperandSize = 32; // a YMM register
 
 // An instruction on its way through user space. Of user space's memory it holds only copies.
 struct PendingInstruction {
     PendingIo kind;
-    bool source_read;  // data holds the instruction's memory source
+    u8 reads_done;     // memory operands read so far; their bytes are in `read`, one after the other
+    u8 read_end;       // how many bytes that is
+    u8 access_size;    // bytes of the memory access under way, all fragments
     u8 fragment_count; // of the MMIO access under way
     u8 fragment_next;  // the one that user space is asked for
     u8 io_size;        // bytes of one port access
-    u32 count;         // elements of a string port access
-    u32 done;          // of these, the ones in guest memory
-    u64 linear_rip;    // where the instruction is: if this changes, user space has moved the vCPU
-                       // elsewhere
+    u8 code_size;
+    u32 count;      // elements of a string port access
+    u32 done;       // of these, the ones in guest memory
+    u64 linear_rip; // where the instruction is: if this changes, user space has moved the vCPU
+                    // elsewhere
     Instruction instruction;
     MmioFragment fragments[2];
-    u8 data[kMaxOperandSize];
+    u8 data[kMaxOperandSize]; // what the access under way reads or writes
+    u8 read[kMaxOperandSize];
+    u8 code[kMaxInstructionLength]; // the instruction's bytes, should we not know it
 };
 
-// The instruction at CS:RIP touched gpa, where there is no memory. KVM_EXIT_MMIO, or
-// KVM_EXIT_INTERNAL_ERROR with suberror EMULATION when it is none we know. [sleep]
+// The instruction at CS:RIP touched gpa, where there is no memory. Devices of the module answer at
+// once; else KVM_EXIT_MMIO, or KVM_EXIT_INTERNAL_ERROR with suberror EMULATION when it is none we
+// know. [sleep]
 Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa);
 
 // EXIT_REASON_IO_INSTRUCTION. String forms go to memory and may fault. [sleep]
@@ -67,10 +73,5 @@ Outcome complete_pending(vcpu_vmx &vmx);
 // Fills kvm_run with KVM_EXIT_INTERNAL_ERROR, suberror EMULATION, as KVM does: exit information,
 // and the instruction's bytes if size is not 0.
 Outcome emulation_failure(vcpu_vmx &vmx, const u8 *bytes, u32 size);
-
-// RIP goes behind an instruction of this length that software did: wraps by mode, ends an STI or
-// MOV SS shadow, clears RFLAGS.RF, and makes a single-step trap pending if RFLAGS.TF is set (SDM
-// Vol. 3B, 18.3.1.4).
-void finish_instruction(vcpu_vmx &vmx, u32 length);
 
 } // namespace minivmx

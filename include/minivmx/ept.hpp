@@ -51,8 +51,10 @@ struct EptPageStock {
 
 // A VM's tables. All zero is a VM without any (ept=0).
 struct Ept {
-    u64 *root;     // the level-4 table
-    u64 *unlinked; // tables out of use that no vCPU can walk any more, freed with the VM
+    u64 *root;              // the level-4 table
+    u64 *unlinked;          // tables out of use that no vCPU can walk any more, freed with the VM
+    u32 mmio_tables;        // how many were made only to remember places without memory
+    void *apic_access_page; // see create_apic_access_page()
     EptFeatures features;
 };
 
@@ -69,6 +71,16 @@ u64 ept_pointer(const Ept &ept);
 void mmu_vcpu_create(vcpu_vmx &vmx);  // [sleep], before it runs
 void mmu_vcpu_destroy(vcpu_vmx &vmx); // [sleep]
 
+// Where the APIC-access page lies: the local APIC's address after reset.
+inline constexpr u64 kApicAccessGfn = 0xfee00;
+// "Virtualize APIC accesses" (SDM Vol. 3C, 30.4) looks for a physical address that the guest's APIC
+// address must lead to: a page of the VM's own, which every vCPU finds at kApicAccessGfn from then
+// on, and no slot may cover. Again: nothing. Does nothing without EPT. 0, -ENOMEM, or -EEXIST when
+// a slot is there. Takes the mmu lock. [sleep]
+int create_apic_access_page(kvm_vm &kvm);
+// Its physical address for the VMCS, or 0. [any]
+u64 apic_access_page_phys(const kvm_vm &kvm);
+
 // How an access to a guest-physical address was resolved.
 enum class EptFault : u8 {
     kMapped,      // try again: it is mapped now, or something changed meanwhile
@@ -83,6 +95,8 @@ EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access);
 // EXIT_REASON_EPT_VIOLATION: maps memory or emulates MMIO. KVM_RUN's answers are KVM's: -EFAULT
 // when the slot's memory isn't there, -ENOMEM, -EINTR. [sleep]
 Outcome handle_ept_violation(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access);
+// EXIT_REASON_EPT_MISCONFIG: an access where ept_map() has found no memory before. [sleep]
+Outcome handle_ept_misconfig(vcpu_vmx &vmx, u64 gpa);
 
 // Drops every translation of this vCPU on this CPU: INVEPT with EPT, else INVVPID (SDM Vol.
 // 3C, 29.4.3). For VCPU_REQUEST_TLB_FLUSH and a vCPU's first entry on a CPU. In VMX operation,
@@ -96,6 +110,10 @@ bool ept_zap_gfn_range(Ept &ept, u64 base_gfn, u64 end_gfn, u64 *&unlinked);
 void ept_free_unlinked(u64 *unlinked);
 // As before, but leaves the tables in place: for the mmu notifiers, which may not free. [atomic]
 bool ept_zap_leaves(Ept &ept, u64 base_gfn, u64 end_gfn);
+// Makes the next write to each of these frames show: small pages lose their dirty flag, if
+// by_dirty_flag, else the right to be written; large pages always lose that. Returns whether
+// anything changed. The mmu lock is held. [atomic]
+bool ept_watch_writes(Ept &ept, u64 base_gfn, u64 end_gfn, bool by_dirty_flag);
 // The entry that ends the walk for gfn, and its level: a leaf, or 0 for nothing. The mmu lock is
 // held. [atomic]
 u64 ept_lookup(const Ept &ept, u64 gfn, unsigned &level);

@@ -40,6 +40,10 @@ struct Access {
 // All or nothing is not promised: on kMmio a part may have been written. Never kFault.
 [[nodiscard]] MemoryResult read_guest_phys(vcpu_vmx &vmx, u64 gpa, void *to, u64 size);
 [[nodiscard]] MemoryResult write_guest_phys(vcpu_vmx &vmx, u64 gpa, const void *from, u64 size);
+// Replaces size (1, 2, 4, 8) bytes, aligned to their size, atomically, if they are *expected; else
+// swapped is false and *expected what is there. kOk or kMmio.
+[[nodiscard]] MemoryResult cmpxchg_guest_phys(vcpu_vmx &vmx, u64 gpa, u64 &expected, u64 desired,
+                                              u32 size, bool &swapped);
 
 // ---- Linear addresses -------------------------------------------------------
 

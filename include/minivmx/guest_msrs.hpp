@@ -23,7 +23,9 @@ struct GuestMtrrs {
 inline constexpr unsigned kMachineCheckBanks = 32;
 
 struct GuestMachineCheck {
+    u64 capability;                   // IA32_MCG_CAP
     u64 status;                       // IA32_MCG_STATUS
+    u64 control;                      // IA32_MCG_CTL
     u64 bank[kMachineCheckBanks * 4]; // CTL, STATUS, ADDR, MISC of each
 };
 
@@ -36,6 +38,8 @@ struct GuestMsrs {
     u64 xss;
     u64 arch_capabilities;
     u64 platform_info;
+    u64 microcode_revision; // IA32_BIOS_SIGN_ID
+    bool pred_cmd_used;     // the guest writes IA32_PRED_CMD without exits
     u64 misc_features_enables;
     u64 feature_control;
     u64 power_ctl;

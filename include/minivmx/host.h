@@ -38,7 +38,26 @@ struct kvm_regs;
 struct kvm_sregs;
 struct kvm_cpuid_entry2;
 struct kvm_enable_cap;
+struct kvm_lapic_state;
 struct kvm_userspace_memory_region;
+struct kvm_irqchip;
+struct kvm_sregs2;
+struct kvm_xcrs;
+struct kvm_debugregs;
+struct kvm_vcpu_events;
+struct kvm_guest_debug;
+struct kvm_translation;
+struct kvm_x86_mce;
+struct kvm_clock_data;
+struct kvm_msr_filter;
+struct kvm_msr_entry;
+struct kvm_irq_level;
+struct kvm_irq_routing_entry;
+struct kvm_msi;
+struct kvm_pit_state2;
+struct kvm_ioeventfd;
+struct kvm_coalesced_mmio_zone;
+struct kvm_clear_dirty_log;
 
 /* The host's objects; opaque to the core. */
 struct host_vm;
@@ -60,6 +79,10 @@ struct core_vcpu;
 enum vcpu_request {
     VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
     VCPU_REQUEST_VM_DEAD = 1u << 1,   /* the VM can't run any more: KVM_RUN answers -EIO */
+    VCPU_REQUEST_DIRTY_LOGGING = 1u << 8, /* dirty logging begins or ends: PML on or off */
+    VCPU_REQUEST_CLOCK = 1u << 3,         /* the kvmclock page has to be written anew */
+    VCPU_REQUEST_MSR_FILTER = 1u << 4,    /* the VM's MSR filter has changed */
+    VCPU_REQUEST_EVENT = 1u << 2,     /* interrupts, NMIs, INIT or SIPI arrived: host_vcpu_kick() */
 };
 
 /* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns
@@ -104,7 +127,8 @@ struct vcpu_area {
     host_u64 uret_mask[URET_COUNT]; /* bits of uret[] that count; 0: this MSR isn't switched */
     host_u32 uret_dirty;            /* uret[] changed since the host loaded it */
     host_u32 switch_db_regs; /* KVM_DEBUGREG_*: load db[], dr6 before entry, save them after exit */
-    host_u64 db[4];
+    host_u64 db[4];        /* the guest's */
+    host_u64 loaded_db[4]; /* what it runs with: the same, or a debugger's */
     host_u64 dr6;
     host_u64 dr7; /* the guest's; in the VMCS while it runs */
 
@@ -149,7 +173,7 @@ void *host_phys_page(host_u64 phys);
  * aligned to their size, are read in one access. current->mm is the VM's. [sleep] */
 int host_copy_from_user(void *to, host_u64 hva, size_t size);
 int host_copy_to_user(host_u64 hva, const void *from, size_t size);
-/* If the size (4 or 8) bytes at hva, aligned to their size, equal *expected, replaces them with
+/* If the size (1, 2, 4, 8) bytes at hva, aligned to their size, equal *expected, replaces them with
  * desired, atomically; else sets *expected to what is there. Faults the page in. 0: replaced;
  * -EAGAIN: it differed; -EFAULT: not writable. [sleep] */
 int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u32 size);
@@ -163,13 +187,14 @@ struct host_frame {
     host_u32 writable; /* may be mapped writable */
     host_u32 order;    /* log2 of the naturally aligned pages around pfn that user space maps as one
                           (0, 9, 18) */
+    host_u32 device;   /* not memory but a device's registers: must not be cached */
     void *page;        /* the reference to drop; the host's */
 };
 
 /*
  * Makes the page at hva present in user space's tables and takes a short reference. want_write: the
- * guest writes. -EFAULT: nothing (suitable) is mapped there; -EINTR: a fatal signal; -EHWPOISON.
- * [sleep]
+ * guest writes. -EFAULT: nothing (suitable) is mapped there; -EACCES: physical addresses are,
+ * which can't be written; -EINTR: a fatal signal; -EHWPOISON. [sleep]
  */
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame);
 /* Drops the reference; dirty: the guest may have written or will write through the mapping made
@@ -188,6 +213,67 @@ bool host_mmu_retry(struct host_vm *vm, const struct host_frame *frame, host_u64
 void host_request_all(struct host_vm *vm, host_u32 requests);
 /* Gives way while a short wait goes on (slots still being read by a vCPU). [sleep] */
 void host_relax(void);
+
+/* ---- Core -> host: time, locks, sleeping vCPUs ----------------------------------------------- */
+
+/* CLOCK_MONOTONIC in nanoseconds. [any but NMI] */
+host_u64 host_time_ns(void);
+/* The clock that kvmclock is made from: it counts at an even rate from the boot on, also while the
+ * machine sleeps. */
+struct host_clock {
+    host_u64 ns;
+    host_u64 tsc;         /* of that moment */
+    host_u64 realtime_ns; /* since 1970 */
+    bool counts_tsc;      /* it is the TSC, scaled, and all CPUs have the same one */
+};
+void host_clock_read(struct host_clock *clock); /* [any but NMI] */
+
+/* A timer that calls fire(arg) once, with interrupts off, in hard interrupt context, when
+ * host_time_ns() has reached the deadline it was started with. */
+struct host_timer;
+struct host_timer *host_timer_create(void (*fire)(void *arg), void *arg); /* NULL: no memory [sleep]
+                                                                           */
+void host_timer_destroy(struct host_timer *timer); /* stops it and waits for fire() [sleep] */
+/* Starting it again replaces the deadline. fire() may start it. [any but NMI] */
+void host_timer_start(struct host_timer *timer, host_u64 deadline_ns);
+/* Stops it and waits until fire() isn't running. Not under a lock that fire() takes. [sleep or
+ * atomic] */
+void host_timer_cancel(struct host_timer *timer);
+
+/* A spinlock that switches interrupts off while it is held, so that it may be taken in any context
+ * but an NMI. */
+struct host_lock;
+struct host_lock *host_lock_create(void); /* NULL: no memory [sleep] */
+void host_lock_destroy(struct host_lock *lock);
+host_u64 host_lock_take(struct host_lock *lock);
+void host_lock_release(struct host_lock *lock, host_u64 flags);
+
+/* What is read between these two stays valid until the reader leaves; who replaced it waits with
+ * host_rcu_wait() before it frees. Readers: [any but NMI]; the wait: [sleep] */
+void host_rcu_read_lock(void);
+void host_rcu_read_unlock(void);
+void host_rcu_wait(void);
+
+/* Makes the vCPU look at what is pending: ends host_vcpu_block(), or interrupts it in the guest;
+ * one that is about to enter sees it before. Does not wait. [any but NMI] */
+void host_vcpu_kick(struct host_vcpu *vcpu);
+/* Sleeps until core_vcpu_runnable() says yes, or a signal comes. The vCPU is put and loaded again
+ * meanwhile. [sleep] */
+void host_vcpu_block(struct host_vcpu *vcpu);
+
+/* ---- Core -> host: interrupts and events of user space --------------------------------------- */
+
+/* A reference to what an eventfd's descriptor names. */
+struct host_eventfd;
+/* Adds 1 to its counter and wakes who waits. [any but NMI] */
+void host_eventfd_signal(struct host_eventfd *eventfd);
+void host_eventfd_put(struct host_eventfd *eventfd); /* [sleep] */
+/* The guest ended an interrupt of this GSI: a level-triggered one of KVM_IRQFD_FLAG_RESAMPLE goes
+ * down, and its owner hears of it. The core holds no lock. [any but NMI] */
+void host_irq_acked(struct host_vm *vm, host_u32 gsi);
+
+/* Gives other threads the CPU: a guest spins. [sleep] */
+void host_yield(void);
 
 /* ---- Core -> host: CPUs ---------------------------------------------------------------------- */
 
@@ -245,6 +331,16 @@ int host_handle_pending_work(struct host_vcpu *vcpu);
 /* The guest's IA32_KERNEL_GS_BASE wherever it is at the moment. [sleep], the vCPU loaded */
 host_u64 host_read_kernel_gs_base(struct host_vcpu *vcpu);
 void host_write_kernel_gs_base(struct host_vcpu *vcpu, host_u64 value);
+/* The guest's vector registers, 0 to 15, as CPU instructions see them; only during KVM_RUN. data is
+ * 16 or 32 bytes. Writing an XMM register leaves the rest of the wider one, writing a YMM register
+ * clears it; YMM ones only where the guest could enable AVX. [sleep] */
+void host_read_xmm(host_u32 index, void *data);
+void host_write_xmm(host_u32 index, const void *data);
+void host_read_ymm(host_u32 index, void *data);
+void host_write_ymm(host_u32 index, const void *data);
+/* MMX registers, 0 to 7. False: an x87 exception waits, which any MMX instruction would raise. */
+bool host_read_mmx(host_u32 index, host_u64 *value);
+bool host_write_mmx(host_u32 index, host_u64 value);
 /* Prevents branch predictions of one guest from steering the next (IBPB), if the host's mitigations
  * ask for it. [atomic] */
 void host_branch_predictor_barrier(void);
@@ -358,12 +454,27 @@ int core_check_extension(const struct core_vm *vm, host_u64 extension);
 int core_get_supported_cpuid(struct kvm_cpuid_entry2 *entries, host_u32 *count);
 
 int core_vm_create(struct host_vm *host, struct core_vm **vm);
+/* Before the first vCPU is destroyed: nothing of the VM interrupts one any more. [sleep] */
+void core_vm_stop_timers(struct core_vm *vm);
 /* After the last vCPU is destroyed and the mmu notifier is gone. */
 void core_vm_destroy(struct core_vm *vm);
 /* The VM's slots mutex is held by the host. */
 int core_set_memory_region(struct core_vm *vm, const struct kvm_userspace_memory_region *region);
+/* What goes to, or comes from, user space's bitmap: valid as long as the slots mutex is held. */
+struct core_dirty_log {
+    void *bitmap;
+    size_t size;
+};
+/* KVM_GET_DIRTY_LOG: -EINVAL, or -ENOENT for a slot that isn't logged. The slots mutex is held. */
+int core_get_dirty_log(struct core_vm *vm, host_u32 slot, struct core_dirty_log *log);
+/* KVM_CLEAR_DIRTY_LOG: checks the request and says where the bits to be cleared shall be put; then
+ * clears them. The slots mutex is held from the one to the other. */
+int core_prepare_clear_dirty_log(struct core_vm *vm, const struct kvm_clear_dirty_log *clear,
+                                 struct core_dirty_log *log);
+void core_clear_dirty_log(struct core_vm *vm, const struct kvm_clear_dirty_log *clear);
 int core_set_tss_addr(struct core_vm *vm, host_u64 address);
 int core_set_identity_map_addr(struct core_vm *vm, host_u64 address);
+int core_set_boot_cpu_id(struct core_vm *vm, host_u64 id);
 int core_vm_enable_cap(struct core_vm *vm, const struct kvm_enable_cap *cap);
 /* mmu notifier: user space's mapping of [start, end) goes away: drop guest translations. Returns
  * whether vCPUs need VCPU_REQUEST_TLB_FLUSH. The mmu lock is held. [atomic] */
@@ -373,6 +484,39 @@ bool core_mmu_unmap_hva_range(struct core_vm *vm, host_u64 start, host_u64 end);
 bool core_mmu_age_hva_range(struct core_vm *vm, host_u64 start, host_u64 end, bool clear);
 /* The owner's mm is gone: drop every translation. The mmu lock is held. [atomic] */
 void core_mmu_zap_all(struct core_vm *vm);
+
+/* Interrupt controllers and devices. The VM's mutex is held by core_create_irqchip(),
+ * core_create_pit() and core_set_pit(); core_set_irq() and core_irq_line() are [any but NMI]. */
+int core_create_irqchip(struct core_vm *vm);
+int core_get_irqchip(struct core_vm *vm, struct kvm_irqchip *chip);
+int core_set_irqchip(struct core_vm *vm, const struct kvm_irqchip *chip);
+/* Whether there is an interrupt controller in the module at all. [any] */
+bool core_irqchip_ready(const struct core_vm *vm);
+bool core_irqchip_in_kernel(const struct core_vm *vm); /* with PIC and IOAPIC */
+/* On whose behalf a line is driven. */
+enum host_irq_source { HOST_IRQ_USER, HOST_IRQ_RESAMPLE };
+/* Drives a GSI: how many vCPUs took it; 0: merged with one before; -1: masked, or it goes nowhere. */
+int core_set_irq(struct core_vm *vm, enum host_irq_source source, host_u32 gsi, bool level,
+                 bool line_status);
+int core_irq_line(struct core_vm *vm, struct kvm_irq_level *line, bool line_status);
+int core_set_gsi_routing(struct core_vm *vm, const struct kvm_irq_routing_entry *entries,
+                         host_u32 count);
+int core_signal_msi(struct core_vm *vm, const struct kvm_msi *msi);
+int core_create_pit(struct core_vm *vm, host_u32 flags);
+int core_get_pit(struct core_vm *vm, struct kvm_pit_state2 *state);
+int core_set_pit(struct core_vm *vm, const struct kvm_pit_state2 *state);
+int core_reinject_control(struct core_vm *vm, bool reinject);
+/* The slots mutex is held. A successful assignment takes over the reference; what can be refused
+ * without the descriptor is refused by core_check_ioeventfd(). */
+int core_check_ioeventfd(const struct kvm_ioeventfd *args);
+int core_assign_ioeventfd(struct core_vm *vm, const struct kvm_ioeventfd *args,
+                          struct host_eventfd *eventfd);
+int core_deassign_ioeventfd(struct core_vm *vm, const struct kvm_ioeventfd *args,
+                            const struct host_eventfd *eventfd);
+int core_register_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmio_zone *zone);
+int core_unregister_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmio_zone *zone);
+/* The page of coalesced writes, mapped behind every vCPU's kvm_run; lives as long as the VM. */
+void *core_coalesced_ring(struct core_vm *vm);
 
 /* How many vCPUs a VM has is the host's to count; id is checked against KVM's limits by the host,
  * too. */
@@ -393,6 +537,56 @@ int core_set_cpuid2(struct core_vcpu *vcpu, const struct kvm_cpuid_entry2 *entri
 int core_get_cpuid2(struct core_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, host_u32 *count);
 int core_interrupt(struct core_vcpu *vcpu, host_u32 vector);
 int core_nmi(struct core_vcpu *vcpu);
+/* The local APIC's; those of the APIC itself answer -EINVAL where user space has it. Of the states of
+ * KVM_MP_STATE_* only "runnable" is one then. */
+bool core_has_lapic(const struct core_vcpu *vcpu); /* [any] */
+int core_get_mp_state(struct core_vcpu *vcpu, host_u32 *state);
+int core_set_mp_state(struct core_vcpu *vcpu, host_u32 state);
+int core_get_lapic(struct core_vcpu *vcpu, struct kvm_lapic_state *state);
+int core_set_lapic(struct core_vcpu *vcpu, const struct kvm_lapic_state *state);
+int core_set_vapic_addr(struct core_vcpu *vcpu, host_u64 address);
+int core_set_tpr_access_reporting(struct core_vcpu *vcpu, host_u32 enabled, host_u32 flags);
+/* The state of a vCPU beyond registers: src/core/state. */
+int core_get_sregs2(struct core_vcpu *vcpu, struct kvm_sregs2 *sregs);
+int core_set_sregs2(struct core_vcpu *vcpu, const struct kvm_sregs2 *sregs);
+int core_get_xcrs(struct core_vcpu *vcpu, struct kvm_xcrs *xcrs);
+int core_set_xcrs(struct core_vcpu *vcpu, const struct kvm_xcrs *xcrs);
+host_u64 core_supported_xcr0(void); /* that any guest can have; that this one can: */
+host_u64 core_guest_xcr0(const struct core_vcpu *vcpu);
+int core_get_debugregs(struct core_vcpu *vcpu, struct kvm_debugregs *regs);
+int core_set_debugregs(struct core_vcpu *vcpu, const struct kvm_debugregs *regs);
+int core_get_vcpu_events(struct core_vcpu *vcpu, struct kvm_vcpu_events *events);
+int core_set_vcpu_events(struct core_vcpu *vcpu, const struct kvm_vcpu_events *events);
+int core_set_guest_debug(struct core_vcpu *vcpu, const struct kvm_guest_debug *debug);
+int core_translate(struct core_vcpu *vcpu, struct kvm_translation *translation);
+int core_setup_mce(struct core_vcpu *vcpu, host_u64 capability);
+int core_set_mce(struct core_vcpu *vcpu, const struct kvm_x86_mce *mce);
+host_u64 core_mce_capability(void);
+int core_set_tsc_khz(struct core_vcpu *vcpu, host_u32 khz);
+host_u32 core_get_tsc_khz(struct core_vcpu *vcpu);
+int core_kvmclock_ctrl(struct core_vcpu *vcpu);
+int core_vcpu_enable_cap(struct core_vcpu *vcpu, const struct kvm_enable_cap *cap);
+/* The same of the VM: its mutex is held by core_vm_set_tsc_khz(). */
+int core_vm_set_tsc_khz(struct core_vm *vm, host_u32 khz);
+host_u32 core_vm_get_tsc_khz(const struct core_vm *vm);
+int core_get_clock(struct core_vm *vm, struct kvm_clock_data *data);
+int core_set_clock(struct core_vm *vm, const struct kvm_clock_data *data);
+/* bitmaps[i] has the bits of range i, (nmsrs + 7) / 8 bytes, in kernel memory. */
+int core_set_msr_filter(struct core_vm *vm, const struct kvm_msr_filter *filter,
+                        const host_u8 *const *bitmaps);
+/* KVM_GET_MSRS, KVM_SET_MSRS: how many of the entries were read or written, up to the first that
+ * can't be. vcpu is NULL for the features of KVM_GET_MSRS on the device. */
+int core_get_msrs(struct core_vcpu *vcpu, struct kvm_msr_entry *entries, host_u32 count);
+int core_set_msrs(struct core_vcpu *vcpu, const struct kvm_msr_entry *entries, host_u32 count);
+/* The numbers for KVM_GET_MSR_INDEX_LIST or its sibling of features: writes up to limit of them,
+ * returns how many there are. */
+host_u32 core_msr_index_list(bool features, host_u32 *indices, host_u32 limit);
+/* KVM_GET_EMULATED_CPUID */
+int core_get_emulated_cpuid(struct kvm_cpuid_entry2 *entries, host_u32 *count);
+
+/* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's thread
+ * when that is about to sleep, so it may not. */
+bool core_vcpu_runnable(struct core_vcpu *vcpu);
 
 #ifdef __cplusplus
 }

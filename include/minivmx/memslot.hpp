@@ -2,7 +2,7 @@
 // Memory slots: which ranges of guest-physical memory are backed by which ranges of the owner's
 // address space.
 //
-// Readers (vCPU threads) take no lock. The slots live in one array that is never changed once it is
+// Readers (vCPU threads) take no lock. The slots live in an array that is never changed once it is
 // published; an update publishes another. A reader first stores the array it is about to read in a
 // place of its own (its hazard), then looks whether that array is still the current one; the
 // updater, after it has published the new array, waits until no vCPU's hazard names the old one,
@@ -14,6 +14,7 @@
 
 namespace minivmx {
 
+class DirtyBitmap;
 struct kvm_vm;
 struct vcpu_vmx;
 
@@ -28,32 +29,38 @@ struct MemSlot {
     u64 hva; // where base_gfn lies in the owner's address space, page-aligned
     u32 flags;
     u32 id;
+    DirtyBitmap *dirty; // null unless its writes are logged: see dirty_log.hpp
 
     u64 end_gfn() const { return base_gfn + npages; }
     u64 hva_end() const { return hva + (npages << 12); }
     u64 hva_of_gfn(u64 gfn) const { return hva + ((gfn - base_gfn) << 12); }
     bool contains(u64 gfn) const { return gfn - base_gfn < npages; }
+    bool logged() const { return (flags & 1) != 0; }    // KVM_MEM_LOG_DIRTY_PAGES
     bool read_only() const { return (flags & 2) != 0; } // KVM_MEM_READONLY
 };
 
-// Every slot of a VM, ordered by guest frame, and an index of them ordered by hva. Immutable once
-// made.
+// Slots that follow one another, ordered by guest frame. Immutable once an array that names it is
+// published.
+struct SlotChunk {
+    static constexpr u32 kSlots = 64;
+    u32 count; // at least 1
+    MemSlot slots[kSlots];
+
+    // The first position whose slot begins above gfn.
+    u32 position_above(u64 gfn) const;
+    void append(const MemSlot &slot);
+    bool holds(const MemSlot *slot) const;
+};
+
+// Every slot of a VM, in chunks, ordered by guest frame; at least one. Immutable once made: an
+// update makes another array, which shares most chunks, so it costs little however many slots there
+// are.
 class MemSlotArray {
   public:
-    // `old` (null: none) without the slot `removed` (null: none) and with `added` (null: none),
-    // which fits between the others. Null when there is no memory. [sleep]
-    static MemSlotArray *derive(const MemSlotArray *old, const MemSlot *removed,
-                                const MemSlot *added);
-    static void release(MemSlotArray *array);
-
-    u32 count() const { return static_cast<u32>(count_); }
-    const MemSlot *begin() const { return slots(); }
-    const MemSlot *end() const { return slots() + count_; }
-
-    // The slot that holds gfn, or null. hint: index of where to look first; becomes the slot's
-    // index when there is one.
+    u32 count() const { return count_; }
+    // The slot that holds gfn, or null. hint: where to look first; becomes the slot's place when
+    // there is one.
     const MemSlot *find(u64 gfn, u32 &hint) const;
-    const MemSlot *find_id(u32 id) const;
     // Whether a slot other than id shares a frame with [base_gfn, end_gfn).
     bool overlaps(u64 base_gfn, u64 end_gfn, u32 id) const;
 
@@ -62,42 +69,64 @@ class MemSlotArray {
     template <class Visit>
     void for_each_in_hva_range(u64 start, u64 end, Visit visit) const
     {
-        const HvaEntry *index = hva_index();
-        for (u32 i = first_hva_entry_above(start); i < count_; i++) {
-            const MemSlot &slot = slots()[index[i].slot];
-            if (slot.hva >= end)
-                return;
-            if (slot.hva_end() > start)
-                visit(slot);
+        for (u32 i = 0; i < chunk_count_; i++) {
+            const Entry &entry = entries()[i];
+            if (entry.hva_start >= end || entry.hva_end <= start)
+                continue;
+            for (u32 position = 0; position < entry.chunk->count; position++) {
+                const MemSlot &slot = entry.chunk->slots[position];
+                if (slot.hva < end && slot.hva_end() > start)
+                    visit(slot);
+            }
         }
     }
 
+    // When the VM goes: frees the array, its chunks, and the slots' bitmaps. Null: nothing.
+    static void destroy(const MemSlotArray *array);
+
   private:
-    // In the order of the slots' hva; max_end is the largest hva_end() of this entry and all before
-    // it, so that a search for an address can leave out a whole prefix.
-    struct HvaEntry {
-        u64 max_end;
-        u32 slot;
+    friend class SlotsUpdate;
+    struct Entry {
+        u64 first_gfn;
+        u64 hva_start, hva_end; // around all memory of the chunk's slots
+        SlotChunk *chunk;
     };
 
-    MemSlot *slots() { return reinterpret_cast<MemSlot *>(this + 1); }
-    const MemSlot *slots() const { return reinterpret_cast<const MemSlot *>(this + 1); }
-    HvaEntry *hva_index() { return reinterpret_cast<HvaEntry *>(slots() + count_); }
-    const HvaEntry *hva_index() const
-    {
-        return reinterpret_cast<const HvaEntry *>(slots() + count_);
-    }
-    // The first index entry whose max_end lies above the address.
-    u32 first_hva_entry_above(u64 address) const;
-    // The first slot whose base_gfn lies above gfn.
-    u32 first_slot_above(u64 gfn) const;
+    Entry *entries() { return reinterpret_cast<Entry *>(this + 1); }
+    const Entry *entries() const { return reinterpret_cast<const Entry *>(this + 1); }
+    // The last chunk that begins at or below gfn, else the first.
+    u32 chunk_of(u64 gfn) const;
+    void append(SlotChunk *chunk);
+    void append(const Entry &entry);
 
-    void copy_slots(const MemSlotArray &old, const MemSlot *removed, const MemSlot *added,
-                    u32 &added_at);
-    void build_hva_index(const MemSlotArray *old, const MemSlot *removed, const MemSlot *added,
-                         u32 added_at);
+    u32 count_;
+    u32 chunk_count_;
+};
 
-    u64 count_;
+// A step from one array to the next.
+class SlotsUpdate {
+  public:
+    // `old` (null: none) without the slot `removed` (null: none) and with `added` (null: none),
+    // which fits between the others. False: no memory; then cancel(). [sleep]
+    [[nodiscard]] bool prepare(const MemSlotArray *old, const MemSlot *removed,
+                               const MemSlot *added);
+    // What to publish; null: no slot is left.
+    const MemSlotArray *next() const { return next_; }
+    // Instead of publishing: frees what was made.
+    void cancel();
+    // After the old array's last reader has left: frees it and what only it had.
+    void finish(const MemSlotArray *old);
+
+  private:
+    bool rebuild(const SlotChunk *old, const MemSlot *removed, const MemSlot *added);
+    bool assemble(const MemSlotArray *old, u32 first, u32 last);
+
+    MemSlotArray *next_ = nullptr;
+    SlotChunk *fresh_[4] = {};
+    u32 fresh_count_ = 0;
+    u32 first_fresh_ = 0; // how many of them are in the place of the first stale one
+    SlotChunk *stale_[2] = {};
+    u32 stale_count_ = 0;
 };
 
 // What one vCPU is reading; see the head of this file. Only `array` is read by other threads.
@@ -110,14 +139,20 @@ struct SlotsHazard {
 
 // A VM's slots. All zero is a VM without any.
 struct MemSlots {
+    static constexpr u32 kIdsPerPage = 512;
     const MemSlotArray *current; // null: no slots. Changed under the mmu lock
-    SlotsHazard *hazards;        // of every vCPU; changed under the mmu lock
+    // By number: 0, or 1 + where the slot begins; null: none of these numbers. Under the host's
+    // slots mutex.
+    u64 *by_id[kUserMemSlots / kIdsPerPage + 1];
+    SlotsHazard *hazards; // of every vCPU; changed under the mmu lock
 };
 
 // KVM_SET_USER_MEMORY_REGION's rules and errno values. The caller (core_set_memory_region) holds
 // the slots mutex of the host; a removed or moved slot is out of every vCPU's sight when it
 // returns. [sleep]
 int set_memory_region(kvm_vm &kvm, const kvm_userspace_memory_region &region);
+// The slot of that number, or null. The slots mutex is held.
+const MemSlot *find_slot_by_id(const kvm_vm &kvm, u32 id);
 // Frees what is left when the VM goes; no vCPU exists any more. [sleep]
 void destroy_memory_slots(kvm_vm &kvm);
 

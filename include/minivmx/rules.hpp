@@ -37,6 +37,7 @@ enum class Rule : u8 {
     kTprShadowOn,
     kExitDisabled,
     kApicvInactive,
+    kXapicInactive,
     kX2apicInactive,
     kNoVpid,
     kUmipNotEmulated,

@@ -22,10 +22,24 @@ void cancel_injection();
 // Whether an external interrupt could be delivered at the next instruction boundary.
 bool interrupt_allowed(vcpu_vmx &vmx);
 bool nmi_allowed(vcpu_vmx &vmx);
+// NMIs are blocked since one is being handled; those that other threads sent are the vCPU's now.
+bool nmi_masked(vcpu_vmx &vmx);
+void mask_nmis(vcpu_vmx &vmx, bool masked);
+void latch_nmis(vcpu_vmx &vmx);
 // KVM's ready_for_interrupt_injection.
 bool ready_for_interrupt_injection(vcpu_vmx &vmx);
 // Whether user space wants KVM_EXIT_IRQ_WINDOW_OPEN as soon as that is so.
 bool irq_window_requested(const vcpu_vmx &vmx);
+
+// ----- Sleeping and starting (src/core/run/mp_state.cc) ------------------------------------------
+
+// INIT and SIPI that have arrived. A vCPU with an APIC in the kernel.
+void accept_init_and_sipi(vcpu_vmx &vmx);
+// Sleeps while mp_state says so; returns when the vCPU is runnable or a signal waits. [sleep]
+void wait_until_runnable(vcpu_vmx &vmx);
+// KVM_RUN of a vCPU that nobody has started yet. [sleep]
+Outcome wait_for_init(vcpu_vmx &vmx);
+Outcome handle_halt(vcpu_vmx &vmx);
 
 // ----- Exits -------------------------------------------------------------------------------------
 
@@ -36,6 +50,7 @@ Outcome vmx_handle_exit(vcpu_vmx &vmx);
 Outcome handle_exception_nmi(vcpu_vmx &vmx);
 // #DB with what DR6 shall tell; without the VMCS, which has no place for that.
 void inject_debug_exception(vcpu_vmx &vmx, u64 payload);
+void apply_debug_payload(vcpu_vmx &vmx, u64 payload);
 Outcome handle_dr(vcpu_vmx &vmx);
 // After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR
 // exits again.
@@ -49,5 +64,20 @@ Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data);
 // Why this vCPU's guest can't be entered on this CPU with these parameters in the state it is in,
 // or null if it can.
 const char *why_it_cannot_run(vcpu_vmx &vmx);
+
+// ----- KVM_SET_GUEST_DEBUG (src/core/run/guest_debug.cc) ------------------------------------------
+
+// CS's base plus RIP.
+u64 linear_rip_of(vcpu_vmx &vmx);
+// KVM_EXIT_DEBUG for this exception, where the vCPU is.
+Outcome debug_exit(vcpu_vmx &vmx, u8 vector, u64 dr6);
+inline bool single_steps(const vcpu_vmx &vmx)
+{
+    return (vmx.debug.control & KVM_GUESTDBG_SINGLESTEP) != 0;
+}
+inline bool user_space_has_breakpoints(const vcpu_vmx &vmx)
+{
+    return (vmx.debug.control & KVM_GUESTDBG_USE_HW_BP) != 0;
+}
 
 } // namespace minivmx

@@ -3,7 +3,7 @@
 // base, limit and access rights. SDM Vol. 3C, 25.4.1, table 25-2 "Format of Access Rights".
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/types.hpp>
 #include <minivmx/vcpu.hpp>

@@ -8,6 +8,7 @@
 
 namespace minivmx {
 
+struct kvm_vm;
 struct vcpu_vmx;
 
 // ----- Creation ----------------------------------------------------------------------------------
@@ -21,10 +22,18 @@ void init_msr_bitmap(vcpu_vmx &vmx);
 void set_cr_guest_host_masks(vcpu_vmx &vmx);
 // A new guest CPUID: bits of CR4 that it lacks are reserved, and not the guest's to change.
 void update_cr4_reserved_bits(vcpu_vmx &vmx);
-// Registers, segments and descriptor tables as after RESET: SDM Vol. 3A, 10.1.1, table 10-1.
-void reset_guest_state(vcpu_vmx &vmx);
+// Registers, segments and descriptor tables as after RESET, or INIT: SDM Vol. 3A, 10.1.1, table
+// 10-1. Waiting events are forgotten. INIT keeps MSRs, the TSC, FPU and XCR0, and CR0.CD and NW; the
+// local APIC is the caller's to reset.
+void reset_guest_state(vcpu_vmx &vmx, bool init = false);
 // Sets the TSC offset: the guest's TSC is the host's plus this.
 void write_tsc_offset(vcpu_vmx &vmx, u64 offset);
+
+// What the guest's RDTSC would read now, and how many ticks of the host's TSC make so many of the
+// guest's.
+u64 guest_tsc(const vcpu_vmx &vmx);
+u64 guest_tsc_at(const vcpu_vmx &vmx, u64 host_tsc);
+u64 guest_to_host_ticks(const vcpu_vmx &vmx, u64 ticks);
 
 // ----- Control registers -------------------------------------------------------------------------
 
@@ -48,17 +57,32 @@ void update_switched_msrs(vcpu_vmx &vmx);
 // The page-directory-pointer entries of PAE paging: SDM Vol. 3A, 4.4.1. False: reserved bits are
 // set, or there is no memory at cr3; nothing is changed then. [sleep]
 [[nodiscard]] bool load_pdptrs(vcpu_vmx &vmx, u64 cr3);
+bool is_pae_paging(vcpu_vmx &vmx);
+u64 guest_pdptr(vcpu_vmx &vmx, u32 index);
+void write_pdptr(vcpu_vmx &vmx, u32 index, u64 value);
 
 // ----- MSRs --------------------------------------------------------------------------------------
 
 // Canonical form: SDM Vol. 1, 3.3.7.1.
 bool is_canonical_address(vcpu_vmx &vmx, u64 address);
+inline constexpr u64 kApicBaseBootstrap = bit64(8);
 bool is_valid_apic_base(const vcpu_vmx &vmx, u64 value);
 void write_apic_base(vcpu_vmx &vmx, u64 value);
 // From the first use on, the guest reads and writes this MSR without exits. Only for MSRs the host
 // switches.
 enum class MsrExit : u8 { kRead = 1, kWrite = 2, kReadWrite = 3 };
 void stop_msr_exits(vcpu_vmx &vmx, u32 msr, MsrExit which);
+
+// The VM's filter has changed: what it forbids exits again.
+void msr_filter_changed(vcpu_vmx &vmx);
+void msr_filter_destroy(kvm_vm &kvm);
+// At the start of KVM_RUN, whenever pending_msr isn't kNone: user space has answered an RDMSR or
+// WRMSR.
+void complete_pending_msr(vcpu_vmx &vmx);
+
+// KVM_CAP_SYNC_REGS: at the start of KVM_RUN, -EINVAL for what is refused; at its end.
+[[nodiscard]] int take_synced_regs(vcpu_vmx &vmx);
+void give_synced_regs(vcpu_vmx &vmx);
 
 // ----- Around each entry -------------------------------------------------------------------------
 

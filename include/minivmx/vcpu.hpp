@@ -6,7 +6,7 @@
 #pragma once
 
 #include <linux/errno.h>
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/arch.hpp>
 #include <minivmx/cpuid.hpp>
@@ -16,6 +16,7 @@
 #include <minivmx/guest_msrs.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
+#include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
 #include <minivmx/vm.hpp>
 #include <minivmx/vmcs.hpp>
@@ -66,6 +67,9 @@ struct ExceptionQueue {
     bool reinject; // its delivery was interrupted by an exit: no side effects (CR2, DR6) again
     bool soft;     // INT3, INTO: needs the instruction's length
     u32 error_code;
+    // KVM_SET_VCPU_EVENTS: what CR2 or DR6 gets at delivery.
+    bool has_payload;
+    u64 payload;
 };
 
 // A maskable interrupt on its way into the guest: from KVM_INTERRUPT, or one whose delivery an exit
@@ -75,6 +79,18 @@ struct InterruptQueue {
     bool soft; // INT n
     u8 vector;
 };
+
+// KVM_SET_GUEST_DEBUG: what user space wants to hear of.
+struct GuestDebug {
+    u32 control; // KVM_GUESTDBG_*; 0: nothing
+    u64 db[4];   // its breakpoints
+    u64 dr7;
+};
+
+// An RDMSR or WRMSR that user space answers: KVM_CAP_X86_USER_SPACE_MSR.
+enum class PendingMsr : u8 { kNone, kRead, kWrite };
+
+struct Lapic;
 
 struct vcpu_vmx : core_vcpu {
     kvm_vm *kvm;
@@ -111,6 +127,12 @@ struct vcpu_vmx : core_vcpu {
     // Real mode without "unrestricted guest": the guest's CR0.PE is 0, the CPU's can't be.
     bool vm86_active;
 
+    Lapic *apic; // null: user space has it
+    // KVM_MP_STATE_*: runs, sleeps in HLT, or waits for INIT or SIPI.
+    u32 mp_state;
+    // Of a vCPU that sleeps: what may wake it.
+    bool wakes_for_interrupt, wakes_for_nmi;
+
     ExceptionQueue exception;
     InterruptQueue interrupt;
     u8 nmi_pending; // latched, not yet injected: 0..2
@@ -118,16 +140,27 @@ struct vcpu_vmx : core_vcpu {
     u32 event_instruction_length; // of a soft event being reinjected
     bool nmi_blocked_soft; // without virtual NMIs: a guest's NMI handler is (thought to be) running
     bool triple_fault;
+    // An IOAPIC in user space has to hear of this end of an interrupt: KVM_EXIT_IOAPIC_EOI.
+    bool ioapic_eoi_pending;
+    u8 ioapic_eoi_vector;
     bool tlb_flush_needed; // before the next entry: this CPU may hold stale translations of this
                            // vCPU
 
     SlotsHazard slots_hazard; // the memory slots being read
     EptPageStock ept_pages;
+    void *pml_buffer; // one page, or null without PML
     PendingInstruction pending;
     bool cannot_run; // the reason was already told in dmesg
 
     Cpuid cpuid;
     GuestMsrs msrs;
+    VcpuTime time;
+    GuestDebug debug;
+    PendingMsr pending_msr;
+    u64 pending_msr_rip;
+    // An ioctl reads or writes MSRs, not the guest: checks of what the guest's CPUID allows, and of
+    // read-only bits, are off, as in KVM.
+    bool msr_access_by_host;
 };
 
 inline vcpu_vmx &to_vmx(core_vcpu *vcpu)
@@ -151,6 +184,8 @@ u64 guest_cr0(vcpu_vmx &vmx);
 u64 guest_cr3(vcpu_vmx &vmx);
 u64 guest_cr4(vcpu_vmx &vmx);
 
+u64 guest_cr8(const vcpu_vmx &vmx); // the TPR's class, wherever the APIC is
+
 inline bool is_paging(vcpu_vmx &vmx)
 {
     return guest_cr0(vmx) & X86_CR0_PG;
@@ -166,12 +201,17 @@ inline bool is_long_mode(vcpu_vmx &vmx)
 bool is_64_bit_code(vcpu_vmx &vmx); // long mode and CS.L
 u8 guest_cpl(vcpu_vmx &vmx);
 
-// RIP behind the instruction that exited, as wide as the mode makes it; also ends an STI or MOV SS
-// shadow.
+// An instruction of this length was carried out in the guest's place: RIP goes behind it, as wide
+// as the mode makes it, an STI or MOV SS shadow ends, RFLAGS.RF is cleared, and a single-step trap
+// becomes pending if RFLAGS.TF is set.
+void finish_instruction(vcpu_vmx &vmx, u32 length);
+// The same for the instruction that exited.
 void skip_emulated_instruction(vcpu_vmx &vmx);
-// The same without the single-step trap that follows an instruction if RFLAGS.TF is set: for ICEBP,
-// which traps by itself.
+// Without what TF and RF ask for: for ICEBP, which traps by itself.
 void step_over_instruction(vcpu_vmx &vmx);
+// After one iteration of a repeated string instruction, which goes on where it is: its breakpoint
+// must not hit again, and TF traps here, too.
+void finish_iteration(vcpu_vmx &vmx);
 void set_interrupt_shadow_off(vcpu_vmx &vmx);
 
 // ----- The last exit -----------------------------------------------------------------------------

@@ -15,9 +15,11 @@ struct VcpuControlInputs {
     bool debugreg_wont_exit;       // switch_db_regs & KVM_DEBUGREG_WONT_EXIT
     bool need_tpr_shadow;          // cpu_need_tpr_shadow()
     bool virtualize_apic_accesses; // cpu_need_virtualize_apic_accesses()
+    bool xapic_mode, x2apic_mode;  // of the guest's APIC, if that is in the kernel
     bool apicv_active;             // kvm_vcpu_apicv_active()
     bool mwait_in_guest, hlt_in_guest, pause_in_guest;
     bool has_vpid;
+    bool dirty_logging; // some slot is logged, by PML
     // Of the guest's CPUID.
     bool xsaves, rdtscp, rdpid, invpcid, rdrand, rdseed, waitpkg;
 };
@@ -38,13 +40,16 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
 u32 vmx_vmexit_ctrl(const Hardware &hw, const RuleSink *sink = nullptr);
 u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink = nullptr);
 // Which exceptions exit to us. vm86_active: the guest's real mode runs as virtual-8086 mode.
-u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active);
+// software_breakpoints: #BP is a debugger's.
+u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints = false);
 
 // Writes every field of a fresh VMCS but the guest's register state. The guard shows that it is
 // loaded: the document calls this before it is, which VMWRITE does not allow.
 void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &guard);
 // The vCPU as after RESET (SDM Vol. 3A, 10.1.1): init_vmcs(), then the guest's registers.
 void vmx_vcpu_reset(vcpu_vmx &vmx, const LoadedVmcsGuard &guard);
+// The guest's APIC has changed its mode: accesses to its page or to its MSRs are virtualized.
+void set_virtual_apic_mode(vcpu_vmx &vmx);
 // A new guest CPUID moves the secondary controls that depend on it. The vCPU is loaded.
 void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx);
 void vmx_update_exception_bitmap(vcpu_vmx &vmx);

@@ -4,7 +4,7 @@
 // Vol. 4 "Model-Specific Registers".
 #pragma once
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <minivmx/types.hpp>
 #include <minivmx/vmx_msr.hpp>
@@ -40,8 +40,9 @@ inline constexpr u8 NMI_VECTOR = 2, CP_VECTOR = 21;
 
 // Debug registers: SDM Vol. 3B, 18.2.3 and 18.2.4. The active-low bits read 1 unless what they tell
 // has happened.
-inline constexpr u64 DR6_TRAP_BITS = 0xf, DR6_BD = 1ull << 13, DR6_ACTIVE_LOW = 0xffff0ff0;
-inline constexpr u64 DR7_BP_EN_MASK = 0xff, DR7_GD = 1ull << 13;
+inline constexpr u64 DR6_TRAP_BITS = 0xf, DR6_BD = 1ull << 13, DR6_BS = 1ull << 14,
+                     DR6_ACTIVE_LOW = 0xffff0ff0;
+inline constexpr u64 DR7_BP_EN_MASK = 0xff, DR7_GD = 1ull << 13, kDr7Fixed = 1ull << 10;
 
 // Page-fault error code: SDM Vol. 3A, 4.7.
 inline constexpr u32 PFERR_PRESENT = 1u << 0, PFERR_WRITE = 1u << 1, PFERR_USER = 1u << 2,
@@ -57,6 +58,14 @@ inline constexpr u32 MSR_IA32_TSC = 0x10, MSR_IA32_APICBASE = 0x1b, MSR_IA32_TSC
                      MSR_LSTAR = 0xc0000082, MSR_CSTAR = 0xc0000083, MSR_SYSCALL_MASK = 0xc0000084,
                      MSR_FS_BASE = 0xc0000100, MSR_GS_BASE = 0xc0000101,
                      MSR_KERNEL_GS_BASE = 0xc0000102, MSR_TSC_AUX = 0xc0000103;
+
+inline constexpr u32 MSR_PLATFORM_INFO = 0xce, MSR_IA32_UMWAIT_CONTROL = 0xe1,
+                     MSR_MISC_FEATURES_ENABLES = 0x140, MSR_IA32_MCG_STATUS = 0x17a,
+                     MSR_IA32_MCG_CTL = 0x17b, MSR_IA32_POWER_CTL = 0x1fc,
+                     MSR_IA32_TSC_DEADLINE = 0x6e0, MSR_K7_HWCR = 0xc0010015;
+// KVM's own: Documentation/virt/kvm/x86/msr.rst.
+inline constexpr u32 MSR_KVM_WALL_CLOCK = 0x11, MSR_KVM_SYSTEM_TIME = 0x12,
+                     MSR_KVM_WALL_CLOCK_NEW = 0x4b564d00, MSR_KVM_SYSTEM_TIME_NEW = 0x4b564d01;
 
 inline constexpr u64 kPageSize = 4096;
 inline constexpr u32 kPageShift = 12;

@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // A virtual machine's beginning and end, and what is set for it as a whole.
+#include <minivmx/devices.hpp>
 #include <minivmx/hardware.hpp>
+#include <minivmx/ioapic.hpp>
+#include <minivmx/irq_routing.hpp>
+#include <minivmx/pic.hpp>
+#include <minivmx/pit.hpp>
+#include <minivmx/state.hpp>
 #include <minivmx/vm.hpp>
 #include <minivmx/x86.hpp>
 
@@ -16,20 +22,45 @@ int core_vm_create(host_vm *host, core_vm **vm)
     kvm->host = host;
     // Without a gap to measure by there is no PAUSE loop to detect.
     kvm->pause_in_guest = hardware.params.ple_gap == 0;
-    const int error = ept_create(*kvm, ept_features());
-    if (error) {
-        host_free(kvm);
-        return error;
-    }
+    int error = time_create(*kvm);
+    if (error)
+        goto out_free;
+    error = devices_create(*kvm);
+    if (error)
+        goto out_time;
+    error = ept_create(*kvm, ept_features());
+    if (error)
+        goto out_devices;
     *vm = kvm;
     return 0;
+
+out_devices:
+    devices_destroy(*kvm);
+out_time:
+    time_destroy(*kvm);
+out_free:
+    host_free(kvm);
+    return error;
+}
+
+void core_vm_stop_timers(core_vm *vm)
+{
+    pit_destroy(to_kvm(vm));
+    ioapic_stop_timer(to_kvm(vm));
 }
 
 void core_vm_destroy(core_vm *vm)
 {
     kvm_vm &kvm = to_kvm(vm);
+    pit_destroy(kvm);
+    ioapic_destroy(kvm);
+    pic_destroy(kvm);
+    destroy_irq_routing(kvm);
+    devices_destroy(kvm);
     ept_destroy(kvm);
     destroy_memory_slots(kvm);
+    msr_filter_destroy(kvm);
+    time_destroy(kvm);
     host_free(&kvm);
 }
 
@@ -39,6 +70,15 @@ int core_set_tss_addr(core_vm *vm, host_u64 address)
     if (address > (1ull << 32) - 3 * kPageSize)
         return -EINVAL;
     to_kvm(vm).tss_addr = address;
+    return 0;
+}
+
+int core_set_boot_cpu_id(core_vm *vm, host_u64 id)
+{
+    kvm_vm &kvm = to_kvm(vm);
+    if (kvm.created_vcpus)
+        return -EBUSY;
+    kvm.boot_vcpu_id = static_cast<u32>(id);
     return 0;
 }
 

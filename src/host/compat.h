@@ -15,6 +15,7 @@
 #endif
 
 #include <linux/kvm.h>
+#include <linux/mm.h>
 #include <linux/syscore_ops.h>
 #include <asm/desc.h>
 
@@ -63,10 +64,66 @@ asmlinkage void asm_exc_nmi_noist(void);
 #define compat_nmi_entry asm_exc_nmi_noist
 #endif
 
+/*
+ * The physical page behind an address of a VM_PFNMAP or VM_IO mapping, if it is mapped. The mmap
+ * lock is held; what was found stays so only until a notifier says otherwise.
+ */
+static inline int compat_follow_pfn(struct vm_area_struct *vma, unsigned long address,
+				    unsigned long *pfn, bool *writable)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+	struct follow_pfnmap_args args = { .vma = vma, .address = address };
+	int r = follow_pfnmap_start(&args);
+
+	if (r)
+		return r;
+	*pfn = args.pfn;
+	*writable = args.writable;
+	follow_pfnmap_end(&args);
+#else
+	spinlock_t *lock;
+	pte_t *pte;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+	int r = follow_pte(vma, address, &pte, &lock);
+#else
+	int r = follow_pte(vma->vm_mm, address, &pte, &lock);
+#endif
+
+	if (r)
+		return r;
+	*pfn = pte_pfn(*pte);
+	*writable = pte_write(*pte);
+	pte_unmap_unlock(pte, lock);
+#endif
+	return 0;
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+#define compat_eventfd_signal(ctx) eventfd_signal(ctx)
+#else
+#define compat_eventfd_signal(ctx) eventfd_signal(ctx, 1)
+#endif
+
+/* smp_send_reschedule() has a tracepoint in it since then. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+#include <trace/events/ipi.h>
+#endif
+
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
 #define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch()
 #else
 #define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch(smp_processor_id())
+#endif
+
+/* The function and its timer's clock in one call, or one after the other. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+#define compat_hrtimer_setup(timer, fn, clock, mode) hrtimer_setup(timer, fn, clock, mode)
+#else
+#define compat_hrtimer_setup(timer, fn, clock, mode)                                               \
+	do {                                                                                       \
+		hrtimer_init(timer, clock, mode);                                                  \
+		(timer)->function = (fn);                                                          \
+	} while (0)
 #endif
 
 #if defined(CONFIG_X86_FRED)

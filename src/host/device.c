@@ -12,11 +12,8 @@
 #include "device.h"
 #include "objects.h"
 
-/*
- * kvm_run and the page for port I/O data; there is no ring for coalesced MMIO, the third page of
- * kvm's.
- */
-#define VCPU_MMAP_SIZE (2 * PAGE_SIZE)
+/* kvm_run, the page for port I/O data, and the VM's ring of coalesced writes. */
+#define VCPU_MMAP_SIZE (3 * PAGE_SIZE)
 
 int cpuid_to_user(struct kvm_cpuid2 __user *user, const struct kvm_cpuid2 *header,
 		  const struct kvm_cpuid_entry2 *entries)
@@ -27,7 +24,8 @@ int cpuid_to_user(struct kvm_cpuid2 __user *user, const struct kvm_cpuid2 *heade
 	return 0;
 }
 
-static int get_supported_cpuid(struct kvm_cpuid2 __user *user)
+static int get_cpuid(struct kvm_cpuid2 __user *user,
+		     int (*get)(struct kvm_cpuid_entry2 *entries, host_u32 *count))
 {
 	struct kvm_cpuid_entry2 *entries;
 	struct kvm_cpuid2 header;
@@ -43,7 +41,7 @@ static int get_supported_cpuid(struct kvm_cpuid2 __user *user)
 	entries = kvcalloc(count, sizeof(*entries), GFP_KERNEL);
 	if (!entries)
 		return -ENOMEM;
-	r = core_get_supported_cpuid(entries, &count);
+	r = get(entries, &count);
 	if (r)
 		goto out;
 	header.nent = count;
@@ -51,6 +49,13 @@ static int get_supported_cpuid(struct kvm_cpuid2 __user *user)
 out:
 	kvfree(entries);
 	return r;
+}
+
+static int get_mce_capability(void __user *user)
+{
+	u64 capability = core_mce_capability();
+
+	return copy_to_user(user, &capability, sizeof(capability)) ? -EFAULT : 0;
 }
 
 static long device_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
@@ -65,7 +70,17 @@ static long device_ioctl(struct file *file, unsigned int ioctl, unsigned long ar
 	case KVM_GET_VCPU_MMAP_SIZE:
 		return arg ? -EINVAL : VCPU_MMAP_SIZE;
 	case KVM_GET_SUPPORTED_CPUID:
-		return get_supported_cpuid((struct kvm_cpuid2 __user *)arg);
+		return get_cpuid((struct kvm_cpuid2 __user *)arg, core_get_supported_cpuid);
+	case KVM_GET_EMULATED_CPUID:
+		return get_cpuid((struct kvm_cpuid2 __user *)arg, core_get_emulated_cpuid);
+	case KVM_GET_MSR_INDEX_LIST:
+		return device_list_msrs((struct kvm_msr_list __user *)arg, false);
+	case KVM_GET_MSR_FEATURE_INDEX_LIST:
+		return device_list_msrs((struct kvm_msr_list __user *)arg, true);
+	case KVM_GET_MSRS:
+		return device_get_msrs((void __user *)arg);
+	case KVM_X86_GET_MCE_CAP_SUPPORTED:
+		return get_mce_capability((void __user *)arg);
 	default:
 		return compat_is_trace_ioctl(ioctl) ? -EOPNOTSUPP : -EINVAL;
 	}

@@ -65,10 +65,10 @@ static void load_guest_debug_registers(struct vcpu_area *area)
 		return;
 	}
 	set_debugreg(0, 7);
-	set_debugreg(area->db[0], 0);
-	set_debugreg(area->db[1], 1);
-	set_debugreg(area->db[2], 2);
-	set_debugreg(area->db[3], 3);
+	set_debugreg(area->loaded_db[0], 0);
+	set_debugreg(area->loaded_db[1], 1);
+	set_debugreg(area->loaded_db[2], 2);
+	set_debugreg(area->loaded_db[3], 3);
 	/* Only a guest that reaches DR6 without an exit needs its own in the CPU. */
 	if (area->switch_db_regs & KVM_DEBUGREG_WONT_EXIT)
 		set_debugreg(area->dr6, 6);

@@ -13,6 +13,7 @@
 #include <linux/swap.h>
 
 #include "objects.h"
+#include "pfnmap.h"
 
 #define ORDER_4K 0
 #define ORDER_2M (PMD_SHIFT - PAGE_SHIFT)
@@ -75,7 +76,7 @@ static int get_page_at(unsigned long hva, bool want_write, struct page **page, b
 
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame)
 {
-	struct page *page;
+	struct page *page = NULL;
 	bool writable;
 	int r;
 
@@ -92,13 +93,19 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
 				current);
 	if (r == -EHWPOISON || r == -EINTR)
 		return r;
-	if (r)
-		return fatal_signal_pending(current) ? -EINTR : -EFAULT;
-
-	frame->pfn = page_to_pfn(page);
-	frame->writable = writable;
+	if (r && fatal_signal_pending(current))
+		return -EINTR;
+	if (r) {
+		r = pfnmap_fault_in(hva, want_write, frame);
+		if (r)
+			return r == -EACCES ? -EACCES : -EFAULT;
+	}
+	if (page) {
+		frame->pfn = page_to_pfn(page);
+		frame->writable = writable;
+		frame->page = page;
+	}
 	frame->order = mapping_order(vm->mm, hva);
-	frame->page = page;
 	return 0;
 }
 

@@ -67,6 +67,8 @@ void host_request_all(struct host_vm *vm, host_u32 requests)
 	xa_for_each(&vm->vcpus, index, vcpu) {
 		if (request_one(vcpu, requests))
 			cpumask_set_cpu(READ_ONCE(vcpu->cpu), mask);
+		if (requests & VCPU_REQUEST_VM_DEAD)
+			rcuwait_wake_up(&vcpu->wait);
 	}
 	/* Never this CPU: whoever runs here isn't in a guest. */
 	if (!cpumask_empty(mask))

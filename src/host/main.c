@@ -7,6 +7,7 @@
 
 #include <minivmx/host.h>
 
+#include "clock.h"
 #include "compat.h"
 #include "cpus.h"
 #include "device.h"
@@ -90,12 +91,14 @@ static int __init minivmx_init(void)
 	if (r)
 		goto out_kick;
 	preempt_notifier_inc();
+	clock_init();
 	r = device_init();
 	if (r)
-		goto out_cpus;
+		goto out_clock;
 	return 0;
 
-out_cpus:
+out_clock:
+	clock_exit();
 	preempt_notifier_dec();
 	cpus_exit();
 out_kick:
@@ -110,6 +113,7 @@ out_core:
 static void __exit minivmx_exit(void)
 {
 	device_exit();
+	clock_exit();
 	preempt_notifier_dec();
 	cpus_exit();
 	kick_exit();

@@ -58,32 +58,38 @@ bool host_user_range_ok(host_u64 hva, host_u64 size)
 	return access_ok((const void __user *)hva, size);
 }
 
-static int cmpxchg_user_u64(u64 __user *at, host_u64 *expected, u64 desired)
-{
-	u64 old = *expected;
-	int differed = __try_cmpxchg_user(at, &old, desired, fault);
-
-	*expected = old;
-	return differed < 0 ? differed : differed ? -EAGAIN : 0;
-}
-
-static int cmpxchg_user_u32(u32 __user *at, host_u64 *expected, u32 desired)
-{
-	u32 old = *expected;
-	int differed = __try_cmpxchg_user(at, &old, desired, fault);
-
-	*expected = old;
-	return differed < 0 ? differed : differed ? -EAGAIN : 0;
-}
+#define DEFINE_CMPXCHG_USER(type)                                                                  \
+	static int cmpxchg_user_##type(type __user *at, host_u64 *expected, type desired)          \
+	{                                                                                          \
+		type old = *expected;                                                              \
+		int differed = __try_cmpxchg_user(at, &old, desired, fault);                       \
+                                                                                                   \
+		*expected = old;                                                                   \
+		return differed < 0 ? differed : differed ? -EAGAIN : 0;                           \
+	}
+DEFINE_CMPXCHG_USER(u8)
+DEFINE_CMPXCHG_USER(u16)
+DEFINE_CMPXCHG_USER(u32)
+DEFINE_CMPXCHG_USER(u64)
 
 int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u32 size)
 {
 	void __user *at = (void __user *)hva;
 
-	if ((size != 4 && size != 8) || !IS_ALIGNED(hva, size) || !access_ok(at, size))
+	if (!size || !IS_ALIGNED(hva, size) || !access_ok(at, size))
 		return -EFAULT;
-	return size == 8 ? cmpxchg_user_u64(at, expected, desired)
-			 : cmpxchg_user_u32(at, expected, desired);
+	switch (size) {
+	case 1:
+		return cmpxchg_user_u8(at, expected, desired);
+	case 2:
+		return cmpxchg_user_u16(at, expected, desired);
+	case 4:
+		return cmpxchg_user_u32(at, expected, desired);
+	case 8:
+		return cmpxchg_user_u64(at, expected, desired);
+	default:
+		return -EFAULT;
+	}
 }
 
 void host_relax(void)

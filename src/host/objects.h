@@ -11,6 +11,7 @@
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/preempt.h>
+#include <linux/rcuwait.h>
 #include <linux/refcount.h>
 #include <linux/signal_types.h>
 #include <linux/spinlock.h>
@@ -50,6 +51,14 @@ struct host_vm {
 	struct xarray vcpus;
 	unsigned int vcpu_count;
 
+	struct mutex routing_lock; /* KVM_SET_GSI_ROUTING */
+	/* KVM_IRQFD: see eventfd.c. */
+	struct mutex irqfd_mutex; /* taken while one is set up or taken apart */
+	spinlock_t irqfd_lock;
+	struct list_head irqfds; /* the active ones, under irqfd_lock */
+	struct list_head resamplers; /* changed under irqfd_mutex, read under RCU */
+	struct workqueue_struct *irqfd_queue; /* takes them apart; made with the first one */
+
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock;
 	/*
@@ -74,11 +83,13 @@ struct host_vcpu {
 	u32 id;
 	struct mutex mutex; /* held by each ioctl of the vCPU, KVM_RUN for as long as it runs */
 
+	struct rcuwait wait; /* its thread sleeps here: host_vcpu_block() */
 	struct preempt_notifier preempt_notifier;
 	int cpu; /* where it is loaded, or was last */
 	bool loaded; /* its VMCS is the current one of cpu; only its thread looks */
 
 	struct fpu_guest fpu;
+	u32 pkru; /* of KVM_SET_XSAVE; not loaded, since no guest has protection keys */
 	bool sigset_active; /* KVM_SET_SIGNAL_MASK gave sigset */
 	sigset_t sigset;
 
@@ -111,12 +122,48 @@ long vcpu_ioctl(struct file *file, unsigned int ioctl, unsigned long arg);
 long vcpu_compat_ioctl(struct file *file, unsigned int ioctl, unsigned long arg);
 
 /*
+ * state_ioctl.c, fpu_ioctl.c: with the vCPU loaded; -EINVAL for ioctls that aren't theirs. [sleep]
+ */
+long state_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, unsigned long arg);
+long fpu_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user);
+/* KVM_GET_MSRS on the device, KVM_GET_MSR_INDEX_LIST and its sibling of features. [sleep] */
+long device_get_msrs(void __user *user);
+struct kvm_msr_list;
+long device_list_msrs(struct kvm_msr_list __user *user, bool features);
+/* vm_state_ioctl.c: -ENOIOCTLCMD for ioctls that aren't its own. [sleep] */
+long vm_state_ioctl(struct host_vm *vm, unsigned int ioctl, unsigned long arg);
+
+/* lapic_ioctl.c: with the vCPU loaded; -EINVAL for ioctls that aren't its own. */
+long vcpu_lapic_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user);
+
+/*
  * load.c: between the two the vCPU follows its thread from CPU to CPU. The vCPU's mutex is held.
  * vcpu_load(): 0, or -EIO when the machine is going down and VMX is off for good. [sleep]
  */
 int vcpu_load(struct host_vcpu *vcpu);
 void vcpu_put(struct host_vcpu *vcpu);
 void vcpu_init_preempt_notifier(struct host_vcpu *vcpu);
+
+/* dirty_ioctl.c */
+int vm_get_dirty_log(struct host_vm *vm, const void __user *user);
+int vm_clear_dirty_log(struct host_vm *vm, const void __user *user);
+
+/*
+ * irq_ioctl.c: interrupt controllers and devices of the VM; -ENOIOCTLCMD when the ioctl is another
+ * one. [sleep]
+ */
+long irq_ioctl(struct host_vm *vm, unsigned int ioctl, void __user *user);
+
+/* eventfd.c [sleep] */
+struct kvm_irqfd;
+struct kvm_ioeventfd;
+void irqfd_init(struct host_vm *vm);
+int irqfd_ioctl(struct host_vm *vm, const struct kvm_irqfd *args);
+int ioeventfd_ioctl(struct host_vm *vm, const struct kvm_ioeventfd *args);
+/* Takes all of them apart, and waits for it. */
+void irqfd_release(struct host_vm *vm);
+/* The same for good, after the VM's last user. */
+void irqfd_destroy(struct host_vm *vm);
 
 /* mmu_notifier.c */
 int vm_watch_mm(struct host_vm *vm); /* -ENOMEM or -EINTR [sleep] */

@@ -40,6 +40,7 @@ static struct host_vcpu *alloc_host_parts(struct host_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->cpu = -1;
 	mutex_init(&vcpu->mutex);
+	rcuwait_init(&vcpu->wait);
 	vcpu_init_preempt_notifier(vcpu);
 	vcpu->area.run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vcpu->area.pio_data = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
@@ -81,6 +82,8 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 		page = virt_to_page(vcpu->area.run);
 	else if (vmf->pgoff == PIO_PAGE)
 		page = virt_to_page(vcpu->area.pio_data);
+	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET)
+		page = virt_to_page(core_coalesced_ring(vcpu->vm->core));
 	else
 		return VM_FAULT_SIGBUS;
 	get_page(page);

@@ -202,8 +202,10 @@ static int set_signal_mask_compat(struct host_vcpu *vcpu, const struct kvm_signa
 /* ---- Dispatch ---- */
 
 /* The ioctls that look into the vCPU or run it: its state is loaded. */
-static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user)
+static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, unsigned long arg)
 {
+	void __user *user = (void __user *)arg;
+
 	switch (ioctl) {
 	case KVM_RUN:
 		return run(vcpu);
@@ -223,8 +225,15 @@ static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, void __user
 		return interrupt(vcpu, user);
 	case KVM_NMI:
 		return core_nmi(vcpu->core);
+	case KVM_GET_LAPIC:
+	case KVM_SET_LAPIC:
+	case KVM_GET_MP_STATE:
+	case KVM_SET_MP_STATE:
+	case KVM_SET_VAPIC_ADDR:
+	case KVM_TPR_ACCESS_REPORTING:
+		return vcpu_lapic_ioctl(vcpu, ioctl, user);
 	default:
-		return -EINVAL;
+		return state_ioctl(vcpu, ioctl, arg);
 	}
 }
 
@@ -240,7 +249,7 @@ static long ioctl_locked(struct host_vcpu *vcpu, unsigned int ioctl, unsigned lo
 	r = vcpu_load(vcpu);
 	if (r)
 		return r;
-	r = ioctl_loaded(vcpu, ioctl, user);
+	r = ioctl_loaded(vcpu, ioctl, arg);
 	vcpu_put(vcpu);
 	return r;
 }

@@ -20,6 +20,8 @@ static void init_vm(struct host_vm *vm)
 	mutex_init(&vm->lock);
 	mutex_init(&vm->slots_lock);
 	spin_lock_init(&vm->mmu_lock);
+	mutex_init(&vm->routing_lock);
+	irqfd_init(vm);
 	xa_init(&vm->vcpus);
 	mmgrab(current->mm);
 	vm->mm = current->mm;
@@ -69,6 +71,8 @@ static void destroy_vm(struct host_vm *vm)
 	unsigned long index;
 
 	vm_unwatch_mm(vm);
+	irqfd_destroy(vm);
+	core_vm_stop_timers(vm->core);
 	xa_for_each(&vm->vcpus, index, vcpu)
 		vcpu_destroy(vcpu);
 	core_vm_destroy(vm->core);
@@ -117,6 +121,16 @@ static int set_tss_addr(struct host_vm *vm, u64 address)
 	return r;
 }
 
+static int set_boot_cpu_id(struct host_vm *vm, u64 id)
+{
+	int r;
+
+	mutex_lock(&vm->lock);
+	r = core_set_boot_cpu_id(vm->core, id);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
 static int set_identity_map_addr(struct host_vm *vm, const void __user *user)
 {
 	u64 address;
@@ -146,6 +160,15 @@ static int enable_cap(struct host_vm *vm, const void __user *user)
 	return r;
 }
 
+static long other_ioctl(struct host_vm *vm, unsigned int ioctl, unsigned long arg)
+{
+	long r = vm_state_ioctl(vm, ioctl, arg);
+
+	if (r == -ENOIOCTLCMD)
+		r = irq_ioctl(vm, ioctl, (void __user *)arg);
+	return r == -ENOIOCTLCMD ? -ENOTTY : r;
+}
+
 static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 {
 	struct host_vm *vm = file->private_data;
@@ -161,20 +184,30 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 		return core_check_extension(vm->core, arg);
 	case KVM_SET_USER_MEMORY_REGION:
 		return set_user_memory_region(vm, user);
+	case KVM_GET_DIRTY_LOG:
+		return vm_get_dirty_log(vm, user);
+	case KVM_CLEAR_DIRTY_LOG:
+		return vm_clear_dirty_log(vm, user);
 	case KVM_SET_TSS_ADDR:
 		return set_tss_addr(vm, arg);
+	case KVM_SET_BOOT_CPU_ID:
+		return set_boot_cpu_id(vm, arg);
 	case KVM_SET_IDENTITY_MAP_ADDR:
 		return set_identity_map_addr(vm, user);
 	case KVM_ENABLE_CAP:
 		return enable_cap(vm, user);
 	default:
-		return -ENOTTY;
+		return other_ioctl(vm, ioctl, arg);
 	}
 }
 
 static int vm_release(struct inode *inode, struct file *file)
 {
-	vm_put(file->private_data);
+	struct host_vm *vm = file->private_data;
+
+	/* Nobody can name the VM any more, though vCPUs may still run: no event comes from outside. */
+	irqfd_release(vm);
+	vm_put(vm);
 	return 0;
 }
 
@@ -182,7 +215,7 @@ static const struct file_operations vm_fops = {
 	.owner = THIS_MODULE,
 	.release = vm_release,
 	.unlocked_ioctl = vm_ioctl,
-	.compat_ioctl = vm_ioctl, /* no structure differs in 32-bit clients */
+	.compat_ioctl = vm_ioctl, /* no structure's layout differs in 32-bit clients */
 	.llseek = noop_llseek,
 };
 

@@ -6,11 +6,7 @@
 #include <cstdint>
 
 #include <fcntl.h>
-#include <linux/stddef.h>
-// An empty struct has size 1 in C++, which would change the ioctls' numbers.
-#undef __DECLARE_FLEX_ARRAY
-#define __DECLARE_FLEX_ARRAY(type, name) type name[0]
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 namespace life {
 

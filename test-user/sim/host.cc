@@ -142,6 +142,10 @@ int host_cmpxchg_user(host_u64 hva, host_u64 *expected, host_u64 desired, host_u
     const UserRange *const range = m.find_user(hva, size);
     if (range == nullptr || !range->writable)
         return -EFAULT;
+    if (m.on_cmpxchg)
+        m.on_cmpxchg(hva);
+    if (hva % size != 0)
+        return -EFAULT;
     host_u64 there = 0;
     std::memcpy(&there, reinterpret_cast<const void *>(hva), size);
     if (there != *expected) {
@@ -207,6 +211,8 @@ void host_request_all(host_vm *vm, host_u32 requests)
     Machine::current().flush_calls += (requests & VCPU_REQUEST_TLB_FLUSH) != 0;
     for (host_vcpu *vcpu : vm->vcpus)
         vcpu->area.requests |= requests;
+    if (Machine::current().on_request_all)
+        Machine::current().on_request_all(requests);
 }
 
 void host_relax()

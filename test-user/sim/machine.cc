@@ -105,6 +105,10 @@ Machine::~Machine()
         std::free(page);
     for (void *memory : allocations)
         std::free(memory);
+    for (host_timer *timer : timers)
+        delete timer;
+    for (host_lock *lock : locks)
+        delete lock;
     for (auto &[memory, size] : mappings_)
         munmap(memory, size);
     the_machine = nullptr;

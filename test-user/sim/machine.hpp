@@ -38,6 +38,23 @@ struct host_vm {
     bool mmu_locked = false;
 };
 
+struct host_timer {
+    void (*fire)(void *arg) = nullptr;
+    void *arg = nullptr;
+    bool started = false;
+    minivmx::u64 deadline = 0;
+};
+
+struct host_lock {
+    bool taken = false;
+};
+
+/// An eventfd; a test makes one with a reference to give away.
+struct host_eventfd {
+    minivmx::u64 count = 0;
+    int references = 1;
+};
+
 namespace minivmx::sim {
 
 /// The profile's host description; throws when there is no such profile.
@@ -96,6 +113,8 @@ class Machine {
     std::map<u32, u64> msr;                                 ///< absent ones raise #GP
     std::vector<std::pair<u32, u64>> wrmsr_log;
     u64 tsc = 0;
+    bool clock_counts_tsc = true; ///< see host_clock
+    u64 realtime_ns = 1'700'000'000'000'000'000; ///< when time_ns was 0
     u64 xcr0 = 0; ///< what XSETBV wrote last
     std::vector<Cpu> cpus;
     u32 this_cpu = 0;
@@ -152,11 +171,41 @@ class Machine {
     /// After a page was found, before the core maps it; may change the frame. Its result is what
     /// host_fault_in() answers.
     std::function<int(u64 hva, bool want_write, host_frame &frame)> on_fault_in;
+    /// The vCPUs' part in host_request_all(): they leave the guest.
+    std::function<void(u32 requests)> on_request_all;
     /// Whoever the core waits for in host_relax() goes on here.
     std::function<void()> on_relax;
+    /// Before host_cmpxchg_user() looks: another CPU may write.
+    std::function<void(u64 hva)> on_cmpxchg;
     std::vector<FramePut> frame_puts;
     u64 faults = 0;      ///< calls of host_fault_in() that found a page
     u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush
+
+    // The guest's vector registers
+    u8 ymm[16][32] = {}; ///< XMM registers are their first halves
+    u64 mmx[8] = {};
+    bool x87_exception = false; ///< one is pending
+
+    // Time and sleeping vCPUs
+    u64 time_ns = 1'000'000'000; ///< what host_time_ns() says
+    std::set<host_timer *> timers;
+    std::set<host_lock *> locks;
+    /// Time passes; timers fire when theirs has come, in the order of their deadlines.
+    void advance(u64 ns);
+    /// The earliest deadline of a started timer; ~0 when there is none.
+    u64 next_deadline() const;
+    /// Called when a vCPU is about to sleep; what it does may make it runnable. Without it, or if
+    /// that doesn't help, time passes until the next timer fires; a sleep that nothing ends is a
+    /// violation, and a signal ends it.
+    std::function<void(host_vcpu &)> on_block;
+    u64 blocks = 0;                 ///< calls of host_vcpu_block()
+    std::vector<host_vcpu *> kicks; ///< by host_vcpu_kick()
+    int rcu_readers = 0;
+    u64 rcu_waits = 0;
+
+    /// GSIs that the guest has acknowledged, and what their owner does then.
+    std::vector<u32> acked_gsis;
+    std::function<void(u32 gsi)> on_irq_acked;
 
     int preempt_count = 0;
     bool irqs_off = false;

@@ -4,7 +4,7 @@
 // asked, and what becomes of its answer, whatever it writes into kvm_run.
 #include "guest.hpp"
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <cerrno>
 #include <random>
@@ -325,7 +325,7 @@ TEST_F(Mmio, TooLong)
 TEST_F(Mmio, UnknownInstruction)
 {
     guest.vmx().idt_vectoring_info = 0;
-    const Outcome outcome = run({0x0f, 0x10, 0x03}, kDevice, false); // movups xmm0, [ebx]
+    const Outcome outcome = run({0x0f, 0x58, 0x03}, kDevice, false); // addps xmm0, [ebx]
     EXPECT_EQ(outcome.ioctl_result(), 0);
     const kvm_run &run = guest.run();
     EXPECT_EQ(run.exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});
@@ -346,7 +346,7 @@ TEST_F(Mmio, UnknownInstruction)
 TEST_F(Mmio, UnknownInstructionOfUserMode)
 {
     guest.set_cpl(3);
-    expect_fault(run({0x0f, 0x10, 0x03}, kDevice, false), UD_VECTOR, 0);
+    expect_fault(run({0x0f, 0x58, 0x03}, kDevice, false), UD_VECTOR, 0);
 }
 
 TEST_F(Mmio, CodeOutsideOfMemory)
@@ -510,7 +510,7 @@ TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm)
 {
     std::mt19937_64 random{99};
     unsigned exits[5] = {};
-    for (unsigned round = 0; round < 30000; round++) {
+    for (unsigned round = 0; round < 10000; round++) {
         for (u32 i = 0; i < 16; i++)
             guest.reg(static_cast<Gpr>(i)) = random() % 3   ? 0x400000 + random() % 0x2000
                                              : random() % 2 ? random()
@@ -556,9 +556,9 @@ TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm)
         for (u32 page = 0; page < 4; page++)
             guest.poke<u32>(kTable + 4 * page, page << 12 | 7);
     }
-    EXPECT_GT(exits[0], 3000u);
-    EXPECT_GT(exits[1], 100u);
-    EXPECT_GT(exits[2], 100u);
+    EXPECT_GT(exits[0], 1000u);
+    EXPECT_GT(exits[1], 30u);
+    EXPECT_GT(exits[2], 30u);
 }
 
 } // namespace

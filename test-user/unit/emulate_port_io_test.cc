@@ -3,7 +3,7 @@
 // Port I/O: plain and string forms, what user space is asked, and what becomes of its answers.
 #include "guest.hpp"
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <algorithm>
 #include <random>

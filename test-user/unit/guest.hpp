@@ -59,6 +59,7 @@ class Guest {
         core_vcpu_put(vcpu_.core);
         machine.preempt_count--;
         vm_.vcpus.clear();
+        core_vm_stop_timers(vm_.core);
         core_vcpu_destroy(vcpu_.core);
         core_vm_destroy(vm_.core);
         machine.irqs_off = true;

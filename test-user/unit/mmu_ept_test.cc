@@ -3,7 +3,7 @@
 // EPT: what an EPT violation maps, what the mmu notifiers take away, and how long that may take.
 #include "guest.hpp"
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <cerrno>
 #include <chrono>
@@ -18,6 +18,7 @@ constexpr u64 kPage = 4096, k2M = u64{2} << 20, k1G = u64{1} << 30;
 // Bits of an EPT entry, from SDM Vol. 3C, table 29-6 and 29-5.
 constexpr u64 kR = 1, kW = 2, kX = 4, kWriteBack = 6 << 3, kIpat = 1 << 6, kLarge = 1 << 7,
               kAccessed = 1 << 8, kDirty = 1 << 9;
+constexpr u64 kOwner = u64{1} << 55; // a bit of our own: the owner may write the page
 constexpr u64 kFrame = 0x000ffffffffff000;
 
 // Haswell has accessed and dirty flags, 2 MiB and 1 GiB pages in the architecture; the model in the
@@ -80,8 +81,8 @@ TEST_F(EptTest, ReadMapsAPageWritableIfTheOwnersIs)
     const u64 hva = guest.add_ram(0, 0x10000, 4 * kPage);
     EXPECT_EQ(entry(0x11000), 0u);
     EXPECT_EQ(read(0x11abc), 1);
-    EXPECT_EQ(entry(0x11000),
-              pfn(hva + kPage) << 12 | kR | kW | kX | kWriteBack | kIpat | kAccessed | kDirty);
+    EXPECT_EQ(entry(0x11000), pfn(hva + kPage) << 12 | kR | kW | kX | kWriteBack | kIpat |
+                                  kAccessed | kDirty | kOwner);
     EXPECT_EQ(entry(0x10000), 0u);
     EXPECT_EQ(entry(0x12000), 0u);
     ASSERT_EQ(machine.frame_puts.size(), 1u);
@@ -362,7 +363,7 @@ TEST_F(EptWithoutFlags, AgeMakesTheEntryNotPresent)
     const u64 hva = guest.add_ram(0, 0, kPage);
     ASSERT_EQ(read(0), 1);
     const u64 before = entry(0);
-    EXPECT_EQ(before, pfn(hva) << 12 | kR | kW | kX | kWriteBack | kIpat);
+    EXPECT_EQ(before, pfn(hva) << 12 | kR | kW | kX | kWriteBack | kIpat | kOwner);
     EXPECT_TRUE(age(hva, hva + kPage, false));
     EXPECT_EQ(entry(0), before);
     EXPECT_TRUE(age(hva, hva + kPage, true));
@@ -387,8 +388,8 @@ TEST_F(EptTest, TwoMegabytes)
     machine.map_contiguous(hva, 9);
     unsigned level = 0;
     EXPECT_EQ(write(k2M + 0x5000), 1);
-    EXPECT_EQ(entry(k2M, &level),
-              pfn(hva) << 12 | kR | kW | kX | kWriteBack | kIpat | kLarge | kAccessed | kDirty);
+    EXPECT_EQ(entry(k2M, &level), pfn(hva) << 12 | kR | kW | kX | kWriteBack | kIpat | kLarge |
+                                      kAccessed | kDirty | kOwner);
     EXPECT_EQ(level, 2u);
     EXPECT_EQ(entry(k2M + 0x1ff000), entry(k2M));
     EXPECT_EQ(entry(2 * k2M), 0u);
@@ -504,7 +505,10 @@ TEST_F(EptNxHugePages, LargePagesAreNotExecutableAndSplitByAFetch)
     EXPECT_EQ(level, 1u);
     // What was the large page may still be cached.
     EXPECT_TRUE(flush_requested());
-    EXPECT_EQ(entry(k2M), 0u);
+    // Its other pages are small now, and may be executed, too.
+    EXPECT_EQ(entry(k2M) & (kFrame | kR | kW | kX | kLarge), pfn(hva) << 12 | kR | kW | kX);
+    EXPECT_EQ(entry(2 * k2M - kPage) & (kFrame | kR | kW | kX),
+              pfn(hva + k2M - kPage) << 12 | kR | kW | kX);
 
     // Data accesses beside it don't bring the large page back.
     ASSERT_EQ(write(k2M), 1);
@@ -521,6 +525,134 @@ TEST_F(EptNxHugePages, AFetchFirst)
     ASSERT_EQ(fetch(k2M), 1);
     EXPECT_NE(entry(k2M, &level) & kX, 0u);
     EXPECT_EQ(level, 1u);
+}
+
+// ---- Places without memory ----
+
+constexpr u64 kMmioMark = kW | kX; // a misconfiguration: SDM Vol. 3C, 29.3.3.1
+
+TEST_F(EptTest, MmioIsRememberedUntilASlotComes)
+{
+    guest.add_ram(0, 0x1000, kPage);
+    const EptViolationInfo access = EptViolationInfo::decode(kEptViolationRead);
+    EXPECT_EQ(ept_map(guest.vmx(), 0x5000, access), EptFault::kMmio);
+    EXPECT_EQ(entry(0x5000), kMmioMark);
+    EXPECT_EQ(entry(0x4000), 0u);
+    EXPECT_FALSE(flush_requested()); // CPUs don't cache it, neither when it comes nor when it goes
+    const u64 hva = guest.add_ram(1, 0x4000, 4 * kPage);
+    EXPECT_EQ(entry(0x5000), 0u);
+    EXPECT_EQ(read(0x5000), 1);
+    EXPECT_EQ(entry(0x5000) & kFrame, pfn(hva + kPage) << 12);
+    // A slot that goes leaves nothing; one that is moved clears where it comes to.
+    EXPECT_EQ(ept_map(guest.vmx(), 0x10000, access), EptFault::kMmio);
+    ASSERT_EQ(guest.set_region(1, 0x10000, 4 * kPage, hva), 0);
+    EXPECT_EQ(entry(0x5000), 0u);
+    EXPECT_EQ(entry(0x10000), 0u);
+    EXPECT_EQ(read(0x10000), 1);
+}
+
+TEST_F(EptTest, AWriteToAReadOnlySlotIsNotRemembered)
+{
+    guest.add_ram(0, 0x1000, kPage, KVM_MEM_READONLY);
+    const EptViolationInfo access = EptViolationInfo::decode(kEptViolationWrite);
+    EXPECT_EQ(ept_map(guest.vmx(), 0x1000, access), EptFault::kMmio);
+    EXPECT_EQ(entry(0x1000), 0u);
+}
+
+TEST_F(EptTest, MmioOutsideOfTheTablesIsNotRemembered)
+{
+    const EptViolationInfo access = EptViolationInfo::decode(kEptViolationRead);
+    const usize pages = machine.pages.size();
+    for (const u64 gpa : {u64{1} << 46, u64{1} << 48, (u64{1} << 52) - kPage})
+        EXPECT_EQ(ept_map(guest.vmx(), gpa, access), EptFault::kMmio);
+    EXPECT_EQ(machine.pages.size(), pages);
+}
+
+TEST_F(EptTest, MmioTablesAreBounded)
+{
+    const EptViolationInfo access = EptViolationInfo::decode(kEptViolationRead);
+    for (u64 i = 0; i < 6000; i++)
+        ASSERT_EQ(ept_map(guest.vmx(), i << 30, access), EptFault::kMmio);
+    EXPECT_LT(machine.pages.size(), 4200u);
+    EXPECT_EQ(entry(u64{5999} << 30), 0u);
+    // Without memory for them they are emulated all the same.
+    machine.allocations_left = 0;
+    EXPECT_EQ(ept_map(guest.vmx(), 0x123000, access), EptFault::kMmio);
+    machine.allocations_left = -1;
+}
+
+TEST_F(EptTest, AgingAndWatchingLeaveMmioAlone)
+{
+    const EptViolationInfo access = EptViolationInfo::decode(kEptViolationRead);
+    EXPECT_EQ(ept_map(guest.vmx(), 0x5000, access), EptFault::kMmio);
+    host_mmu_lock(&guest.host());
+    EXPECT_FALSE(ept_age(guest.kvm().ept, 0, 16, true));
+    EXPECT_FALSE(ept_watch_writes(guest.kvm().ept, 0, 16, false));
+    EXPECT_FALSE(ept_zap_leaves(guest.kvm().ept, 0, 16));
+    host_mmu_unlock(&guest.host());
+    EXPECT_EQ(entry(0x5000), kMmioMark);
+}
+
+// ---- The APIC-access page ----
+
+TEST_F(EptTest, ApicAccessPage)
+{
+    const EptViolationInfo access = EptViolationInfo::decode(kEptViolationRead);
+    EXPECT_EQ(apic_access_page_phys(guest.kvm()), 0u);
+    EXPECT_EQ(ept_map(guest.vmx(), 0xfee00300, access), EptFault::kMmio);
+    ASSERT_EQ(create_apic_access_page(guest.kvm()), 0);
+    const u64 phys = apic_access_page_phys(guest.kvm());
+    EXPECT_NE(phys, 0u);
+    EXPECT_EQ(entry(0xfee00000), 0u); // no mark is left
+    EXPECT_EQ(read(0xfee00300), 1);
+    EXPECT_EQ(entry(0xfee00000) & (kFrame | kR | kW), phys | kR | kW);
+    EXPECT_EQ(ept_map(guest.vmx(), 0xfee01000, access), EptFault::kMmio);
+    ASSERT_EQ(create_apic_access_page(guest.kvm()), 0); // again: the same
+    EXPECT_EQ(apic_access_page_phys(guest.kvm()), phys);
+    // No slot may be there from now on.
+    const u64 hva = machine.add_user_memory(4 * kPage);
+    EXPECT_EQ(guest.set_region(0, 0xfedfe000, 4 * kPage, hva), -EEXIST);
+    EXPECT_EQ(guest.set_region(0, 0xfee00000, kPage, hva), -EEXIST);
+    EXPECT_EQ(guest.set_region(0, 0xfee00000, kPage, hva, KVM_MEM_LOG_DIRTY_PAGES), -EEXIST);
+    EXPECT_EQ(guest.kvm().logged_slots, 0u);
+    EXPECT_EQ(guest.set_region(0, 0xfee01000, kPage, hva), 0);
+    EXPECT_EQ(guest.set_region(0, 0xfee00000, kPage, hva), -EEXIST);
+}
+
+TEST_F(EptTest, ApicAccessPageWhereASlotIs)
+{
+    guest.add_ram(0, 0xfe000000, 0x2000000);
+    EXPECT_EQ(create_apic_access_page(guest.kvm()), -EEXIST);
+    EXPECT_EQ(apic_access_page_phys(guest.kvm()), 0u);
+    machine.allocations_left = 0;
+    EXPECT_EQ(create_apic_access_page(guest.kvm()), -ENOMEM);
+    machine.allocations_left = -1;
+}
+
+// ---- Devices ----
+
+TEST_F(EptTest, AWriteToADeviceThatCanOnlyBeRead)
+{
+    guest.add_ram(0, 0, kPage);
+    machine.on_fault_in = [](u64, bool want_write, host_frame &frame) {
+        frame.writable = 0;
+        return want_write ? -EACCES : 0;
+    };
+    EXPECT_EQ(read(0), 1);
+    const EptViolationInfo access = EptViolationInfo::decode(kEptViolationWrite);
+    EXPECT_EQ(ept_map(guest.vmx(), 0, access), EptFault::kMmio);
+    EXPECT_NE(entry(0) & kR, 0u);
+}
+
+TEST_F(EptTest, DevicesAreNotCached)
+{
+    const u64 hva = guest.add_ram(0, 0, kPage);
+    machine.on_fault_in = [](u64, bool, host_frame &frame) {
+        frame.device = 1;
+        return 0;
+    };
+    EXPECT_EQ(read(0), 1);
+    EXPECT_EQ(entry(0) & (kFrame | 7 << 3 | kIpat), pfn(hva) << 12);
 }
 
 // ---- The features of a CPU ----

@@ -3,10 +3,11 @@
 // Memory slots: KVM_SET_USER_MEMORY_REGION's rules, lookups against a simple model, and readers.
 #include "guest.hpp"
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <map>
 #include <optional>
 #include <random>
@@ -72,7 +73,6 @@ TEST_F(Slots, Alignment)
 
 TEST_F(Slots, Flags)
 {
-    EXPECT_EQ(set(0, 0, kPage, hva, KVM_MEM_LOG_DIRTY_PAGES), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, hva, 4), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, hva, 0x80000000), -EINVAL);
     EXPECT_EQ(set(0, 0, kPage, hva, KVM_MEM_READONLY), 0);
@@ -154,6 +154,26 @@ TEST_F(Slots, NoMemory)
     guest.machine.allocations_left = -1;
 }
 
+TEST_F(Slots, AllOfThem)
+{
+    // Every other page of guest memory, backwards, so that each slot goes to the front.
+    guest.kvm().ept.features.max_gfn = (u64{1} << 36) - 1;
+    const auto start = std::chrono::steady_clock::now();
+    for (u32 id = 0; id < kUserMemSlots; id++)
+        ASSERT_EQ(set(id, u64{kUserMemSlots - id} * 2 * kPage, kPage, hva + id % 64 * kPage), 0);
+    EXPECT_EQ(guest.kvm().slots.current->count(), kUserMemSlots);
+    std::mt19937_64 random{3};
+    for (unsigned i = 0; i < 100000; i++) {
+        const u64 gfn = random() % (2 * kUserMemSlots + 10);
+        const bool there = gfn % 2 == 0 && gfn >= 2 && gfn <= 2 * kUserMemSlots;
+        ASSERT_EQ(find(gfn), there ? std::optional{hva + (kUserMemSlots - gfn / 2) % 64 * kPage}
+                                   : std::nullopt);
+    }
+    for (u32 id = 0; id < kUserMemSlots; id += 1 + id % 3)
+        ASSERT_EQ(set(id, 0, 0, 0), 0);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds{20});
+}
+
 // ---- Against a model ----
 
 struct Model {
@@ -204,15 +224,22 @@ struct Model {
     }
 };
 
-TEST_F(Slots, RandomUpdatesAgreeWithAModel)
+// A few slots that are changed all the time, and many, which fill several chunks.
+class SlotsModel : public Slots, public testing::WithParamInterface<unsigned> {};
+INSTANTIATE_TEST_SUITE_P(Slots, SlotsModel, testing::Values(40, 600));
+
+TEST_P(SlotsModel, RandomUpdatesAgree)
 {
+    const u32 ids = GetParam();
+    const u64 frames = u64{ids} * 10;
     std::mt19937_64 random{20};
     auto below = [&](u64 n) { return random() % n; };
     Model model;
     unsigned changed = 0;
     for (unsigned step = 0; step < 20000; step++) {
-        const u32 id = static_cast<u32>(below(40));
-        Model::Slot slot = {below(400), below(4) == 0 ? 0 : 1 + below(12), hva + below(48) * kPage};
+        const u32 id = static_cast<u32>(below(ids));
+        Model::Slot slot = {below(frames), below(4) == 0 ? 0 : 1 + below(12),
+                            hva + below(48) * kPage};
         const auto old = model.slots.find(id);
         if (old != model.slots.end() && slot.pages != 0 && below(4) != 0) {
             slot.pages = old->second.pages; // a move that may succeed
@@ -221,7 +248,7 @@ TEST_F(Slots, RandomUpdatesAgreeWithAModel)
         const int expected = model.set(id, slot);
         ASSERT_EQ(set(id, slot.gfn * kPage, slot.pages * kPage, slot.hva), expected);
         changed += expected == 0;
-        const u64 gfn = below(420);
+        const u64 gfn = below(frames + 20);
         ASSERT_EQ(find(gfn), model.find(gfn));
 
         const u64 start = hva + below(64) * kPage + below(2);

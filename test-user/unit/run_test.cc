@@ -9,7 +9,7 @@
 
 #include <gtest/gtest.h>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 namespace minivmx::test {
 namespace {
@@ -270,9 +270,12 @@ TEST_F(Run, DeadVmCannotRun)
     EXPECT_EQ(guest.run(vcpu), -EIO);
 }
 
-TEST_F(Run, SyncRegsIsRefusedAsItIsNotOffered)
+TEST_F(Run, SyncRegsKnowsThreeKinds)
 {
-    run().kvm_valid_regs = 1;
+    run().kvm_valid_regs = 8;
+    EXPECT_EQ(guest.run(vcpu), -EINVAL);
+    run().kvm_valid_regs = 0;
+    run().kvm_dirty_regs = u64{1} << 63;
     EXPECT_EQ(guest.run(vcpu), -EINVAL);
 }
 

@@ -54,7 +54,7 @@ TEST_F(Msr, UnknownOnesFault)
           0x10bu,      0x122u,      0x17bu,      0x188u,      0x210u,     0x24fu, 0x251u,
           0x25au,      0x267u,      0x270u,      0x280u,      0x2feu,     0x300u, 0x38fu,
           0x3ffu,      0x480u,      0x491u,      0x570u,      0x800u,     0x830u, 0x8ffu,
-          0xc0000105u, 0x40000000u, 0x4b564d00u, 0xffffffffu, 0xc0011020u})
+          0xc0000105u, 0x40000000u, 0x4b564d02u, 0xffffffffu, 0xc0011020u})
         absent(msr);
 }
 
@@ -242,10 +242,11 @@ TEST_F(Msr, ApicModes)
     const u64 base = 0xfee00100, off = base, xapic = base | 0x800, x2apic = base | 0xc00,
               invalid = base | 0x400;
     refuses(MSR_IA32_APICBASE, invalid);
-    refuses(MSR_IA32_APICBASE, x2apic); // not in the guest's CPUID
     auto entries = guest.supported();
-    find(entries, 1)->ecx |= bit32(21);
+    find(entries, 1)->ecx &= ~bit32(21);
     ASSERT_EQ(guest.set_cpuid(entries), 0);
+    refuses(MSR_IA32_APICBASE, x2apic); // not in the guest's CPUID
+    ASSERT_EQ(guest.set_cpuid(guest.supported()), 0);
     read_write(MSR_IA32_APICBASE, x2apic);
     refuses(MSR_IA32_APICBASE, xapic); // back only through "disabled"
     refuses(MSR_IA32_APICBASE, invalid);

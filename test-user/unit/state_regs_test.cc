@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "state_support.hpp"
 
+#include <set>
+
 #include <minivmx/control_shadow.hpp>
 
 namespace minivmx::test {
@@ -423,26 +425,79 @@ TEST(Skip, SingleStepTrapsAfterAnEmulatedInstruction)
 TEST(Extensions, WhatIsHere)
 {
     StateGuest guest;
-    const std::map<u64, int> here = {{KVM_CAP_HLT, 1},
-                                     {KVM_CAP_USER_MEMORY, 1},
-                                     {KVM_CAP_SET_TSS_ADDR, 1},
-                                     {KVM_CAP_EXT_CPUID, 1},
-                                     {KVM_CAP_SYNC_MMU, 1},
-                                     {KVM_CAP_DESTROY_MEMORY_REGION_WORKS, 1},
-                                     {KVM_CAP_USER_NMI, 1},
-                                     {KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, 1},
-                                     {KVM_CAP_SET_IDENTITY_MAP_ADDR, 1},
-                                     {KVM_CAP_INTERNAL_ERROR_DATA, 1},
-                                     {KVM_CAP_READONLY_MEM, 1},
-                                     {KVM_CAP_ENABLE_CAP_VM, 1},
-                                     {KVM_CAP_CHECK_EXTENSION_VM, 1},
-                                     {KVM_CAP_IMMEDIATE_EXIT, 1},
-                                     {KVM_CAP_LAST_CPU, 1},
-                                     {KVM_CAP_NR_VCPUS, 1},
-                                     {KVM_CAP_MAX_VCPUS, 1024},
-                                     {KVM_CAP_MAX_VCPU_ID, 4096},
-                                     {KVM_CAP_NR_MEMSLOTS, 32764},
-                                     {KVM_CAP_X86_DISABLE_EXITS, 0xf}};
+    const std::map<u64, int> values = {
+        {KVM_CAP_NR_VCPUS, 1},
+        {KVM_CAP_MAX_VCPUS, 1024},
+        {KVM_CAP_MAX_VCPU_ID, 4096},
+        {KVM_CAP_NR_MEMSLOTS, 32764},
+        {KVM_CAP_X86_DISABLE_EXITS, 0xf},
+        {KVM_CAP_COALESCED_MMIO, 2},
+        {KVM_CAP_IRQ_ROUTING, 4096},
+        {KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, 3},
+        {KVM_CAP_MCE, 32},
+        {KVM_CAP_XSAVE2, 4096},
+        {KVM_CAP_ADJUST_CLOCK, 0xe},
+        {KVM_CAP_SYNC_REGS, 7},
+        {KVM_CAP_X2APIC_API, 3},
+        {KVM_CAP_SET_GUEST_DEBUG2, 0x1f0003},
+    };
+    // Those that tell only that something is there.
+    const std::set<u64> flags = {KVM_CAP_HLT,
+                                 KVM_CAP_USER_MEMORY,
+                                 KVM_CAP_SET_TSS_ADDR,
+                                 KVM_CAP_EXT_CPUID,
+                                 KVM_CAP_SYNC_MMU,
+                                 KVM_CAP_DESTROY_MEMORY_REGION_WORKS,
+                                 KVM_CAP_USER_NMI,
+                                 KVM_CAP_JOIN_MEMORY_REGIONS_WORKS,
+                                 KVM_CAP_SET_IDENTITY_MAP_ADDR,
+                                 KVM_CAP_INTERNAL_ERROR_DATA,
+                                 KVM_CAP_READONLY_MEM,
+                                 KVM_CAP_ENABLE_CAP,
+                                 KVM_CAP_ENABLE_CAP_VM,
+                                 KVM_CAP_CHECK_EXTENSION_VM,
+                                 KVM_CAP_IMMEDIATE_EXIT,
+                                 KVM_CAP_LAST_CPU,
+                                 KVM_CAP_IRQCHIP,
+                                 KVM_CAP_SPLIT_IRQCHIP,
+                                 KVM_CAP_IRQ_INJECT_STATUS,
+                                 KVM_CAP_IRQFD,
+                                 KVM_CAP_IRQFD_RESAMPLE,
+                                 KVM_CAP_SIGNAL_MSI,
+                                 KVM_CAP_PIT,
+                                 KVM_CAP_PIT2,
+                                 KVM_CAP_PIT_STATE2,
+                                 KVM_CAP_REINJECT_CONTROL,
+                                 KVM_CAP_IOEVENTFD,
+                                 KVM_CAP_IOEVENTFD_NO_LENGTH,
+                                 KVM_CAP_IOEVENTFD_ANY_LENGTH,
+                                 KVM_CAP_COALESCED_PIO,
+                                 KVM_CAP_MP_STATE,
+                                 KVM_CAP_VAPIC,
+                                 KVM_CAP_TSC_DEADLINE_TIMER,
+                                 KVM_CAP_NOP_IO_DELAY,
+                                 KVM_CAP_EXT_EMUL_CPUID,
+                                 KVM_CAP_GET_MSR_FEATURES,
+                                 KVM_CAP_MSR_PLATFORM_INFO,
+                                 KVM_CAP_X86_USER_SPACE_MSR,
+                                 KVM_CAP_X86_MSR_FILTER,
+                                 KVM_CAP_SREGS2,
+                                 KVM_CAP_DEBUGREGS,
+                                 KVM_CAP_VCPU_EVENTS,
+                                 KVM_CAP_EXCEPTION_PAYLOAD,
+                                 KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+                                 KVM_CAP_XSAVE,
+                                 KVM_CAP_XCRS,
+                                 KVM_CAP_SET_GUEST_DEBUG,
+                                 KVM_CAP_X86_ROBUST_SINGLESTEP,
+                                 KVM_CAP_CLOCKSOURCE,
+                                 KVM_CAP_KVMCLOCK_CTRL,
+                                 KVM_CAP_GET_TSC_KHZ,
+                                 KVM_CAP_TSC_CONTROL,
+                                 KVM_CAP_VM_TSC_CONTROL};
+    std::map<u64, int> here = values;
+    for (const u64 flag : flags)
+        here[flag] = 1;
     for (u64 extension = 0; extension < 300; extension++) {
         const auto found = here.find(extension);
         const int expected = found == here.end() ? 0 : found->second;

@@ -109,7 +109,8 @@ TEST(ToolRunReport, JsonKeepsAll64Bits)
     plan.mode = Mode::kLong;
     plan.load = 0x100000;
     plan.memory_size = 64 << 20;
-    const auto json = run_json(request, plan, "/dev/kvm", sample_report(), 7, "out\n", "log\n");
+    const auto json =
+        run_json(subject_json(request, plan, "/dev/kvm"), sample_report(), 7, "out\n", "log\n");
     EXPECT_EQ(json["file"], "hello.bin");
     EXPECT_EQ(json["mode"], "long");
     EXPECT_EQ(json["memory"], 64 << 20);
@@ -127,7 +128,7 @@ TEST(ToolRunReport, JsonKeepsAll64Bits)
 
 TEST(ToolRunReport, JsonSaysWhenTheGuestGaveNoStatus)
 {
-    const auto json = run_json({}, {}, "", sample_report(), std::nullopt, "", "");
+    const auto json = run_json({}, sample_report(), std::nullopt, "", "");
     EXPECT_TRUE(json["guest_status"].is_null());
 }
 

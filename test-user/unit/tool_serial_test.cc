@@ -126,6 +126,130 @@ TEST_F(ToolSerial, IdentifiesItselfAsA16550A)
     EXPECT_EQ(serial.read(7), 0x5a);
 }
 
+/// The wire, with how often it changed.
+class TestLine : public InterruptLine {
+  public:
+    void set(bool new_level) override
+    {
+        EXPECT_NE(new_level, level);
+        level = new_level;
+        changes++;
+    }
+    bool level = false;
+    int changes = 0;
+};
+
+/// The port as a driver sets it up: OUT2 on, which lets interrupts through.
+class ToolSerialInterrupts : public ToolSerial {
+  protected:
+    ToolSerialInterrupts()
+    {
+        serial.connect(line);
+        serial.write(4, 0x0b);
+    }
+    TestLine line;
+};
+
+TEST_F(ToolSerialInterrupts, InputRaisesTheLineUntilItIsRead)
+{
+    serial.write(1, 0x01);
+    EXPECT_FALSE(line.level);
+    input.send("ab");
+    serial.look_for_input();
+    EXPECT_TRUE(line.level);
+    EXPECT_EQ(serial.read(2) & 0x0f, 0x04);
+    EXPECT_EQ(serial.read(0), 'a');
+    EXPECT_TRUE(line.level); // the next byte is there already
+    EXPECT_EQ(serial.read(0), 'b');
+    EXPECT_FALSE(line.level);
+    EXPECT_EQ(serial.read(2) & 0x0f, 0x01);
+}
+
+TEST_F(ToolSerialInterrupts, InputThatNobodyWantsWaits)
+{
+    input.send("a");
+    serial.look_for_input();
+    EXPECT_EQ(line.changes, 0);
+    serial.write(1, 0x01);
+    EXPECT_TRUE(line.level);
+}
+
+TEST_F(ToolSerialInterrupts, TheEmptyTransmitterIsToldOnceForEachByte)
+{
+    serial.write(1, 0x02);
+    EXPECT_TRUE(line.level); // it is empty when the interrupt is turned on
+    EXPECT_EQ(serial.read(2) & 0x0f, 0x02);
+    EXPECT_FALSE(line.level); // told
+    EXPECT_EQ(serial.read(2) & 0x0f, 0x01);
+    serial.write(0, 'x');
+    EXPECT_TRUE(line.level);
+    EXPECT_EQ(output.text(), "x");
+    serial.write(1, 0x00);
+    EXPECT_FALSE(line.level);
+}
+
+TEST_F(ToolSerialInterrupts, InputIsMoreUrgentThanTheTransmitter)
+{
+    serial.write(1, 0x03);
+    input.send("a");
+    serial.look_for_input();
+    EXPECT_EQ(serial.read(2) & 0x0f, 0x04);
+    EXPECT_EQ(serial.read(2) & 0x0f, 0x04); // reading it takes nothing back
+    EXPECT_EQ(serial.read(0), 'a');
+    EXPECT_EQ(serial.read(2) & 0x0f, 0x02);
+}
+
+TEST_F(ToolSerialInterrupts, Out2CutsTheLine)
+{
+    serial.write(1, 0x02);
+    EXPECT_TRUE(line.level);
+    serial.write(4, 0x03);
+    EXPECT_FALSE(line.level);
+    serial.write(4, 0x0b);
+    EXPECT_TRUE(line.level);
+}
+
+TEST(ToolPower, SleepTypeFiveTurnsItOff)
+{
+    PowerControl power;
+    power.write(0x604, 0x00);
+    power.write(0x605, 0x14); // type 5, but not yet
+    EXPECT_FALSE(power.request().has_value());
+    power.write(0x605, 0x20 | 0x04); // another type
+    EXPECT_FALSE(power.request().has_value());
+    power.write(0x605, 0x34);
+    EXPECT_EQ(power.request(), PowerRequest::kOff);
+    power.write(0xcf9, 0x06);
+    EXPECT_EQ(power.request(), PowerRequest::kOff); // the first one counts
+}
+
+TEST(ToolPower, TwoPortsReset)
+{
+    PowerControl chipset;
+    chipset.write(0xcf9, 0x02); // the kind of reset, not the reset
+    EXPECT_FALSE(chipset.request().has_value());
+    chipset.write(0xcf9, 0x06);
+    EXPECT_EQ(chipset.request(), PowerRequest::kReset);
+    PowerControl keyboard;
+    keyboard.write(0x64, 0xaa);
+    EXPECT_FALSE(keyboard.request().has_value());
+    keyboard.write(0x64, 0xfe);
+    EXPECT_EQ(keyboard.request(), PowerRequest::kReset);
+}
+
+TEST(ToolPower, ItIsInAcpiModeAndKeepsWhatEventsAreEnabled)
+{
+    PowerControl power;
+    EXPECT_EQ(power.read(0x604) & 1, 1);
+    power.write(0x602, 0x20);
+    power.write(0x603, 0x01);
+    EXPECT_EQ(power.read(0x602), 0x20);
+    EXPECT_EQ(power.read(0x603), 0x01);
+    EXPECT_EQ(power.read(0x600), 0);
+    EXPECT_TRUE(power.owns(0x605));
+    EXPECT_FALSE(power.owns(0x606));
+}
+
 class ToolBoard : public ::testing::Test {
   protected:
     std::uint64_t read_mmio(std::uint64_t address, std::size_t size)

@@ -11,7 +11,7 @@
 #include <stdexcept>
 #include <string>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 namespace minivmx::test {
 
@@ -34,6 +34,7 @@ class GuestMachine {
 
     ~GuestMachine()
     {
+        core_vm_stop_timers(vm.core);
         while (!vm.vcpus.empty())
             destroy_vcpu(*vm.vcpus.back());
         core_vm_destroy(vm.core);

@@ -11,7 +11,7 @@
 
 #include <gtest/gtest.h>
 
-#include <linux/kvm.h>
+#include <minivmx.h>
 
 namespace minivmx::test {
 namespace {

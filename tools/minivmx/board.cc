@@ -36,11 +36,17 @@ Overlap overlap(std::uint64_t address, std::size_t size)
 
 Board::Board(ByteSink &serial_output, ByteSource &serial_input, ByteSink &debug,
              std::uint16_t debug_port)
-    : serial_(serial_output, serial_input), serial_output_(serial_output), debug_(debug),
-      debug_port_(debug_port)
+    : serial_(serial_output, serial_input), serial_output_(serial_output),
+      serial_input_(serial_input), debug_(debug), debug_port_(debug_port)
 {
     constexpr std::uint32_t kMagic = GUEST_MAGIC;
     std::memcpy(registers_.data(), &kMagic, sizeof(kMagic));
+}
+
+void Board::make_pc(InterruptLine &serial_line)
+{
+    serial_.connect(serial_line);
+    power_.emplace();
 }
 
 void Board::write_byte(std::uint16_t port, std::uint8_t value)
@@ -49,6 +55,8 @@ void Board::write_byte(std::uint16_t port, std::uint8_t value)
         debug_.put(value);
     else if (is_serial(port))
         serial_.write(port - GUEST_PORT_SERIAL, value);
+    else if (power_ && power_->owns(port))
+        power_->write(port, value);
 }
 
 std::uint8_t Board::read_byte(std::uint16_t port)
@@ -58,6 +66,8 @@ std::uint8_t Board::read_byte(std::uint16_t port)
         return GUEST_PORT_DEBUG;
     if (is_serial(port))
         return serial_.read(port - GUEST_PORT_SERIAL);
+    if (power_ && power_->owns(port))
+        return power_->read(port);
     return 0xff;
 }
 
@@ -106,6 +116,19 @@ std::optional<std::uint32_t> Board::exit_status() const
 {
     const std::lock_guard guard(lock_);
     return exit_status_;
+}
+
+std::optional<PowerRequest> Board::power_request() const
+{
+    const std::lock_guard guard(lock_);
+    return power_ ? power_->request() : std::nullopt;
+}
+
+bool Board::look_for_input()
+{
+    const std::lock_guard guard(lock_);
+    serial_.look_for_input();
+    return !serial_input_.ended();
 }
 
 void Board::flush()

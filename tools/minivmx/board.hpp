@@ -4,6 +4,7 @@
 #pragma once
 
 #include "guest_abi.h"
+#include "power.hpp"
 #include "serial.hpp"
 
 #include <array>
@@ -22,6 +23,11 @@ class Board {
     Board(ByteSink &serial_output, ByteSource &serial_input, ByteSink &debug,
           std::uint16_t debug_port);
 
+    /// Makes it a PC's board: the serial port interrupts through `serial_line`, which outlives the
+    /// board, and the guest can turn the machine off. The ports of GUEST_PORT_EXIT and the debug
+    /// console stay.
+    void make_pc(InterruptLine &serial_line);
+
     /// One OUT or IN of 1, 2 or 4 bytes. As on the ISA bus, a wide access to byte-wide devices
     /// reaches the ports one after the other, and a port without a device reads as ones.
     void port_write(std::uint16_t port, std::span<const std::uint8_t> data);
@@ -34,6 +40,12 @@ class Board {
     /// What the guest wrote to GUEST_PORT_EXIT first.
     std::optional<std::uint32_t> exit_status() const;
 
+    /// Whether the guest turned the machine off, or reset it.
+    std::optional<PowerRequest> power_request() const;
+
+    /// The serial port's input may have something. Returns false when nothing will ever come.
+    bool look_for_input();
+
     void flush();
 
   private:
@@ -43,6 +55,8 @@ class Board {
     mutable std::mutex lock_; // guards all below
     Serial serial_;
     ByteSink &serial_output_;
+    ByteSource &serial_input_;
+    std::optional<PowerControl> power_; // a PC's board has it
     ByteSink &debug_;
     std::uint16_t debug_port_;
     std::array<std::uint8_t, GUEST_MMIO_SIZE> registers_ = {};

@@ -3,7 +3,7 @@
 // KVM's exits in words, and registers as lines.
 #pragma once
 
-#include "kvm_api.hpp"
+#include <minivmx.h>
 
 #include <cstdint>
 #include <span>

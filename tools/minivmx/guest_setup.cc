@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "guest_setup.hpp"
 
+#include "cpuid_model.hpp"
 #include "error.hpp"
 #include "guest_abi.h"
 #include "image.hpp"
-
-#include <cpuid.h>
 
 #include <algorithm>
 
@@ -16,9 +15,7 @@ constexpr std::uint64_t kPage = 0x1000;
 constexpr std::uint64_t kFourGiB = std::uint64_t{1} << 32;
 constexpr std::uint64_t kRealModeEnd = std::uint64_t{1} << 20;
 
-/// The four pages that KVM may need for real mode. They lie below the largest firmware.
-constexpr std::uint64_t kTssAddress = 0xfffbc000;
-constexpr std::uint64_t kMostFirmware = 0x40000;
+constexpr std::uint64_t kMostFirmware = 0x40000; // above kTssAddress
 
 std::uint64_t whole_pages(std::uint64_t bytes)
 {
@@ -61,24 +58,6 @@ void check_placement(const GuestRequest &request, const GuestPlan &plan)
     if (plan.entry >= plan.memory_size)
         fail_usage("--entry: {:#x} lies beyond the guest's memory of {} bytes", plan.entry,
                    plan.memory_size);
-}
-
-/// What KVM supports, with what it leaves to the VMM: the CPU's name, the vCPU's own APIC id, and
-/// that there is a hypervisor (SDM Vol. 2A, CPUID, leaves 1, 0xb and 0x80000002 to 0x80000004).
-std::vector<kvm_cpuid_entry2> cpuid_for(std::vector<kvm_cpuid_entry2> entries, unsigned index)
-{
-    constexpr std::uint32_t kHypervisor = std::uint32_t{1} << 31;
-    for (kvm_cpuid_entry2 &entry : entries) {
-        if (entry.function == 1) {
-            entry.ebx = (entry.ebx & 0x00ffffff) | index << 24;
-            entry.ecx |= kHypervisor;
-        }
-        if (entry.function == 0xb)
-            entry.edx = index;
-        if (entry.function >= 0x80000002 && entry.function <= 0x80000004)
-            __cpuid(entry.function, entry.eax, entry.ebx, entry.ecx, entry.edx);
-    }
-    return entries;
 }
 
 } // namespace

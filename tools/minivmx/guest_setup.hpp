@@ -19,6 +19,9 @@ namespace minivmx::tool {
 constexpr std::uint64_t kLeastMemory = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMostMemory = std::uint64_t{3} << 30;
 
+/// The four pages that KVM may need for real mode. They lie below the largest firmware.
+constexpr std::uint64_t kTssAddress = 0xfffbc000;
+
 /// What was asked for; an empty value leaves the choice to the mode.
 struct GuestRequest {
     std::string file;

@@ -147,6 +147,25 @@ void Vm::reserve_tss(std::uint64_t address) const
              static_cast<unsigned long>(address + kPageSize));
 }
 
+void Vm::create_interrupt_controllers() const
+{
+    if (device_.capability(KVM_CAP_IRQCHIP) == 0)
+        fail("{}: it has no interrupt controllers (KVM_CAP_IRQCHIP), which a kernel needs",
+             device_.path());
+    call(device_, fd(), KVM_CREATE_IRQCHIP, "KVM_CREATE_IRQCHIP", 0UL);
+    kvm_pit_config timer = {};
+    timer.flags = KVM_PIT_SPEAKER_DUMMY; // port 0x61, by which its third channel is read
+    call(device_, fd(), KVM_CREATE_PIT2, "KVM_CREATE_PIT2", &timer);
+}
+
+void Vm::set_interrupt_line(std::uint32_t gsi, bool level) const
+{
+    kvm_irq_level line = {};
+    line.irq = gsi;
+    line.level = level ? 1 : 0;
+    call(device_, fd(), KVM_IRQ_LINE, "KVM_IRQ_LINE", &line);
+}
+
 Vcpu::Vcpu(const Vm &vm, unsigned index)
     : index_(index), device_(vm.device()),
       fd_(call(vm.device(), vm.fd(), KVM_CREATE_VCPU, "KVM_CREATE_VCPU",

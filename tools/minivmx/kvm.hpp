@@ -5,7 +5,7 @@
 #pragma once
 
 #include "guest_memory.hpp"
-#include "kvm_api.hpp"
+#include <minivmx.h>
 #include "unique_fd.hpp"
 
 #include <cstddef>
@@ -52,6 +52,12 @@ class Vm {
     /// Tells KVM where it may keep the pages that it needs for real mode on CPUs without
     /// unrestricted guest: four pages from `address` on, unused by the guest.
     void reserve_tss(std::uint64_t address) const;
+
+    /// Makes the PC's interrupt controllers and its interval timer, in the kernel. Before vCPUs.
+    void create_interrupt_controllers() const;
+
+    /// Sets the line of that global system interrupt. From any thread.
+    void set_interrupt_line(std::uint32_t gsi, bool level) const;
 
   private:
     const Device &device_;

@@ -117,9 +117,7 @@ std::string run_text(const RunReport &report, RegisterDetail detail)
     return text;
 }
 
-Json run_json(const GuestRequest &request, const GuestPlan &plan, const std::string &device,
-              const RunReport &report, std::optional<std::uint32_t> guest_status,
-              const std::string &serial, const std::string &debug)
+Json subject_json(const GuestRequest &request, const GuestPlan &plan, const std::string &device)
 {
     Json json;
     json["file"] = request.file;
@@ -128,6 +126,27 @@ Json run_json(const GuestRequest &request, const GuestPlan &plan, const std::str
     json["memory"] = plan.memory_size;
     json["load"] = hex(plan.load);
     json["entry"] = hex(plan.entry);
+    return json;
+}
+
+Json subject_json(const LinuxRequest &request, const LinuxPlan &plan, const std::string &device)
+{
+    Json json;
+    json["file"] = request.kernel;
+    json["device"] = device;
+    json["mode"] = "linux";
+    json["memory"] = plan.memory_size;
+    json["load"] = hex(plan.kernel_at);
+    json["initrd"] = request.initrd.empty() ? Json(nullptr) : Json(request.initrd);
+    json["initrd_load"] = request.initrd.empty() ? Json(nullptr) : Json(hex(plan.initrd_at));
+    json["cmdline"] = plan.cmdline;
+    return json;
+}
+
+Json run_json(Json subject, const RunReport &report, std::optional<std::uint32_t> guest_status,
+              const std::string &serial, const std::string &debug)
+{
+    Json json = std::move(subject);
     json["status"] = static_cast<int>(report.status);
     json["message"] = report.sentence;
     json["guest_status"] = guest_status ? Json(*guest_status) : Json(nullptr);

@@ -96,7 +96,8 @@ void CpuLoop::loop()
 {
     while (!stop_.load()) {
         const int error = vcpu_.run();
-        if (error == EINTR)
+        // A vCPU that waits for another one to start it may come back with EAGAIN.
+        if (error == EINTR || error == EAGAIN)
             continue;
         if (error != 0) {
             end(Ending::kError, fmt::format("KVM_RUN failed: {}", errno_text(error)));
@@ -117,7 +118,7 @@ bool CpuLoop::handle_exit()
     switch (state.exit_reason) {
     case KVM_EXIT_IO:
         handle_io();
-        return report_.ending != Ending::kExitPort;
+        return report_.ending == Ending::kStopped;
     case KVM_EXIT_MMIO:
         handle_mmio();
         return true;
@@ -159,9 +160,15 @@ void CpuLoop::handle_io()
         else
             board_.port_read(state.io.port, data.subspan(at, size));
     }
-    if (state.io.direction == KVM_EXIT_IO_OUT && state.io.port == GUEST_PORT_EXIT)
+    if (state.io.direction != KVM_EXIT_IO_OUT)
+        return;
+    if (state.io.port == GUEST_PORT_EXIT)
         end(Ending::kExitPort,
             fmt::format("it ended the run with status {}", board_.exit_status().value_or(0)));
+    else if (const auto request = board_.power_request(); request == PowerRequest::kOff)
+        end(Ending::kPowerOff, "it turned the machine off");
+    else if (request == PowerRequest::kReset)
+        end(Ending::kReset, "it reset the machine");
 }
 
 void CpuLoop::handle_mmio()
@@ -281,6 +288,8 @@ ExitStatus status_of(const CpuReport &report, const Board &board, const RunLimit
 {
     switch (report.ending) {
     case Ending::kHalted:
+    case Ending::kPowerOff:
+    case Ending::kReset:
         return ExitStatus::kOk;
     case Ending::kExitPort:
         return board.exit_status().value_or(0) == 0 ? ExitStatus::kOk : ExitStatus::kGuestStatus;
@@ -318,6 +327,10 @@ const char *ending_name(Ending ending)
         return "hlt";
     case Ending::kExitPort:
         return "exit-port";
+    case Ending::kPowerOff:
+        return "power-off";
+    case Ending::kReset:
+        return "reset";
     case Ending::kShutdown:
         return "shutdown";
     case Ending::kFailedEntry:

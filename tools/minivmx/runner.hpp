@@ -6,7 +6,7 @@
 #include "board.hpp"
 #include "error.hpp"
 #include "kvm.hpp"
-#include "kvm_api.hpp"
+#include <minivmx.h>
 
 #include <cstdint>
 #include <map>
@@ -20,6 +20,8 @@ namespace minivmx::tool {
 enum class Ending {
     kHalted,        // HLT
     kExitPort,      // it wrote to GUEST_PORT_EXIT
+    kPowerOff,      // it turned the machine off
+    kReset,         // it reset the machine
     kShutdown,      // triple fault
     kFailedEntry,   // the hardware refused the VM entry
     kInternalError, // the hypervisor gave up

@@ -17,7 +17,11 @@ enum Register : unsigned {
 };
 
 constexpr std::uint8_t kInterruptEnableBits = 0x0f;
+constexpr std::uint8_t kWantsReceived = 0x01;
+constexpr std::uint8_t kWantsTransmitterEmpty = 0x02;
 constexpr std::uint8_t kNoInterruptPending = 0x01;
+constexpr std::uint8_t kTransmitterEmptyCause = 0x02;
+constexpr std::uint8_t kReceivedCause = 0x04;
 constexpr std::uint8_t kFifosOn = 0xc0;
 constexpr std::uint8_t kFifoEnable = 0x01;
 constexpr std::uint8_t kFifoClearReceive = 0x02;
@@ -92,13 +96,76 @@ std::uint8_t Serial::receive()
 void Serial::transmit(std::uint8_t byte)
 {
     sent_since_poll_ = true;
+    // The byte is gone as soon as it is written.
+    transmitter_pending_ = true;
     if (loopback())
         received_ = byte;
     else
         output_.put(byte);
 }
 
+/// The most urgent interrupt that is pending and wanted: data sheet, 8.5. Line errors and changes
+/// of the modem's inputs don't happen here.
+std::uint8_t Serial::interrupt_cause() const
+{
+    if ((interrupt_enable_ & kWantsReceived) != 0 && received_)
+        return kReceivedCause;
+    if ((interrupt_enable_ & kWantsTransmitterEmpty) != 0 && transmitter_pending_)
+        return kTransmitterEmptyCause;
+    return kNoInterruptPending;
+}
+
+/// Reading the cause takes "transmitter empty" back, but only when that is what was read.
+std::uint8_t Serial::identify_interrupt()
+{
+    const std::uint8_t cause = interrupt_cause();
+    if (cause == kTransmitterEmptyCause)
+        transmitter_pending_ = false;
+    return static_cast<std::uint8_t>(cause | (fifo_enabled_ ? kFifosOn : 0));
+}
+
+/// Turned on, "transmitter empty" is pending at once: the transmitter is.
+void Serial::enable_interrupts(std::uint8_t bits)
+{
+    const unsigned turned_on = bits & ~unsigned{interrupt_enable_};
+    if ((turned_on & kWantsTransmitterEmpty) != 0)
+        transmitter_pending_ = true;
+    interrupt_enable_ = bits & kInterruptEnableBits;
+}
+
+/// On a PC, the modem control's OUT2 connects the port to its interrupt line.
+void Serial::update_line()
+{
+    const bool level = (modem_control_ & kOut2) != 0 && interrupt_cause() != kNoInterruptPending;
+    if (line_ == nullptr || level == line_level_)
+        return;
+    line_level_ = level;
+    line_->set(level);
+}
+
+void Serial::look_for_input()
+{
+    fill();
+    update_line();
+}
+
 std::uint8_t Serial::read(unsigned offset)
+{
+    const std::uint8_t value = read_register(offset);
+    // The next byte may be waiting already.
+    if (line_ != nullptr)
+        fill();
+    update_line();
+    return value;
+}
+
+void Serial::write(unsigned offset, std::uint8_t value)
+{
+    write_register(offset, value);
+    update_line();
+}
+
+std::uint8_t Serial::read_register(unsigned offset)
 {
     switch (offset) {
     case kData:
@@ -106,7 +173,7 @@ std::uint8_t Serial::read(unsigned offset)
     case kInterruptEnable:
         return divisor_latch() ? static_cast<std::uint8_t>(divisor_ >> 8) : interrupt_enable_;
     case kInterruptIdentity:
-        return static_cast<std::uint8_t>(kNoInterruptPending | (fifo_enabled_ ? kFifosOn : 0));
+        return identify_interrupt();
     case kLineControl:
         return line_control_;
     case kModemControl:
@@ -122,7 +189,7 @@ std::uint8_t Serial::read(unsigned offset)
     }
 }
 
-void Serial::write(unsigned offset, std::uint8_t value)
+void Serial::write_register(unsigned offset, std::uint8_t value)
 {
     switch (offset) {
     case kData:
@@ -135,7 +202,7 @@ void Serial::write(unsigned offset, std::uint8_t value)
         if (divisor_latch())
             divisor_ = static_cast<std::uint16_t>((divisor_ & 0x00ff) | value << 8);
         else
-            interrupt_enable_ = value & kInterruptEnableBits;
+            enable_interrupts(value);
         break;
     case kInterruptIdentity:
         fifo_enabled_ = (value & kFifoEnable) != 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// A serial port as a PC has it: the registers of a 16550A, without its interrupts and its speed.
+// A serial port as a PC has it: the registers of a 16550A and its interrupts, but not its speed.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +27,14 @@ class ByteSource {
     virtual bool ended() = 0;
 };
 
+/// The wire that carries a device's interrupt.
+class InterruptLine {
+  public:
+    virtual ~InterruptLine() = default;
+    /// Called when the level changes only.
+    virtual void set(bool level) = 0;
+};
+
 /// Eight ports from a base on; `offset` counts from it, 0 to 7. The line's carrier (MSR.DCD) is up
 /// until the input has ended and its last byte was read: so a guest sees the end of a file.
 /// Not synchronised.
@@ -35,12 +43,24 @@ class Serial {
     /// Both must outlive the port.
     Serial(ByteSink &output, ByteSource &input) : output_(output), input_(input) {}
 
+    /// Where its interrupts go; nowhere until this is called. The line must outlive the port.
+    void connect(InterruptLine &line) { line_ = &line; }
+
     std::uint8_t read(unsigned offset);
     void write(unsigned offset, std::uint8_t value);
+
+    /// The input may have a byte now: interrupts the guest if it wants to know.
+    void look_for_input();
 
   private:
     bool divisor_latch() const;
     bool loopback() const;
+    std::uint8_t read_register(unsigned offset);
+    void write_register(unsigned offset, std::uint8_t value);
+    void enable_interrupts(std::uint8_t bits);
+    std::uint8_t interrupt_cause() const;
+    std::uint8_t identify_interrupt();
+    void update_line();
     void fill();
     std::uint8_t line_status();
     std::uint8_t modem_status();
@@ -49,6 +69,9 @@ class Serial {
 
     ByteSink &output_;
     ByteSource &input_;
+    InterruptLine *line_ = nullptr;
+    bool line_level_ = false;
+    bool transmitter_pending_ = false; // "transmitter empty" was not yet seen by the guest
     std::optional<std::uint8_t> received_;
     bool sent_since_poll_ = false; // a byte went out after the last look at the line status
     std::uint8_t interrupt_enable_ = 0;

@@ -3,6 +3,7 @@
 
 #include "error.hpp"
 #include "guest_abi.h"
+#include "segments.hpp"
 
 #include <array>
 
@@ -32,10 +33,6 @@ constexpr std::uint64_t kEferLme = 1 << 8;
 constexpr std::uint64_t kEferLma = 1 << 10;
 constexpr std::uint64_t kRflagsFixed = 1 << 1;
 
-// Segment types: SDM Vol. 3A, table 3-1.
-constexpr std::uint8_t kTypeCode = 0xb; // execute, read, accessed
-constexpr std::uint8_t kTypeData = 0x3; // read, write, accessed
-
 bool has_paging(Mode mode)
 {
     return mode == Mode::kPaged || mode == Mode::kPae || mode == Mode::kLong;
@@ -46,36 +43,13 @@ bool has_segments(Mode mode)
     return mode == Mode::kProtected || has_paging(mode);
 }
 
-kvm_segment flat_segment(std::uint16_t selector, std::uint8_t type)
-{
-    kvm_segment segment = {};
-    segment.limit = 0xffffffff;
-    segment.selector = selector;
-    segment.type = type;
-    segment.present = 1;
-    segment.db = 1;
-    segment.s = 1;
-    segment.g = 1;
-    return segment;
-}
-
-/// A descriptor with base 0 and the largest limit: SDM Vol. 3A, figure 3-8.
-std::uint64_t flat_descriptor(std::uint8_t type, bool long_mode)
-{
-    constexpr std::uint64_t kLimit = 0x000f00000000ffff;
-    constexpr std::uint64_t kCodeOrDataPresent = std::uint64_t{0x90} << 40;
-    constexpr std::uint64_t kGranularity = std::uint64_t{1} << 55;
-    const std::uint64_t width = std::uint64_t{1} << (long_mode ? 53 : 54); // L or D/B
-    return kLimit | kCodeOrDataPresent | kGranularity | width | std::uint64_t{type} << 40;
-}
-
 void write_gdt(const GuestMemory &memory)
 {
     const std::array<std::uint64_t, GUEST_GDT_ENTRIES> gdt = {
         0,
-        flat_descriptor(kTypeCode, false),
-        flat_descriptor(kTypeData, false),
-        flat_descriptor(kTypeCode, true),
+        flat_descriptor(kCodeSegment, false),
+        flat_descriptor(kDataSegment, false),
+        flat_descriptor(kCodeSegment, true),
     };
     memory.store(GUEST_GDT, gdt);
 }
@@ -123,12 +97,9 @@ std::uint64_t write_identity_long(const GuestMemory &memory, std::uint64_t top)
 
 void set_flat_segments(kvm_sregs &sregs, bool long_mode)
 {
-    sregs.cs = flat_segment(long_mode ? GUEST_SEL_CODE64 : GUEST_SEL_CODE32, kTypeCode);
-    if (long_mode) {
-        sregs.cs.l = 1;
-        sregs.cs.db = 0;
-    }
-    const kvm_segment data = flat_segment(GUEST_SEL_DATA, kTypeData);
+    sregs.cs = long_mode ? long_code_segment(GUEST_SEL_CODE64)
+                         : flat_segment(GUEST_SEL_CODE32, kCodeSegment);
+    const kvm_segment data = flat_segment(GUEST_SEL_DATA, kDataSegment);
     sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
     sregs.gdt.base = GUEST_GDT;
     sregs.gdt.limit = GUEST_GDT_ENTRIES * 8 - 1;

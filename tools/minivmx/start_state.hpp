@@ -5,7 +5,7 @@
 #pragma once
 
 #include "guest_memory.hpp"
-#include "kvm_api.hpp"
+#include <minivmx.h>
 
 #include <cstdint>
 #include <optional>

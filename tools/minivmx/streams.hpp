@@ -49,6 +49,7 @@ class FileSource : public ByteSource {
   public:
     /// `path` "-" is the standard input. Throws a usage Error naming --input and the path.
     explicit FileSource(const std::string &path);
+    int fd() const { return fd_; }
     std::optional<std::uint8_t> take() override;
     bool ended() override;
 

@@ -59,6 +59,8 @@ constexpr RuleInfo kRules[] = {
      "the VM's owner let the guest run the instruction (KVM_CAP_X86_DISABLE_EXITS)"},
     {Rule::kApicvInactive, "apicv-inactive", kPinCtrl, "APICv inactive",
      "APIC virtualization is not active for this vCPU"},
+    {Rule::kXapicInactive, "xapic-inactive", kSecondaryCtrl, "no xAPIC",
+     "the guest's APIC is disabled or in x2APIC mode"},
     {Rule::kX2apicInactive, "x2apic-inactive", kSecondaryCtrl, "no x2APIC",
      "the guest's APIC is not in x2APIC mode"},
     {Rule::kNoVpid, "no-vpid", kSecondaryCtrl, "no VPID", "this vCPU has no VPID"},

@@ -40,8 +40,9 @@ struct ByteReader {
     // size: 1 to 8
     u64 next_signed(u32 size)
     {
-        const u32 unused = (64 - 8 * size) & 63;
-        return static_cast<u64>(static_cast<s64>(next_unsigned(size) << unused) >> unused);
+        const u64 value = next_unsigned(size);
+        const u64 sign = bit64(8 * size - 1);
+        return (value ^ sign) - sign;
     }
 };
 
@@ -50,6 +51,9 @@ struct Prefixes {
     bool operand_size = false;
     bool address_size = false;
     u8 segment = kNoRegister;
+    u8 mandatory = 0; // as VEX.pp: 0 none, 1 66, 2 F3, 3 F2
+    u8 vex_register = 0;
+    bool vex_allowed = true; // no prefix that VEX must not follow
 };
 
 bool read_segment_prefix(u8 byte, CodeMode mode, Prefixes &prefixes)
@@ -127,44 +131,6 @@ u8 rex_b(const Instruction &insn)
     return insn.rex << 3 & 8;
 }
 
-// SDM Vol. 1, 3.6, tables 3-3 and 3-4.
-void set_sizes(Instruction &insn, const Prefixes &prefixes)
-{
-    switch (insn.mode) {
-    case CodeMode::k16:
-        insn.operand_size = prefixes.operand_size ? 4 : 2;
-        insn.address_size = prefixes.address_size ? 4 : 2;
-        break;
-    case CodeMode::k32:
-        insn.operand_size = prefixes.operand_size ? 2 : 4;
-        insn.address_size = prefixes.address_size ? 2 : 4;
-        break;
-    case CodeMode::k64:
-        insn.operand_size = rex_w(insn) ? 8 : prefixes.operand_size ? 2 : 4;
-        insn.address_size = prefixes.address_size ? 4 : 8;
-        break;
-    }
-}
-
-u8 operand_bytes(SizeCode size, const Instruction &insn)
-{
-    switch (size) {
-    case SizeCode::kB:
-        return 1;
-    case SizeCode::kW:
-        return 2;
-    case SizeCode::kV:
-        return insn.operand_size;
-    case SizeCode::kZ:
-        return insn.operand_size == 2 ? 2 : 4;
-    case SizeCode::kNone:
-        break;
-    }
-    return 0;
-}
-
-// ---- Memory operands --------------------------------------------------------
-
 u8 modrm_mod(const Instruction &insn)
 {
     return insn.modrm >> 6;
@@ -177,6 +143,115 @@ u8 modrm_rm(const Instruction &insn)
 {
     return insn.modrm & 7;
 }
+
+// ---- The opcode -------------------------------------------------------------
+
+// SDM Vol. 2A, 2.3.5: C5 and C4 are prefixes in 64-bit code, and elsewhere where LDS and LES would
+// have a register operand.
+bool is_vex(const ByteReader &reader, const Instruction &insn, u8 byte)
+{
+    if ((byte & 0xfe) != 0xc4)
+        return false;
+    return insn.mode == CodeMode::k64 ||
+           (reader.at < reader.available && reader.bytes[reader.at] >> 6 == 3);
+}
+
+// The rest of a VEX prefix and the opcode. False: there is no such map. R, X, B and vvvv are
+// stored inverted.
+bool read_vex(ByteReader &reader, Instruction &insn, Prefixes &prefixes, u8 first)
+{
+    prefixes.vex_allowed = insn.rex == 0 && prefixes.mandatory == 0 && !insn.lock;
+    const u8 byte1 = reader.next();
+    u8 map = 1;
+    u8 last = byte1;
+    insn.rex = 0x40 | ((byte1 & 0x80) != 0 ? 0 : 4);
+    if (first == 0xc4) {
+        last = reader.next();
+        map = byte1 & 0x1f;
+        insn.rex |= ~byte1 >> 5 & 3;
+        insn.rex |= last >> 4 & 8;
+    }
+    if (insn.mode != CodeMode::k64)
+        insn.rex = 0x40; // eight registers only
+    prefixes.vex_register = ~last >> 3 & 15;
+    prefixes.mandatory = last & 3;
+    insn.vector_size = (last & 4) != 0 ? 32 : 16;
+    insn.map = map == 1 ? OpcodeMap::kVex0F : OpcodeMap::kVex0F38;
+    insn.opcode = reader.next();
+    return map == 1 || map == 2;
+}
+
+// False: the bytes lead to a map we don't have.
+bool read_opcode(ByteReader &reader, Instruction &insn, Prefixes &prefixes, u8 first)
+{
+    prefixes.mandatory = insn.repne ? 3 : insn.rep ? 2 : prefixes.operand_size ? 1 : 0;
+    insn.opcode = first;
+    if (is_vex(reader, insn, first))
+        return read_vex(reader, insn, prefixes, first);
+    if (first != 0x0f)
+        return true;
+    insn.map = OpcodeMap::k0F;
+    insn.opcode = reader.next();
+    if (insn.opcode == 0x38) {
+        insn.map = OpcodeMap::k0F38;
+        insn.opcode = reader.next();
+    }
+    return true;
+}
+
+bool row_fits(const OpcodeRow &row, const Instruction &insn, const Prefixes &prefixes)
+{
+    if (row.has(insn.mode == CodeMode::k64 ? kNot64 : kOnly64))
+        return false;
+    if (row.has(kAnyOfPrefixes) && !row.has(kNoPrefix << prefixes.mandatory))
+        return false;
+    if (row.has(kMemoryOnly) && modrm_mod(insn) == 3)
+        return false;
+    if (row.has(kVector128) && insn.vector_size != 16)
+        return false;
+    return row.extension == kAnyExtension || row.extension == modrm_reg(insn);
+}
+
+const OpcodeRow *choose_row(Span<const OpcodeRow> rows, const Instruction &insn,
+                            const Prefixes &prefixes)
+{
+    for (const OpcodeRow &row : rows)
+        if (row_fits(row, insn, prefixes))
+            return &row;
+    return nullptr;
+}
+
+Operation operation_of(const OpcodeRow &row, const Instruction &insn)
+{
+    u8 offset = 0;
+    if (row.has(kByOpcode))
+        offset = insn.opcode >> 3 & 7;
+    else if (row.has(kByModrm))
+        offset = modrm_reg(insn);
+    return static_cast<Operation>(static_cast<u8>(row.operation) + offset);
+}
+
+// SDM Vol. 1, 3.6, tables 3-3 and 3-4.
+void set_sizes(Instruction &insn, const Prefixes &prefixes, const OpcodeRow &row)
+{
+    const u8 default_64 = row.has(kDefault64) ? 8 : 4;
+    switch (insn.mode) {
+    case CodeMode::k16:
+        insn.operand_size = prefixes.operand_size ? 4 : 2;
+        insn.address_size = prefixes.address_size ? 4 : 2;
+        break;
+    case CodeMode::k32:
+        insn.operand_size = prefixes.operand_size ? 2 : 4;
+        insn.address_size = prefixes.address_size ? 2 : 4;
+        break;
+    case CodeMode::k64:
+        insn.operand_size = rex_w(insn) ? 8 : prefixes.operand_size ? 2 : default_64;
+        insn.address_size = prefixes.address_size ? 4 : 8;
+        break;
+    }
+}
+
+// ---- Memory operands --------------------------------------------------------
 
 // SDM Vol. 2A, table 2-1 "16-Bit Addressing Forms with the ModR/M Byte".
 void read_memory_16(ByteReader &reader, Instruction &insn)
@@ -248,17 +323,37 @@ Operand register_operand(const Instruction &insn, u8 reg, u8 size)
     return {OperandKind::kRegister, size, reg, false};
 }
 
-bool has_modrm(const OpcodeRow &row)
+u8 operand_bytes(SizeCode size, const Instruction &insn)
 {
-    auto in_modrm = [](OperandCode code) {
-        return code == OperandCode::kE || code == OperandCode::kG;
-    };
-    return in_modrm(row.destination.code) || in_modrm(row.source.code);
+    switch (size) {
+    case SizeCode::kB:
+        return 1;
+    case SizeCode::kW:
+        return 2;
+    case SizeCode::kD:
+        return 4;
+    case SizeCode::kQ:
+        return 8;
+    case SizeCode::kV:
+        return insn.operand_size;
+    case SizeCode::kZ:
+        return insn.operand_size == 2 ? 2 : 4;
+    case SizeCode::kY:
+        return rex_w(insn) ? 8 : 4;
+    case SizeCode::kX:
+        return insn.vector_size != 0 ? insn.vector_size : 16;
+    case SizeCode::kPair:
+        return rex_w(insn) ? 16 : 8;
+    case SizeCode::kWv:
+        return modrm_mod(insn) == 3 ? insn.operand_size : 2;
+    case SizeCode::kNone:
+        break;
+    }
+    return 0;
 }
 
-void read_modrm(ByteReader &reader, Instruction &insn)
+void read_memory_operand(ByteReader &reader, Instruction &insn)
 {
-    insn.modrm = reader.next();
     if (modrm_mod(insn) == 3)
         return;
     if (insn.address_size == 2)
@@ -268,16 +363,18 @@ void read_modrm(ByteReader &reader, Instruction &insn)
     insn.memory.segment = default_segment(insn.memory);
 }
 
-Operand make_operand(ByteReader &reader, Instruction &insn, OperandSpec spec)
+Operand make_operand(ByteReader &reader, Instruction &insn, const Prefixes &prefixes,
+                     OperandSpec spec)
 {
     const u8 size = operand_bytes(spec.size, insn);
+    const u8 reg = modrm_reg(insn) | rex_r(insn);
     const Operand memory = {OperandKind::kMemory, size, kNoRegister, false};
     switch (spec.code) {
     case OperandCode::kE:
         return modrm_mod(insn) == 3 ? register_operand(insn, modrm_rm(insn) | rex_b(insn), size)
                                     : memory;
     case OperandCode::kG:
-        return register_operand(insn, modrm_reg(insn) | rex_r(insn), size);
+        return register_operand(insn, reg, size);
     case OperandCode::kI:
         insn.immediate = reader.next_signed(size);
         return {OperandKind::kImmediate, size, kNoRegister, false};
@@ -291,57 +388,86 @@ Operand make_operand(ByteReader &reader, Instruction &insn, OperandSpec spec)
         return memory;
     case OperandCode::kY:
         return memory; // ES:rDI, which no prefix changes
+    case OperandCode::kZ:
+        return register_operand(insn, (insn.opcode & 7) | rex_b(insn), size);
+    case OperandCode::kS:
+        return {OperandKind::kSegment, size, modrm_reg(insn), false};
+    case OperandCode::kV:
+        return {OperandKind::kVector, size, reg, false};
+    case OperandCode::kH:
+        return {OperandKind::kVector, size,
+                static_cast<u8>(prefixes.vex_register & (insn.mode == CodeMode::k64 ? 15 : 7)),
+                false};
+    case OperandCode::kP:
+        return {OperandKind::kMmx, size, modrm_reg(insn), false};
     case OperandCode::kAccumulator:
         return {OperandKind::kRegister, size, kRax, false};
     case OperandCode::kDx:
         return {OperandKind::kRegister, 2, kRdx, false};
+    case OperandCode::kCl:
+        return {OperandKind::kRegister, 1, kRcx, false};
+    case OperandCode::kOne:
+        insn.immediate = 1;
+        return {OperandKind::kImmediate, 1, kNoRegister, false};
     case OperandCode::kNone:
         break;
     }
     return {OperandKind::kNone, 0, kNoRegister, false};
 }
 
-const OpcodeRow &read_opcode(ByteReader &reader, Instruction &insn, u8 first)
+// What makes a known instruction invalid: #UD.
+bool is_valid(const OpcodeRow &row, const Instruction &insn, const Prefixes &prefixes)
 {
-    insn.opcode = first;
-    insn.two_byte = first == 0x0f;
-    if (insn.two_byte)
-        insn.opcode = reader.next();
-    return find_opcode(insn.two_byte, insn.opcode);
-}
-
-bool is_known(const OpcodeRow &row, const Instruction &insn)
-{
-    return row.operation != Operation::kUnknown && (!row.only_64 || insn.mode == CodeMode::k64);
+    // SDM Vol. 2A, "LOCK": read-modify-write of memory only.
+    const bool may_lock = row.has(kMayLock) && insn.operation != Operation::kCmp &&
+                          insn.destination.kind == OperandKind::kMemory;
+    if (insn.lock && !may_lock)
+        return false;
+    // There are six segment registers, and MOV does not load CS: SDM Vol. 2B, "MOV".
+    if (insn.operation == Operation::kStoreSegment && insn.source.reg > kGs)
+        return false;
+    if (insn.operation == Operation::kLoadSegment &&
+        (insn.destination.reg > kGs || insn.destination.reg == kCs))
+        return false;
+    if (insn.vector_size == 0)
+        return true;
+    // SDM Vol. 2A, 2.3.2, 2.3.3 and 2.3.8: vvvv must be 1111 where it names no operand.
+    return prefixes.vex_allowed &&
+           (row.third.code == OperandCode::kH || prefixes.vex_register == 0);
 }
 
 DecodeStatus decode(ByteReader &reader, Instruction &insn)
 {
     Prefixes prefixes;
     const u8 first = read_prefixes(reader, insn, prefixes);
-    const OpcodeRow &row = read_opcode(reader, insn, first);
+    const bool known_map = read_opcode(reader, insn, prefixes, first);
     if (reader.failed())
         return reader.failure;
-    if (!is_known(row, insn))
+    const Span<const OpcodeRow> rows = find_opcode(insn.map, insn.opcode);
+    if (!known_map || rows.empty())
         return DecodeStatus::kUnknown;
 
-    set_sizes(insn, prefixes);
-    if (has_modrm(row))
-        read_modrm(reader, insn);
-    if (!reader.failed() && row.extension != kAnyExtension && modrm_reg(insn) != row.extension)
+    if (rows[0].has_modrm())
+        insn.modrm = reader.next();
+    if (reader.failed())
+        return reader.failure;
+    const OpcodeRow *row = choose_row(rows, insn, prefixes);
+    if (!row)
         return DecodeStatus::kUnknown;
-    insn.destination = make_operand(reader, insn, row.destination);
-    insn.source = make_operand(reader, insn, row.source);
+
+    insn.operation = operation_of(*row, insn);
+    insn.aligned = row->has(kMustAlign);
+    set_sizes(insn, prefixes, *row);
+    if (row->has_modrm())
+        read_memory_operand(reader, insn);
+    insn.destination = make_operand(reader, insn, prefixes, row->destination);
+    insn.source = make_operand(reader, insn, prefixes, row->source);
+    insn.third = make_operand(reader, insn, prefixes, row->third);
     if (prefixes.segment != kNoRegister)
         insn.memory.segment = prefixes.segment;
     if (reader.failed())
         return reader.failure;
-    // LOCK goes with read-modify-write instructions only, of which the table has none: SDM Vol. 2A,
-    // LOCK.
-    if (insn.lock)
-        return DecodeStatus::kInvalid;
-    insn.operation = row.operation;
-    return DecodeStatus::kDecoded;
+    return is_valid(*row, insn, prefixes) ? DecodeStatus::kDecoded : DecodeStatus::kInvalid;
 }
 
 } // namespace

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // What the parts of the emulator share.
+//
+// An instruction runs from its start to its end, or to where user space has to answer; then it runs
+// again from its start, and what it has read before is there. So a family's function reads all of
+// its operands first, then writes memory, which may fault, and only then changes registers, flags
+// and RIP.
 #pragma once
 
 #include <minivmx/emulate.hpp>
@@ -23,6 +28,10 @@ struct Emulation {
     AddressState state;
     KnownTranslation known;
     Outcome outcome;
+    u8 reads_used = 0; // of pending.reads_done, in this run
+    u8 read_at = 0;
+    u64 offset_added = 0;   // to the offset of the memory operand: BT's bit string, POP's stack
+    u64 operand_linear = 0; // where load_destination() read
 
     explicit Emulation(vcpu_vmx &v)
         : vmx{v}, pending{v.pending}, state{address_state(v)}, known{}, outcome{Outcome::resume()}
@@ -32,6 +41,12 @@ struct Emulation {
         v.area->flush_l1d = 1;
     }
     const Instruction &insn() const { return pending.instruction; }
+    // Nothing has been read yet: a new instruction, or the next iteration.
+    void forget_reads()
+    {
+        pending.reads_done = pending.read_end = 0;
+        reads_used = read_at = 0;
+    }
 };
 
 // ---- Instruction bytes (fetch.cc) -------------------------------------------
@@ -41,7 +56,12 @@ u64 linear_rip(vcpu_vmx &vmx);
 // exception of the fetch, #UD, or an emulation failure.
 [[nodiscard]] bool fetch_and_decode(Emulation &e);
 
-// ---- Operands (operands.cc) -------------------------------------------------
+// ---- Registers and addresses (operands.cc) ----------------------------------
+
+u64 size_mask(u32 size);
+u64 sign_extend(u64 value, u32 size);
+u64 load_little_endian(const u8 *bytes, u32 size);
+void store_little_endian(u8 *bytes, u64 value, u32 size);
 
 u64 address_mask(const Instruction &insn);
 // A register as wide as addresses are: a count or a pointer of a string instruction.
@@ -50,40 +70,67 @@ void write_address_register(Emulation &e, u8 reg, u64 value);
 // Adds n elements of this size to the register, or subtracts them if RFLAGS.DF is set.
 void advance_address_register(Emulation &e, u8 reg, u64 n, u32 size);
 bool direction_down(Emulation &e);
-
-u64 read_register_operand(Emulation &e, const Operand &operand);
-void write_register_operand(Emulation &e, const Operand &operand, u64 value);
-// The offset of the explicit memory operand in its segment.
-u64 memory_offset(Emulation &e);
+// Writes of 32 bits clear the upper half, narrower ones keep the rest: SDM Vol. 1, 3.4.1.1.
+void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value);
 
 // The linear address of size bytes at segment:offset. False: an exception is queued.
 [[nodiscard]] bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write,
                              u64 &linear);
-// Reads size bytes into pending.data, unless they are there already. False: an exception is queued,
-// or user space is asked for them; then the instruction runs again when it has answered.
-[[nodiscard]] bool read_source(Emulation &e, u64 linear, u32 size);
+
+// Ends one iteration of a string instruction: counts down and either leaves RIP where it is or
+// moves it on. n: elements done. last: the condition of REPE or REPNE says so.
+void finish_iterations(Emulation &e, u64 n, bool last = false);
+// Without REP 1, else rCX.
+u64 iterations_left(Emulation &e);
+
+// ---- Operands, wherever they are (operands.cc) ------------------------------
+
+// Up to 8 bytes, zero-extended. False: see read_source().
+[[nodiscard]] bool load_operand(Emulation &e, const Operand &operand, u64 &value);
+// The same for one that is going to be written: faults as the write would.
+[[nodiscard]] bool load_destination(Emulation &e, const Operand &operand, u64 &value);
+// False: see write_destination().
+[[nodiscard]] bool store_operand(Emulation &e, const Operand &operand, u64 value);
+// To where load_destination() read `old`. With LOCK it is exchanged if it is still `old`; if it
+// isn't, nothing happens and the guest runs the instruction again: false.
+[[nodiscard]] bool store_destination(Emulation &e, const Operand &operand, u64 old, u64 value);
+// The linear address of the explicit memory operand, after all checks but those of its pages.
+// False: an exception is queued.
+[[nodiscard]] bool operand_linear(Emulation &e, u32 size, bool write, u64 &linear);
+
+// ---- Memory (access.cc) -----------------------------------------------------
+
+// Reads size bytes into pending.data, unless an earlier run has read them already. False: an
+// exception is queued, or user space is asked for them; then the instruction runs again when it has
+// answered. for_write: they will be written, too.
+[[nodiscard]] bool read_source(Emulation &e, u64 linear, u32 size, bool for_write = false);
 // Writes the first size bytes of pending.data. Bytes that user space has to write leave
 // pending.kind == kMmioWrite and kvm_run filled. False: an exception is queued and nothing was
 // written.
 [[nodiscard]] bool write_destination(Emulation &e, u64 linear, u32 size);
+// The same, if memory still holds `old`: see store_destination().
+[[nodiscard]] bool exchange_destination(Emulation &e, u64 linear, u32 size, u64 old);
 // Whether size bytes may be written there. False: an exception is queued.
 [[nodiscard]] bool probe_write(Emulation &e, u64 linear, u32 size);
-// Fills kvm_run with the next fragment of the MMIO access under way.
-void ask_for_fragment(vcpu_vmx &vmx);
-
-// Ends one iteration of a string instruction: counts down and either leaves RIP where it is or
-// moves it on. n: elements done.
-void finish_iterations(Emulation &e, u64 n);
-// Without REP 1, else rCX.
-u64 iterations_left(Emulation &e);
-
-u64 load_little_endian(const u8 *bytes, u32 size);
-void store_little_endian(u8 *bytes, u64 value, u32 size);
+// Takes user space's answer for the fragment it was asked for and goes on to the next. True: that
+// was the last; false: kvm_run asks for another one.
+[[nodiscard]] bool next_fragment(vcpu_vmx &vmx);
+// The access under way was a read and is complete: an instruction that runs again finds it.
+void keep_read(PendingInstruction &pending);
 
 // ---- Execution --------------------------------------------------------------
 
 // Runs pending.instruction from its start (emulate.cc).
 Outcome execute(Emulation &e);
+// One family each.
+void execute_arithmetic(Emulation &e); // arithmetic.cc
+void execute_shift(Emulation &e);
+void execute_multiply(Emulation &e);
+void execute_exchange(Emulation &e); // exchange.cc
+void execute_bits(Emulation &e);     // bits.cc
+void execute_move(Emulation &e);     // moves.cc
+void execute_vector(Emulation &e);   // vector.cc
+void execute_string(Emulation &e);   // string.cc
 // OUTS and INS (port_io.cc).
 Outcome execute_outs(Emulation &e);
 Outcome execute_ins(Emulation &e);

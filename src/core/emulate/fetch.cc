@@ -31,7 +31,7 @@ u32 code_bytes_left(const AddressState &state, u64 offset, u32 wanted)
 // Up to 15 bytes of code, in at most two reads, the second only if the first page ends inside the
 // instruction.
 struct CodeBytes {
-    u8 bytes[kMaxInstructionLength];
+    u8 bytes[kMaxInstructionLength] = {};
     u32 count = 0;
 };
 
@@ -82,6 +82,9 @@ bool fetch_and_decode(Emulation &e)
             return false;
         status = decode_instruction(mode, code.bytes, code.count, insn);
     }
+    e.pending.code_size = static_cast<u8>(code.count);
+    for (u32 i = 0; i < code.count; i++)
+        e.pending.code[i] = code.bytes[i];
     switch (status) {
     case DecodeStatus::kDecoded:
         return true;

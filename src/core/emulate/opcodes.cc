@@ -1,68 +1,284 @@
 // SPDX-License-Identifier: GPL-2.0-only
+// One table a map. Rows of one opcode stand together; the first one that fits counts.
 #include "opcodes.hpp"
 
 namespace minivmx {
 
 namespace {
 
+namespace opcode_rows {
+
 using enum Operation;
 using C = OperandCode;
 using S = SizeCode;
 
+constexpr OperandSpec kNo{};
+constexpr OperandSpec Eb{C::kE, S::kB}, Ew{C::kE, S::kW}, Ev{C::kE, S::kV}, Ez{C::kE, S::kZ},
+    Ey{C::kE, S::kY}, Eq{C::kE, S::kQ}, Ed{C::kE, S::kD}, Ex{C::kE, S::kX}, Epair{C::kE, S::kPair},
+    Ewv{C::kE, S::kWv};
+constexpr OperandSpec Gb{C::kG, S::kB}, Gv{C::kG, S::kV}, Gy{C::kG, S::kY};
+constexpr OperandSpec Ib{C::kI, S::kB}, Iz{C::kI, S::kZ}, Iv{C::kI, S::kV};
+constexpr OperandSpec Ob{C::kO, S::kB}, Ov{C::kO, S::kV};
+constexpr OperandSpec Xb{C::kX, S::kB}, Xv{C::kX, S::kV}, Xz{C::kX, S::kZ};
+constexpr OperandSpec Yb{C::kY, S::kB}, Yv{C::kY, S::kV}, Yz{C::kY, S::kZ};
+constexpr OperandSpec Zb{C::kZ, S::kB}, Zv{C::kZ, S::kV};
+constexpr OperandSpec AL{C::kAccumulator, S::kB}, rAX{C::kAccumulator, S::kV};
+constexpr OperandSpec DX{C::kDx, S::kW}, CL{C::kCl, S::kB}, One{C::kOne, S::kB}, Sw{C::kS, S::kW};
+constexpr OperandSpec Vd{C::kV, S::kD}, Vq{C::kV, S::kQ}, Vy{C::kV, S::kY}, Vx{C::kV, S::kX};
+constexpr OperandSpec Hq{C::kH, S::kQ}, Py{C::kP, S::kY}, Pq{C::kP, S::kQ};
+
+constexpr u8 kAny = kAnyExtension;
+// The opcode's low three bits are a register; its low four bits a condition; bits 5:3 an operation.
+constexpr u8 kRegisterMask = 0xf8, kConditionMask = 0xf0, kOperationMask = 0xc7;
+constexpr u16 kMem = kMemoryOnly, kAlign = kMustAlign;
+
 // clang-format off
-constexpr OpcodeRow kOneByteRows[] = {
-    {0x63, kMovsx, {C::kG, S::kV}, {C::kE, S::kZ}, kAnyExtension, true}, // MOVSXD; ARPL elsewhere
-    {0x6c, kIns,   {C::kY, S::kB}, {C::kDx, S::kW}},
-    {0x6d, kIns,   {C::kY, S::kZ}, {C::kDx, S::kW}},
-    {0x6e, kOuts,  {C::kDx, S::kW}, {C::kX, S::kB}},
-    {0x6f, kOuts,  {C::kDx, S::kW}, {C::kX, S::kZ}},
-    {0x88, kMov,   {C::kE, S::kB}, {C::kG, S::kB}},
-    {0x89, kMov,   {C::kE, S::kV}, {C::kG, S::kV}},
-    {0x8a, kMov,   {C::kG, S::kB}, {C::kE, S::kB}},
-    {0x8b, kMov,   {C::kG, S::kV}, {C::kE, S::kV}},
-    {0xa0, kMov,   {C::kAccumulator, S::kB}, {C::kO, S::kB}},
-    {0xa1, kMov,   {C::kAccumulator, S::kV}, {C::kO, S::kV}},
-    {0xa2, kMov,   {C::kO, S::kB}, {C::kAccumulator, S::kB}},
-    {0xa3, kMov,   {C::kO, S::kV}, {C::kAccumulator, S::kV}},
-    {0xa4, kMovs,  {C::kY, S::kB}, {C::kX, S::kB}},
-    {0xa5, kMovs,  {C::kY, S::kV}, {C::kX, S::kV}},
-    {0xaa, kStos,  {C::kY, S::kB}, {C::kAccumulator, S::kB}},
-    {0xab, kStos,  {C::kY, S::kV}, {C::kAccumulator, S::kV}},
-    {0xac, kLods,  {C::kAccumulator, S::kB}, {C::kX, S::kB}},
-    {0xad, kLods,  {C::kAccumulator, S::kV}, {C::kX, S::kV}},
-    {0xc6, kMov,   {C::kE, S::kB}, {C::kI, S::kB}, 0},
-    {0xc7, kMov,   {C::kE, S::kV}, {C::kI, S::kZ}, 0},
+constexpr OpcodeRow kOneByte[] = {
+    {0x00, kAdd,   Eb,  Gb,  kNo, kByOpcode | kMayLock, kAny, kOperationMask}, // and OR to CMP
+    {0x01, kAdd,   Ev,  Gv,  kNo, kByOpcode | kMayLock, kAny, kOperationMask},
+    {0x02, kAdd,   Gb,  Eb,  kNo, kByOpcode, kAny, kOperationMask},
+    {0x03, kAdd,   Gv,  Ev,  kNo, kByOpcode, kAny, kOperationMask},
+    {0x04, kAdd,   AL,  Ib,  kNo, kByOpcode, kAny, kOperationMask},
+    {0x05, kAdd,   rAX, Iz,  kNo, kByOpcode, kAny, kOperationMask},
+    {0x40, kInc,   Zv,  kNo, kNo, kNot64, kAny, kRegisterMask},
+    {0x48, kDec,   Zv,  kNo, kNo, kNot64, kAny, kRegisterMask},
+    {0x50, kPush,  kNo, Zv,  kNo, kDefault64, kAny, kRegisterMask},
+    {0x58, kPop,   Zv,  kNo, kNo, kDefault64, kAny, kRegisterMask},
+    {0x63, kMovsx, Gv,  Ez,  kNo, kOnly64}, // MOVSXD; ARPL elsewhere
+    {0x68, kPush,  kNo, Iz,  kNo, kDefault64},
+    {0x69, kImulTo, Gv, Ev,  Iz},
+    {0x6a, kPush,  kNo, Ib,  kNo, kDefault64},
+    {0x6b, kImulTo, Gv, Ev,  Ib},
+    {0x6c, kIns,   Yb,  DX},
+    {0x6d, kIns,   Yz,  DX},
+    {0x6e, kOuts,  DX,  Xb},
+    {0x6f, kOuts,  DX,  Xz},
+    {0x80, kAdd,   Eb,  Ib,  kNo, kByModrm | kMayLock},
+    {0x81, kAdd,   Ev,  Iz,  kNo, kByModrm | kMayLock},
+    {0x82, kAdd,   Eb,  Ib,  kNo, kByModrm | kMayLock | kNot64},
+    {0x83, kAdd,   Ev,  Ib,  kNo, kByModrm | kMayLock},
+    {0x84, kTest,  Eb,  Gb},
+    {0x85, kTest,  Ev,  Gv},
+    {0x86, kXchg,  Eb,  Gb,  kNo, kMayLock},
+    {0x87, kXchg,  Ev,  Gv,  kNo, kMayLock},
+    {0x88, kMov,   Eb,  Gb},
+    {0x89, kMov,   Ev,  Gv},
+    {0x8a, kMov,   Gb,  Eb},
+    {0x8b, kMov,   Gv,  Ev},
+    {0x8c, kStoreSegment, Ewv, Sw},
+    {0x8e, kLoadSegment,  Sw,  Ew},
+    {0x8f, kPop,   Ev,  kNo, kNo, kDefault64, 0},
+    {0xa0, kMov,   AL,  Ob},
+    {0xa1, kMov,   rAX, Ov},
+    {0xa2, kMov,   Ob,  AL},
+    {0xa3, kMov,   Ov,  rAX},
+    {0xa4, kMovs,  Yb,  Xb},
+    {0xa5, kMovs,  Yv,  Xv},
+    {0xa6, kCmps,  Xb,  Yb},
+    {0xa7, kCmps,  Xv,  Yv},
+    {0xa8, kTest,  AL,  Ib},
+    {0xa9, kTest,  rAX, Iz},
+    {0xaa, kStos,  Yb,  AL},
+    {0xab, kStos,  Yv,  rAX},
+    {0xac, kLods,  AL,  Xb},
+    {0xad, kLods,  rAX, Xv},
+    {0xae, kScas,  AL,  Yb},
+    {0xaf, kScas,  rAX, Yv},
+    {0xb0, kMov,   Zb,  Ib,  kNo, 0, kAny, kRegisterMask},
+    {0xb8, kMov,   Zv,  Iv,  kNo, 0, kAny, kRegisterMask},
+    {0xc0, kRol,   Eb,  Ib,  kNo, kByModrm}, // and ROR to SAR
+    {0xc1, kRol,   Ev,  Ib,  kNo, kByModrm},
+    {0xc6, kMov,   Eb,  Ib,  kNo, 0, 0},
+    {0xc7, kMov,   Ev,  Iz,  kNo, 0, 0},
+    {0xd0, kRol,   Eb,  One, kNo, kByModrm},
+    {0xd1, kRol,   Ev,  One, kNo, kByModrm},
+    {0xd2, kRol,   Eb,  CL,  kNo, kByModrm},
+    {0xd3, kRol,   Ev,  CL,  kNo, kByModrm},
+    {0xf6, kTest,  Eb,  Ib,  kNo, 0, 0},
+    {0xf6, kTest,  Eb,  Ib,  kNo, 0, 1}, // not in the manual's table, but in every CPU
+    {0xf6, kNot,   Eb,  kNo, kNo, kMayLock, 2},
+    {0xf6, kNeg,   Eb,  kNo, kNo, kMayLock, 3},
+    {0xf6, kMul,   kNo, Eb,  kNo, 0, 4},
+    {0xf6, kImul,  kNo, Eb,  kNo, 0, 5},
+    {0xf6, kDiv,   kNo, Eb,  kNo, 0, 6},
+    {0xf6, kIdiv,  kNo, Eb,  kNo, 0, 7},
+    {0xf7, kTest,  Ev,  Iz,  kNo, 0, 0},
+    {0xf7, kTest,  Ev,  Iz,  kNo, 0, 1},
+    {0xf7, kNot,   Ev,  kNo, kNo, kMayLock, 2},
+    {0xf7, kNeg,   Ev,  kNo, kNo, kMayLock, 3},
+    {0xf7, kMul,   kNo, Ev,  kNo, 0, 4},
+    {0xf7, kImul,  kNo, Ev,  kNo, 0, 5},
+    {0xf7, kDiv,   kNo, Ev,  kNo, 0, 6},
+    {0xf7, kIdiv,  kNo, Ev,  kNo, 0, 7},
+    {0xfe, kInc,   Eb,  kNo, kNo, kMayLock, 0},
+    {0xfe, kDec,   Eb,  kNo, kNo, kMayLock, 1},
+    {0xff, kInc,   Ev,  kNo, kNo, kMayLock, 0},
+    {0xff, kDec,   Ev,  kNo, kNo, kMayLock, 1},
+    {0xff, kPush,  kNo, Ev,  kNo, kDefault64, 6},
 };
 
-constexpr OpcodeRow kTwoByteRows[] = {
-    {0xb6, kMovzx, {C::kG, S::kV}, {C::kE, S::kB}},
-    {0xb7, kMovzx, {C::kG, S::kV}, {C::kE, S::kW}},
-    {0xbe, kMovsx, {C::kG, S::kV}, {C::kE, S::kB}},
-    {0xbf, kMovsx, {C::kG, S::kV}, {C::kE, S::kW}},
+constexpr OpcodeRow k0F[] = {
+    {0x0d, kNop,   kNo, Eb,  kNo, kMem}, // PREFETCHW and its relatives
+    {0x10, kMovVector, Vx, Ex, kNo, kMem | kNoPrefix | kPrefix66}, // MOVUPS, MOVUPD
+    {0x10, kMovVector, Vd, Ed, kNo, kMem | kPrefixF3},             // MOVSS
+    {0x10, kMovVector, Vq, Eq, kNo, kMem | kPrefixF2},             // MOVSD
+    {0x11, kMovVector, Ex, Vx, kNo, kMem | kNoPrefix | kPrefix66},
+    {0x11, kMovVector, Ed, Vd, kNo, kMem | kPrefixF3},
+    {0x11, kMovVector, Eq, Vq, kNo, kMem | kPrefixF2},
+    {0x12, kMovLow,    Vq, Eq, kNo, kMem | kNoPrefix | kPrefix66}, // MOVLPS, MOVLPD
+    {0x13, kMovLow,    Eq, Vq, kNo, kMem | kNoPrefix | kPrefix66},
+    {0x16, kMovHigh,   Vq, Eq, kNo, kMem | kNoPrefix | kPrefix66}, // MOVHPS, MOVHPD
+    {0x17, kMovHigh,   Eq, Vq, kNo, kMem | kNoPrefix | kPrefix66},
+    {0x18, kNop,   kNo, Eb,  kNo, kMem, 0}, // PREFETCHNTA, PREFETCHT0 to T2
+    {0x18, kNop,   kNo, Eb,  kNo, kMem, 1},
+    {0x18, kNop,   kNo, Eb,  kNo, kMem, 2},
+    {0x18, kNop,   kNo, Eb,  kNo, kMem, 3},
+    {0x1f, kNop,   kNo, Ev,  kNo, 0, 0},
+    {0x28, kMovVector, Vx, Ex, kNo, kMem | kAlign | kNoPrefix | kPrefix66}, // MOVAPS, MOVAPD
+    {0x29, kMovVector, Ex, Vx, kNo, kMem | kAlign | kNoPrefix | kPrefix66},
+    {0x2b, kMovVector, Ex, Vx, kNo, kMem | kAlign | kNoPrefix | kPrefix66}, // MOVNTPS, MOVNTPD
+    {0x40, kCmovcc, Gv, Ev,  kNo, 0, kAny, kConditionMask},
+    {0x6e, kMovVector, Py, Ey, kNo, kMem | kNoPrefix}, // MOVD, MOVQ
+    {0x6e, kMovVector, Vy, Ey, kNo, kMem | kPrefix66},
+    {0x6f, kMovVector, Pq, Eq, kNo, kMem | kNoPrefix},
+    {0x6f, kMovVector, Vx, Ex, kNo, kMem | kAlign | kPrefix66}, // MOVDQA
+    {0x6f, kMovVector, Vx, Ex, kNo, kMem | kPrefixF3},          // MOVDQU
+    {0x7e, kMovVector, Ey, Py, kNo, kMem | kNoPrefix},
+    {0x7e, kMovVector, Ey, Vy, kNo, kMem | kPrefix66},
+    {0x7e, kMovVector, Vq, Eq, kNo, kMem | kPrefixF3},
+    {0x7f, kMovVector, Eq, Pq, kNo, kMem | kNoPrefix},
+    {0x7f, kMovVector, Ex, Vx, kNo, kMem | kAlign | kPrefix66},
+    {0x7f, kMovVector, Ex, Vx, kNo, kMem | kPrefixF3},
+    {0x90, kSetcc, Eb,  kNo, kNo, 0, kAny, kConditionMask},
+    {0xa3, kBt,    Ev,  Gv},
+    {0xa4, kShld,  Ev,  Gv,  Ib},
+    {0xa5, kShld,  Ev,  Gv,  CL},
+    {0xab, kBts,   Ev,  Gv,  kNo, kMayLock},
+    {0xac, kShrd,  Ev,  Gv,  Ib},
+    {0xad, kShrd,  Ev,  Gv,  CL},
+    {0xae, kNop,   kNo, Eb,  kNo, kMem | kPrefix66, 6},             // CLWB
+    {0xae, kNop,   kNo, Eb,  kNo, kMem | kNoPrefix | kPrefix66, 7}, // CLFLUSH, CLFLUSHOPT
+    {0xaf, kImulTo, Gv, Ev},
+    {0xb0, kCmpxchg, Eb, Gb, kNo, kMayLock},
+    {0xb1, kCmpxchg, Ev, Gv, kNo, kMayLock},
+    {0xb3, kBtr,   Ev,  Gv,  kNo, kMayLock},
+    {0xb6, kMovzx, Gv,  Eb},
+    {0xb7, kMovzx, Gv,  Ew},
+    {0xba, kBt,    Ev,  Ib,  kNo, 0, 4},
+    {0xba, kBts,   Ev,  Ib,  kNo, kMayLock, 5},
+    {0xba, kBtr,   Ev,  Ib,  kNo, kMayLock, 6},
+    {0xba, kBtc,   Ev,  Ib,  kNo, kMayLock, 7},
+    {0xbb, kBtc,   Ev,  Gv,  kNo, kMayLock},
+    {0xbc, kTzcnt, Gv,  Ev,  kNo, kPrefixF3},
+    {0xbc, kBsf,   Gv,  Ev},
+    {0xbd, kLzcnt, Gv,  Ev,  kNo, kPrefixF3},
+    {0xbd, kBsr,   Gv,  Ev},
+    {0xbe, kMovsx, Gv,  Eb},
+    {0xbf, kMovsx, Gv,  Ew},
+    {0xc0, kXadd,  Eb,  Gb,  kNo, kMayLock},
+    {0xc1, kXadd,  Ev,  Gv,  kNo, kMayLock},
+    {0xc3, kMov,   Ey,  Gy,  kNo, kMem | kNoPrefix}, // MOVNTI
+    {0xc7, kCmpxchgPair, Epair, kNo, kNo, kMem | kMayLock, 1},
+    {0xd6, kMovVector, Eq, Vq, kNo, kMem | kPrefix66},
+    {0xe7, kMovVector, Eq, Pq, kNo, kMem | kNoPrefix},          // MOVNTQ
+    {0xe7, kMovVector, Ex, Vx, kNo, kMem | kAlign | kPrefix66}, // MOVNTDQ
+    {0xf0, kMovVector, Vx, Ex, kNo, kMem | kPrefixF2},          // LDDQU
+};
+
+constexpr OpcodeRow k0F38[] = {
+    {0x2a, kMovVector, Vx, Ex, kNo, kMem | kAlign | kPrefix66}, // MOVNTDQA
+    {0xf0, kMovbe, Gv,  Ev,  kNo, kMem | kNoPrefix | kPrefix66},
+    {0xf1, kMovbe, Ev,  Gv,  kNo, kMem | kNoPrefix | kPrefix66},
+};
+
+constexpr OpcodeRow kVex0F[] = {
+    {0x10, kMovVector, Vx, Ex, kNo, kMem | kNoPrefix | kPrefix66},
+    {0x10, kMovVector, Vd, Ed, kNo, kMem | kPrefixF3},
+    {0x10, kMovVector, Vq, Eq, kNo, kMem | kPrefixF2},
+    {0x11, kMovVector, Ex, Vx, kNo, kMem | kNoPrefix | kPrefix66},
+    {0x11, kMovVector, Ed, Vd, kNo, kMem | kPrefixF3},
+    {0x11, kMovVector, Eq, Vq, kNo, kMem | kPrefixF2},
+    {0x12, kMovLow,    Vq, Eq, Hq,  kMem | kVector128 | kNoPrefix | kPrefix66},
+    {0x13, kMovLow,    Eq, Vq, kNo, kMem | kVector128 | kNoPrefix | kPrefix66},
+    {0x16, kMovHigh,   Vq, Eq, Hq,  kMem | kVector128 | kNoPrefix | kPrefix66},
+    {0x17, kMovHigh,   Eq, Vq, kNo, kMem | kVector128 | kNoPrefix | kPrefix66},
+    {0x28, kMovVector, Vx, Ex, kNo, kMem | kAlign | kNoPrefix | kPrefix66},
+    {0x29, kMovVector, Ex, Vx, kNo, kMem | kAlign | kNoPrefix | kPrefix66},
+    {0x2b, kMovVector, Ex, Vx, kNo, kMem | kAlign | kNoPrefix | kPrefix66},
+    {0x6e, kMovVector, Vy, Ey, kNo, kMem | kVector128 | kPrefix66},
+    {0x6f, kMovVector, Vx, Ex, kNo, kMem | kAlign | kPrefix66},
+    {0x6f, kMovVector, Vx, Ex, kNo, kMem | kPrefixF3},
+    {0x7e, kMovVector, Ey, Vy, kNo, kMem | kVector128 | kPrefix66},
+    {0x7e, kMovVector, Vq, Eq, kNo, kMem | kVector128 | kPrefixF3},
+    {0x7f, kMovVector, Ex, Vx, kNo, kMem | kAlign | kPrefix66},
+    {0x7f, kMovVector, Ex, Vx, kNo, kMem | kPrefixF3},
+    {0xd6, kMovVector, Eq, Vq, kNo, kMem | kVector128 | kPrefix66},
+    {0xe7, kMovVector, Ex, Vx, kNo, kMem | kAlign | kPrefix66},
+    {0xf0, kMovVector, Vx, Ex, kNo, kMem | kPrefixF2},
+};
+
+constexpr OpcodeRow kVex0F38[] = {
+    {0x2a, kMovVector, Vx, Ex, kNo, kMem | kAlign | kPrefix66},
 };
 // clang-format on
 
-struct OpcodeMap {
-    OpcodeRow rows[256];
+} // namespace opcode_rows
+
+// Where the rows of each opcode begin, and how many there are.
+struct OpcodeIndex {
+    struct Range {
+        u8 first, count;
+    };
+    Range ranges[256];
+    bool sound = true; // rows of one opcode stand together and agree about ModRM
 };
 
 template <usize N>
-constexpr OpcodeMap make_opcode_map(const OpcodeRow (&rows)[N])
+consteval OpcodeIndex make_opcode_index(const OpcodeRow (&rows)[N])
 {
-    OpcodeMap map{};
-    for (const OpcodeRow &row : rows)
-        map.rows[row.opcode] = row;
-    return map;
+    static_assert(N < 256);
+    OpcodeIndex index{};
+    for (u32 opcode = 0; opcode < 256; opcode++) {
+        OpcodeIndex::Range &range = index.ranges[opcode];
+        for (u32 i = 0; i < N; i++) {
+            if (!rows[i].has_opcode(static_cast<u8>(opcode)))
+                continue;
+            if (range.count == 0)
+                range.first = static_cast<u8>(i);
+            const bool follows = i == range.first + range.count;
+            index.sound &= follows && rows[i].has_modrm() == rows[range.first].has_modrm();
+            range.count++;
+        }
+    }
+    return index;
 }
 
-constexpr OpcodeMap kOneByteMap = make_opcode_map(kOneByteRows);
-constexpr OpcodeMap kTwoByteMap = make_opcode_map(kTwoByteRows);
+template <const auto &rows>
+Span<const OpcodeRow> rows_of(u8 opcode)
+{
+    static constexpr OpcodeIndex kIndex = make_opcode_index(rows);
+    static_assert(kIndex.sound);
+    const OpcodeIndex::Range range = kIndex.ranges[opcode];
+    return {rows + range.first, range.count};
+}
 
 } // namespace
 
-const OpcodeRow &find_opcode(bool two_byte, u8 opcode)
+Span<const OpcodeRow> find_opcode(OpcodeMap map, u8 opcode)
 {
-    return (two_byte ? kTwoByteMap : kOneByteMap).rows[opcode];
+    switch (map) {
+    case OpcodeMap::kOneByte:
+        return rows_of<opcode_rows::kOneByte>(opcode);
+    case OpcodeMap::k0F:
+        return rows_of<opcode_rows::k0F>(opcode);
+    case OpcodeMap::k0F38:
+        return rows_of<opcode_rows::k0F38>(opcode);
+    case OpcodeMap::kVex0F:
+        return rows_of<opcode_rows::kVex0F>(opcode);
+    case OpcodeMap::kVex0F38:
+        return rows_of<opcode_rows::kVex0F38>(opcode);
+    }
+    return {};
 }
 
 } // namespace minivmx

@@ -15,22 +15,56 @@ enum class OperandCode : u8 {
     kO, // memory at an offset in the instruction
     kX, // DS:rSI
     kY, // ES:rDI
+    kZ, // the register in the opcode's low three bits
+    kS, // ModRM.reg: a segment register
+    kV, // ModRM.reg: an XMM or YMM register
+    kH, // VEX.vvvv: an XMM register
+    kP, // ModRM.reg: an MMX register
     kAccumulator,
     kDx, // the port in DX
+    kCl,
+    kOne, // the number 1
 };
 
 // How large it is: A.2.2 "Codes for Operand Type".
 enum class SizeCode : u8 {
     kNone,
-    kB, // byte
-    kW, // word
-    kV, // 2, 4 or 8 bytes: the operand size
-    kZ, // 2 or 4 bytes: 4 when the operand size is 8
+    kB,    // byte
+    kW,    // word
+    kD,    // doubleword
+    kQ,    // quadword
+    kV,    // 2, 4 or 8 bytes: the operand size
+    kZ,    // 2 or 4 bytes: 4 when the operand size is 8
+    kY,    // 4 bytes, 8 with REX.W
+    kX,    // 16 bytes, or 32 by VEX.L
+    kPair, // 8 bytes, 16 with REX.W
+    kWv,   // a word in memory, the operand size in a register
 };
 
 struct OperandSpec {
-    OperandCode code;
-    SizeCode size;
+    OperandCode code = OperandCode::kNone;
+    SizeCode size = SizeCode::kNone;
+
+    constexpr bool in_modrm() const { return code == OperandCode::kE || code == OperandCode::kG; }
+};
+
+enum OpcodeFlag : u16 {
+    kMayLock = 1 << 0,    // LOCK is allowed if the destination is in memory
+    kByOpcode = 1 << 1,   // bits 5:3 of the opcode count the operation on
+    kByModrm = 1 << 2,    // ModRM.reg counts the operation on
+    kDefault64 = 1 << 3,  // the operand size in 64-bit code is 8: SDM Vol. 2A, 2.2.1.7
+    kOnly64 = 1 << 4,     // another instruction outside 64-bit code
+    kNot64 = 1 << 5,      // another instruction in 64-bit code
+    kMemoryOnly = 1 << 6, // ModRM.rm must be memory; the register form is another instruction, or
+                          // one that never touches memory
+    kMustAlign = 1 << 7,  // #GP if the memory operand isn't aligned
+    kVector128 = 1 << 8,  // VEX.L must be 0
+    // The mandatory prefixes that select the row (SDM Vol. 2D, A.2.4.2); none of these: any prefix.
+    kNoPrefix = 1 << 9,
+    kPrefix66 = 1 << 10,
+    kPrefixF3 = 1 << 11,
+    kPrefixF2 = 1 << 12,
+    kAnyOfPrefixes = kNoPrefix | kPrefix66 | kPrefixF3 | kPrefixF2,
 };
 
 // Which values of ModRM.reg select the row; any, or one.
@@ -38,13 +72,22 @@ inline constexpr u8 kAnyExtension = 0xff;
 
 struct OpcodeRow {
     u8 opcode;
-    Operation operation; // kUnknown: no such row
-    OperandSpec destination, source;
+    Operation operation;
+    OperandSpec destination{}, source{}, third{};
+    u16 flags = 0; // OpcodeFlag
     u8 extension = kAnyExtension;
-    bool only_64 = false; // another instruction outside 64-bit mode
+    u8 mask = 0xff; // which bits of the opcode byte must be those of `opcode`
+
+    constexpr bool has(u32 flag) const { return (flags & flag) != 0; }
+    constexpr bool has_opcode(u8 byte) const { return (byte & mask) == opcode; }
+    constexpr bool has_modrm() const
+    {
+        return destination.in_modrm() || source.in_modrm() || third.in_modrm();
+    }
 };
 
-// The row of an opcode, or one whose operation is kUnknown.
-const OpcodeRow &find_opcode(bool two_byte, u8 opcode);
+// The rows of an opcode: the first that fits is the instruction. All of them have a ModRM byte, or
+// none.
+Span<const OpcodeRow> find_opcode(OpcodeMap map, u8 opcode);
 
 } // namespace minivmx

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Operands of emulated instructions: registers, and memory that is partly or wholly user space's.
+// Operands of emulated instructions: registers, immediates, and where memory operands are.
 #include "emulator.hpp"
 
 namespace minivmx {
@@ -18,16 +18,19 @@ void store_little_endian(u8 *bytes, u64 value, u32 size)
         bytes[i] = static_cast<u8>(value >> (8 * i));
 }
 
-// ---- Registers --------------------------------------------------------------
-
-namespace {
-
 u64 size_mask(u32 size)
 {
     return size == 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
 }
 
-// Writes of 32 bits clear the upper half, narrower ones keep the rest: SDM Vol. 1, 3.4.1.1.
+u64 sign_extend(u64 value, u32 size)
+{
+    const u64 sign = bit64(8 * size - 1);
+    return ((value & size_mask(size)) ^ sign) - sign;
+}
+
+// ---- Registers --------------------------------------------------------------
+
 void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value)
 {
     value &= size_mask(size);
@@ -36,7 +39,7 @@ void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value)
     write_gpr(vmx, reg, value);
 }
 
-} // namespace
+namespace {
 
 u64 read_register_operand(Emulation &e, const Operand &operand)
 {
@@ -51,6 +54,8 @@ void write_register_operand(Emulation &e, const Operand &operand, u64 value)
     else
         write_gpr_part(e.vmx, operand.reg, operand.size, value);
 }
+
+} // namespace
 
 u64 address_mask(const Instruction &insn)
 {
@@ -79,19 +84,6 @@ void advance_address_register(Emulation &e, u8 reg, u64 n, u32 size)
     write_address_register(e, reg, direction_down(e) ? value - bytes : value + bytes);
 }
 
-u64 memory_offset(Emulation &e)
-{
-    const MemoryOperand &memory = e.insn().memory;
-    u64 offset = memory.displacement;
-    if (memory.base != kNoRegister)
-        offset += read_gpr(e.vmx, memory.base);
-    if (memory.index != kNoRegister)
-        offset += read_gpr(e.vmx, memory.index) * memory.scale;
-    if (memory.rip_relative)
-        offset += read_rip(e.vmx) + e.insn().length;
-    return offset & address_mask(e.insn());
-}
-
 // ---- Iterations -------------------------------------------------------------
 
 u64 iterations_left(Emulation &e)
@@ -100,23 +92,20 @@ u64 iterations_left(Emulation &e)
     return repeated ? read_address_register(e, kRcx) : 1;
 }
 
-void finish_iterations(Emulation &e, u64 n)
+void finish_iterations(Emulation &e, u64 n, bool last)
 {
     if (e.insn().rep || e.insn().repne) {
         const u64 left = read_address_register(e, kRcx);
         write_address_register(e, kRcx, left > n ? left - n : 0);
-        if (left > n) {
-            // The instruction goes on from here: a breakpoint on it must not hit again. SDM Vol.
-            // 3B, 18.3.1.1.
-            write_rflags(e.vmx, read_rflags(e.vmx) | X86_EFLAGS_RF);
-            set_interrupt_shadow_off(e.vmx);
+        if (left > n && !last) {
+            finish_iteration(e.vmx);
             return;
         }
     }
     finish_instruction(e.vmx, e.insn().length);
 }
 
-// ---- Memory -----------------------------------------------------------------
+// ---- Addresses --------------------------------------------------------------
 
 bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write, u64 &linear)
 {
@@ -130,109 +119,104 @@ bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write, u64 &
 
 namespace {
 
-// An operand cut at the page boundary.
-struct Pieces {
-    MmioFragment piece[2];
-    u32 count;
-};
-
-// False: a page fault is queued.
-bool translate_operand(Emulation &e, u64 linear, u32 size, bool write, Pieces &pieces)
+// The offset of the explicit memory operand in its segment.
+u64 memory_offset(Emulation &e)
 {
-    const u32 room = static_cast<u32>(kPageSize - (linear & (kPageSize - 1)));
-    const u32 first = size < room ? size : room;
-    pieces.count = first < size ? 2 : 1;
-    pieces.piece[0] = {0, 0, static_cast<u8>(first)};
-    pieces.piece[1] = {0, static_cast<u8>(first), static_cast<u8>(size - first)};
-
-    if (e.known.valid && e.known.write == write && e.known.linear == linear && pieces.count == 1) {
-        pieces.piece[0].gpa = e.known.gpa;
-        return true;
-    }
-    for (u32 i = 0; i < pieces.count; i++) {
-        GuestFault fault;
-        const u64 address = advance_linear(e.state, linear, pieces.piece[i].offset);
-        if (translate(e.vmx, e.state, address, Access{.write = write}, pieces.piece[i].gpa,
-                      fault) != MemoryResult::kOk) {
-            inject_fault(e.vmx, fault);
-            return false;
-        }
-    }
-    return true;
-}
-
-void add_fragment(PendingInstruction &pending, const MmioFragment &piece)
-{
-    pending.fragments[pending.fragment_count++] = piece;
+    const MemoryOperand &memory = e.insn().memory;
+    u64 offset = memory.displacement + e.offset_added;
+    if (memory.base != kNoRegister)
+        offset += read_gpr(e.vmx, memory.base);
+    if (memory.index != kNoRegister)
+        offset += read_gpr(e.vmx, memory.index) * memory.scale;
+    if (memory.rip_relative)
+        offset += read_rip(e.vmx) + e.insn().length;
+    return offset & address_mask(e.insn());
 }
 
 } // namespace
 
-void ask_for_fragment(vcpu_vmx &vmx)
+bool operand_linear(Emulation &e, u32 size, bool write, u64 &linear)
 {
-    const PendingInstruction &pending = vmx.pending;
-    const MmioFragment &fragment = pending.fragments[pending.fragment_next];
-    const bool write = pending.kind == PendingIo::kMmioWrite;
-    const u32 size = fragment.size < 8 ? fragment.size : 8;
-    kvm_run *run = vmx.area->run;
-    run->exit_reason = KVM_EXIT_MMIO;
-    run->mmio.phys_addr = fragment.gpa;
-    run->mmio.len = size;
-    run->mmio.is_write = write;
-    for (u32 i = 0; i < sizeof(run->mmio.data); i++)
-        run->mmio.data[i] = write && i < size ? pending.data[fragment.offset + i] : 0;
-}
-
-bool read_source(Emulation &e, u64 linear, u32 size)
-{
-    PendingInstruction &pending = e.pending;
-    if (pending.source_read)
-        return true;
-
-    Pieces pieces;
-    if (!translate_operand(e, linear, size, false, pieces))
+    if (!to_linear(e, e.insn().memory.segment, memory_offset(e), size, write, linear))
         return false;
-    pending.fragment_count = pending.fragment_next = 0;
-    for (u32 i = 0; i < pieces.count; i++) {
-        const MmioFragment &piece = pieces.piece[i];
-        if (read_guest_phys(e.vmx, piece.gpa, pending.data + piece.offset, piece.size) !=
-            MemoryResult::kOk)
-            add_fragment(pending, piece);
-    }
-    pending.source_read = pending.fragment_count == 0;
-    if (pending.source_read)
+    if (!e.insn().aligned || (linear & (size - 1)) == 0)
         return true;
-    pending.kind = PendingIo::kMmioRead;
-    ask_for_fragment(e.vmx);
-    e.outcome = Outcome::to_user();
+    inject_gp(e.vmx);
     return false;
 }
 
-bool probe_write(Emulation &e, u64 linear, u32 size)
+// ---- Operands ---------------------------------------------------------------
+
+namespace {
+
+bool load_memory(Emulation &e, u32 size, bool for_write, u64 &value)
 {
-    Pieces pieces;
-    return translate_operand(e, linear, size, true, pieces);
+    if (!operand_linear(e, size, for_write, e.operand_linear) ||
+        !read_source(e, e.operand_linear, size, for_write))
+        return false;
+    value = load_little_endian(e.pending.data, size);
+    return true;
 }
 
-bool write_destination(Emulation &e, u64 linear, u32 size)
+bool load(Emulation &e, const Operand &operand, bool for_write, u64 &value)
 {
-    PendingInstruction &pending = e.pending;
-    Pieces pieces;
-    if (!translate_operand(e, linear, size, true, pieces))
-        return false;
-    pending.fragment_count = pending.fragment_next = 0;
-    for (u32 i = 0; i < pieces.count; i++) {
-        const MmioFragment &piece = pieces.piece[i];
-        if (write_guest_phys(e.vmx, piece.gpa, pending.data + piece.offset, piece.size) !=
-            MemoryResult::kOk)
-            add_fragment(pending, piece);
-    }
-    if (pending.fragment_count != 0) {
-        pending.kind = PendingIo::kMmioWrite;
-        ask_for_fragment(e.vmx);
-        e.outcome = Outcome::to_user();
+    value = 0;
+    switch (operand.kind) {
+    case OperandKind::kRegister:
+        value = read_register_operand(e, operand);
+        break;
+    case OperandKind::kImmediate:
+        value = e.insn().immediate;
+        break;
+    case OperandKind::kMemory:
+        return load_memory(e, operand.size, for_write, value);
+    case OperandKind::kSegment:
+        value = vmcs_read(GUEST_ES_SELECTOR + operand.reg);
+        break;
+    case OperandKind::kVector:
+    case OperandKind::kMmx:
+    case OperandKind::kNone:
+        break;
     }
     return true;
+}
+
+} // namespace
+
+bool load_operand(Emulation &e, const Operand &operand, u64 &value)
+{
+    return load(e, operand, false, value);
+}
+
+bool load_destination(Emulation &e, const Operand &operand, u64 &value)
+{
+    return load(e, operand, true, value);
+}
+
+bool store_operand(Emulation &e, const Operand &operand, u64 value)
+{
+    if (operand.kind == OperandKind::kRegister) {
+        write_register_operand(e, operand, value);
+        return true;
+    }
+    u64 linear;
+    if (!operand_linear(e, operand.size, true, linear))
+        return false;
+    store_little_endian(e.pending.data, value, operand.size);
+    return write_destination(e, linear, operand.size);
+}
+
+bool store_destination(Emulation &e, const Operand &operand, u64 old, u64 value)
+{
+    if (operand.kind == OperandKind::kRegister) {
+        write_register_operand(e, operand, value);
+        return true;
+    }
+    store_little_endian(e.pending.data, value, operand.size);
+    // XCHG with memory locks without being told: SDM Vol. 3A, 9.1.2.1.
+    if (e.insn().lock || e.insn().operation == Operation::kXchg)
+        return exchange_destination(e, e.operand_linear, operand.size, old);
+    return write_destination(e, e.operand_linear, operand.size);
 }
 
 } // namespace minivmx

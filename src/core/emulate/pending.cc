@@ -15,53 +15,26 @@ Outcome complete_port_in(vcpu_vmx &vmx)
     u8 data[4];
     for (u32 i = 0; i < size; i++)
         data[i] = static_cast<const volatile u8 *>(vmx.area->pio_data)[i];
-    u64 value = load_little_endian(data, size);
-    if (size < 4) // narrower results leave the rest of RAX as it is, 32 bits clear the upper half
-        value |= read_gpr(vmx, kRax) & ~((u64{1} << (8 * size)) - 1);
-    write_gpr(vmx, kRax, value);
+    write_gpr_part(vmx, kRax, size, load_little_endian(data, size));
     skip_emulated_instruction(vmx);
     return Outcome::resume();
 }
 
-// Takes the data of the fragment that user space was asked for. True: there is another one, and
-// kvm_run asks for it.
-bool next_fragment(vcpu_vmx &vmx)
-{
-    PendingInstruction &pending = vmx.pending;
-    MmioFragment &fragment = pending.fragments[pending.fragment_next];
-    const u8 size = fragment.size < 8 ? fragment.size : u8{8};
-    const volatile u8 *data = vmx.area->run->mmio.data;
-    for (u32 i = 0; pending.kind == PendingIo::kMmioRead && i < size; i++)
-        pending.data[fragment.offset + i] = data[i];
-
-    fragment.gpa += size;
-    fragment.offset += size;
-    fragment.size -= size;
-    if (fragment.size == 0)
-        pending.fragment_next++;
-    if (pending.fragment_next == pending.fragment_count)
-        return false;
-    ask_for_fragment(vmx);
-    return true;
-}
-
 Outcome complete_mmio_read(vcpu_vmx &vmx)
 {
-    if (next_fragment(vmx))
+    if (!next_fragment(vmx))
         return Outcome::to_user();
-    vmx.pending.kind = PendingIo::kNone;
+    keep_read(vmx.pending);
     if (linear_rip(vmx) != vmx.pending.linear_rip)
         return Outcome::resume();
-    vmx.pending.source_read = true;
     Emulation e{vmx};
     return execute(e);
 }
 
 Outcome complete_mmio_write(vcpu_vmx &vmx)
 {
-    if (next_fragment(vmx))
+    if (!next_fragment(vmx))
         return Outcome::to_user();
-    vmx.pending.kind = PendingIo::kNone;
     // Elements of an INS may wait behind one that went to user space.
     if (vmx.pending.instruction.operation != Operation::kIns ||
         vmx.pending.done == vmx.pending.count)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Port I/O. User space has every port; data goes through a page it shares with us
-// (KVM_PIO_PAGE_OFFSET).
+// Port I/O. What no device of the module answers is user space's; data goes through a page it
+// shares with us (KVM_PIO_PAGE_OFFSET).
 #include <minivmx/hardware.hpp>
+#include <minivmx/irqchip.hpp>
 
 #include "emulator.hpp"
 
@@ -26,7 +27,13 @@ void ask_for_port(vcpu_vmx &vmx, u16 port, bool in, u32 size, u32 count)
 
 Outcome port_out(vcpu_vmx &vmx, const IoInfo &info)
 {
-    store_little_endian(static_cast<u8 *>(vmx.area->pio_data), read_gpr(vmx, kRax), info.size);
+    u8 data[4];
+    store_little_endian(data, read_gpr(vmx, kRax), info.size);
+    if (kernel_pio(vmx, info.port, true, data, info.size)) {
+        skip_emulated_instruction(vmx);
+        return Outcome::resume();
+    }
+    __builtin_memcpy(vmx.area->pio_data, data, info.size);
     ask_for_port(vmx, info.port, false, info.size, 1);
     if (info.port == kQuirkPort) {
         skip_emulated_instruction(vmx);
@@ -39,6 +46,12 @@ Outcome port_out(vcpu_vmx &vmx, const IoInfo &info)
 
 Outcome port_in(vcpu_vmx &vmx, const IoInfo &info)
 {
+    u8 data[4] = {};
+    if (kernel_pio(vmx, info.port, false, data, info.size)) {
+        write_gpr_part(vmx, kRax, info.size, load_little_endian(data, info.size));
+        skip_emulated_instruction(vmx);
+        return Outcome::resume();
+    }
     store_little_endian(static_cast<u8 *>(vmx.area->pio_data), 0, info.size);
     ask_for_port(vmx, info.port, true, info.size, 1);
     vmx.pending.kind = PendingIo::kPortIn;
@@ -75,7 +88,7 @@ Outcome string_io(vcpu_vmx &vmx, const IoInfo &info)
     // IA32_VMX_BASIC[54]: exits of INS and OUTS describe the instruction.
     constexpr u32 kReportsInsOuts = bit32(54 - 32);
     Emulation e{vmx};
-    e.pending.source_read = false;
+    e.forget_reads();
     e.pending.io_size = info.size;
     if ((hardware.config.basic_cap & kReportsInsOuts) != 0) {
         describe_string_io(e, info);
@@ -154,13 +167,34 @@ Outcome execute_outs(Emulation &e)
         !read_source(e, linear, size))
         return e.outcome;
     const u16 port = static_cast<u16>(read_gpr(e.vmx, kRdx));
-    store_little_endian(static_cast<u8 *>(e.vmx.area->pio_data),
-                        load_little_endian(e.pending.data, size), size);
-    ask_for_port(e.vmx, port, false, size, 1);
+    const bool done = kernel_pio(e.vmx, port, true, e.pending.data, size);
+    if (!done) {
+        __builtin_memcpy(e.vmx.area->pio_data, e.pending.data, size);
+        ask_for_port(e.vmx, port, false, size, 1);
+    }
     advance_address_register(e, kRsi, 1, size);
     finish_iterations(e, 1);
-    return Outcome::to_user();
+    return done ? Outcome::resume() : Outcome::to_user();
 }
+
+namespace {
+
+// The elements of INS from a device of the module, if the port is one's; one that goes away
+// meanwhile reads as 0.
+bool kernel_ins(Emulation &e, u32 n)
+{
+    const u32 size = e.pending.io_size;
+    const u16 port = static_cast<u16>(read_gpr(e.vmx, kRdx));
+    u8 *data = static_cast<u8 *>(e.vmx.area->pio_data);
+    for (u32 i = 0; i < n; i++)
+        if (!kernel_pio(e.vmx, port, false, data + i * size, size) && i == 0)
+            return false;
+    e.pending.count = n;
+    e.pending.done = 0;
+    return true;
+}
+
+} // namespace
 
 Outcome execute_ins(Emulation &e)
 {
@@ -173,6 +207,8 @@ Outcome execute_ins(Emulation &e)
     if (n == 0)
         return e.outcome;
     __builtin_memset(e.vmx.area->pio_data, 0, n * size);
+    if (kernel_ins(e, static_cast<u32>(n)))
+        return store_ins_data(e);
     ask_for_port(e.vmx, static_cast<u16>(read_gpr(e.vmx, kRdx)), true, size, static_cast<u32>(n));
     e.pending.kind = PendingIo::kStringIn;
     e.pending.count = static_cast<u32>(n);

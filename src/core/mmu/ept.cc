@@ -70,7 +70,7 @@ bool zap_in_table(u64 *table, unsigned level, u64 gfn, u64 end, u64 *&unlinked)
             continue;
         if (ept_is_leaf(value, level)) {
             ept_store(entry, 0);
-            zapped = true;
+            zapped |= ept_in_use(value);
             continue;
         }
         u64 *child = ept_table_of(value);
@@ -96,7 +96,7 @@ void visit_leaves(u64 *table, unsigned level, u64 gfn, u64 end, Visit &visit)
         next = (gfn | (ept_span(level) - 1)) + 1;
         u64 *entry = &table[ept_index(gfn, level)];
         const u64 value = ept_load(entry);
-        if (value == 0)
+        if (!ept_in_use(value))
             continue;
         if (ept_is_leaf(value, level))
             visit(entry, level);
@@ -154,6 +154,29 @@ bool ept_age(Ept &ept, u64 base_gfn, u64 end_gfn, bool forget)
     return accessed;
 }
 
+bool ept_watch_writes(Ept &ept, u64 base_gfn, u64 end_gfn, bool by_dirty_flag)
+{
+    bool changed = false;
+    auto clear = [&](u64 *entry, u64 bits) {
+        if ((ept_load(entry) & bits) == 0)
+            return;
+        // The CPU sets accessed and dirty flags meanwhile.
+        __atomic_fetch_and(entry, ~bits, __ATOMIC_SEQ_CST);
+        changed = true;
+    };
+    auto watch = [&](u64 *entry, unsigned level) {
+        if (by_dirty_flag && level == 1)
+            clear(entry, kEptDirty);
+        else if (ept_is_tracked(ept_load(entry)))
+            clear(entry, kEptWrite << kEptTrackedShift);
+        else
+            clear(entry, kEptWrite);
+    };
+    if (ept.root)
+        visit_leaves(ept.root, kEptLevels, base_gfn, end_gfn, watch);
+    return changed;
+}
+
 u64 ept_lookup(const Ept &ept, u64 gfn, unsigned &level)
 {
     const u64 *table = ept.root;
@@ -207,8 +230,44 @@ void ept_destroy(kvm_vm &kvm)
     if (kvm.ept.root)
         free_table(kvm.ept.root, kEptLevels, 0);
     ept_free_unlinked(kvm.ept.unlinked);
+    host_page_free(kvm.ept.apic_access_page);
     kvm.ept.root = nullptr;
     kvm.ept.unlinked = nullptr;
+    kvm.ept.apic_access_page = nullptr;
+}
+
+u64 apic_access_page_phys(const kvm_vm &kvm)
+{
+    const void *page = __atomic_load_n(&kvm.ept.apic_access_page, __ATOMIC_ACQUIRE);
+    return page ? host_page_phys(page) : 0;
+}
+
+int create_apic_access_page(kvm_vm &kvm)
+{
+    Ept &ept = kvm.ept;
+    if (!ept.root || apic_access_page_phys(kvm) != 0)
+        return 0;
+    void *page = host_page_alloc();
+    if (!page)
+        return -ENOMEM;
+
+    u64 *unlinked = nullptr;
+    int error = 0;
+    host_mmu_lock(kvm.host);
+    const MemSlotArray *slots = kvm.slots.current;
+    if (slots && slots->overlaps(kApicAccessGfn, kApicAccessGfn + 1, kUserMemSlots)) {
+        error = -EEXIST;
+    } else if (!ept.apic_access_page) {
+        __atomic_store_n(&ept.apic_access_page, page, __ATOMIC_RELEASE);
+        page = nullptr;
+        // It may be known there as a place without memory.
+        if (ept_zap_gfn_range(ept, kApicAccessGfn, kApicAccessGfn + 1, unlinked))
+            host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
+    }
+    host_mmu_unlock(kvm.host);
+    ept_free_unlinked(unlinked);
+    host_page_free(page);
+    return error;
 }
 
 u64 ept_pointer(const Ept &ept)

@@ -19,6 +19,15 @@ inline constexpr u64 kEptAddressMask = 0x000ffffffffff000;
 // CPU ignores every other bit of an entry whose bits 2:0 are 0 (29.3.2).
 inline constexpr unsigned kEptTrackedShift = 52;
 
+// Ignored by the CPU (29.3.2, tables 29-5 to 29-7): the owner may write the page, so the guest may,
+// but for dirty logging.
+inline constexpr u64 kEptOwnerWritable = bit64(55);
+
+// No memory there, and nobody need look again: write without read is a misconfiguration
+// (29.3.3.1), which has an exit reason of its own. No address, so that nothing can be read through
+// it speculatively. Only at level 1, and never where a slot is.
+inline constexpr u64 kEptMmio = kEptWrite | kEptExecute;
+
 inline constexpr unsigned kEptEntries = 512;
 
 // Frames that one entry of a table of this level covers.
@@ -37,10 +46,11 @@ constexpr bool ept_is_leaf(u64 entry, unsigned level)
     return level == 1 || (entry & kEptLarge) != 0;
 }
 
-// Present, or tracked: something that a flush must follow when it goes.
+// Present, or tracked: something that a flush must follow when it goes. CPUs don't cache a
+// misconfigured entry (29.4.2).
 constexpr bool ept_in_use(u64 entry)
 {
-    return entry != 0;
+    return entry != 0 && entry != kEptMmio;
 }
 
 constexpr bool ept_is_tracked(u64 entry)

@@ -3,7 +3,9 @@
 // an EPT entry.
 #include <minivmx/ept.hpp>
 
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/emulate.hpp>
+#include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/result.hpp>
 #include <minivmx/run.hpp>
@@ -16,7 +18,8 @@ namespace minivmx {
 
 namespace {
 
-constexpr int kErrHwPoison = -133, kErrAgain = -11, kErrIntr = -4, kErrNoMem = -12;
+constexpr int kErrHwPoison = -133, kErrAgain = -11, kErrIntr = -4, kErrNoMem = -12,
+              kErrAccess = -13;
 
 u64 needed_permissions(const EptViolationInfo &access)
 {
@@ -49,21 +52,39 @@ u64 *find_entry(const Ept &ept, u64 gfn, unsigned &level)
     }
 }
 
-// Whether what is mapped already allows the access, as when another vCPU was faster. An entry that
-// was made not present to see whether it is used comes back here.
-bool is_allowed_already(kvm_vm &kvm, u64 gfn, u64 needed)
+u64 permissions_of(u64 entry)
 {
-    unsigned level;
+    return (ept_is_tracked(entry) ? entry >> kEptTrackedShift : entry) & kEptPermissions;
+}
+
+// Whether what is mapped allows the access, without a question to the owner: another vCPU was
+// faster; or the entry was made not present to see whether it is used, or not writable to see
+// whether it is written. Also true when the slots changed: then the guest tries again.
+bool resolve_mapped(vcpu_vmx &vmx, const SlotsReader &slots, const MemSlot &slot, u64 gfn,
+                    u64 needed)
+{
+    kvm_vm &kvm = *vmx.kvm;
+    bool resolved = true;
     host_mmu_lock(kvm.host);
-    u64 *entry = find_entry(kvm.ept, gfn, level);
-    u64 value = ept_load(entry);
-    if (ept_is_tracked(value)) {
-        const u64 permissions = value >> kEptTrackedShift & kEptPermissions;
-        value = (value & ~(kEptPermissions << kEptTrackedShift)) | permissions;
-        ept_store(entry, value);
+    if (slots.current()) {
+        unsigned level;
+        u64 *entry = find_entry(kvm.ept, gfn, level);
+        u64 value = ept_load(entry);
+        if (ept_is_tracked(value)) {
+            value = (value & ~(kEptPermissions << kEptTrackedShift)) | permissions_of(value);
+            ept_store(entry, value);
+        }
+        // A large page of a logged slot has to be split first.
+        const bool may_write = (value & kEptOwnerWritable) != 0 && (level == 1 || !slot.logged());
+        if ((needed & ~value) == kEptWrite && may_write) {
+            const u64 added = kEptWrite | (kvm.ept.features.accessed_dirty ? kEptDirty : 0);
+            value = __atomic_or_fetch(entry, added, __ATOMIC_SEQ_CST);
+            mark_page_dirty(slot, gfn);
+        }
+        resolved = ept_in_use(value) && (value & needed) == needed;
     }
     host_mmu_unlock(kvm.host);
-    return (value & needed) == needed;
+    return resolved;
 }
 
 // The highest level at which one leaf can map gfn: the owner's mapping must be as large, all of it
@@ -71,7 +92,7 @@ bool is_allowed_already(kvm_vm &kvm, u64 gfn, u64 needed)
 unsigned leaf_level(const EptFeatures &features, const MemSlot &slot, u64 gfn,
                     const host_frame &frame, bool fetch)
 {
-    if (features.nx_huge_pages && fetch)
+    if (slot.logged() || (features.nx_huge_pages && fetch))
         return 1;
     unsigned level = 1;
     for (unsigned candidate = 2; candidate <= 3; candidate++) {
@@ -87,15 +108,19 @@ unsigned leaf_level(const EptFeatures &features, const MemSlot &slot, u64 gfn,
     return level;
 }
 
+// In a logged slot only a write makes a page writable, or, where dirty flags show writes, dirty.
 u64 leaf_value(const EptFeatures &features, const MemSlot &slot, const host_frame &frame,
-               unsigned level)
+               unsigned level, bool write)
 {
     // Ordinary memory is cached as the host caches it, whatever the guest's PAT says: nothing that
-    // bypasses the caches reads it.
-    u64 value = kEptRead | kEptMemoryTypeWriteBack | kEptIgnorePat;
+    // bypasses the caches reads it. A device's registers are not.
+    u64 value = kEptRead | (frame.device ? 0 : kEptMemoryTypeWriteBack | kEptIgnorePat);
     value |= (frame.pfn & ~(ept_span(level) - 1)) << 12 & kEptAddressMask;
-    const bool writable = frame.writable && !slot.read_only();
-    if (writable)
+    const bool owner_writable = frame.writable && !slot.read_only();
+    const bool written = owner_writable && (write || !slot.logged());
+    if (owner_writable)
+        value |= kEptOwnerWritable;
+    if (written || (owner_writable && hardware.params.pml))
         value |= kEptWrite;
     if (level == 1 || !features.nx_huge_pages)
         value |= kEptExecute;
@@ -103,7 +128,7 @@ u64 leaf_value(const EptFeatures &features, const MemSlot &slot, const host_fram
         value |= kEptLarge;
     // The access that faulted will set them anyway; this way the CPU need not.
     if (features.accessed_dirty)
-        value |= kEptAccessed | (writable ? kEptDirty : 0);
+        value |= kEptAccessed | (written ? kEptDirty : 0);
     return value;
 }
 
@@ -112,49 +137,81 @@ struct MapResult {
     u64 *unlinked;
 };
 
+// Fills a new table with what a large leaf of `level` maps, in leaves one level below.
+void fill_from_leaf(u64 *table, u64 leaf, unsigned level, const EptFeatures &features)
+{
+    const u64 step = ept_span(level - 1) << 12;
+    if (level == 2) {
+        leaf &= ~kEptLarge;
+        if (features.nx_huge_pages) // it was not executable only for being large
+            leaf |= ept_is_tracked(leaf) ? kEptExecute << kEptTrackedShift : kEptExecute;
+    }
+    for (unsigned i = 0; i < kEptEntries; i++)
+        ept_store(&table[i], leaf + i * step);
+}
+
+// The entry for gfn in the table of this level. Tables on the way that aren't there are made from
+// the stock; larger leaves there are split. The mmu lock is held.
+u64 *make_path(Ept &ept, EptPageStock &stock, u64 gfn, unsigned level, MapResult &result)
+{
+    u64 *table = ept.root;
+    for (unsigned at = kEptLevels; at > level; at--) {
+        u64 *entry = &table[ept_index(gfn, at)];
+        const u64 value = ept_load(entry);
+        if (value != 0 && !ept_is_leaf(value, at)) {
+            table = ept_table_of(value);
+            continue;
+        }
+        table = static_cast<u64 *>(stock.pages[--stock.count]);
+        if (value != 0) {
+            fill_from_leaf(table, value, at, ept.features);
+            // A CPU should not have the same page in two sizes: SDM Vol. 3A, 4.10.2.3.
+            result.flush = true;
+        }
+        ept_store(entry, host_page_phys(table) | kEptPermissions);
+    }
+    return &table[ept_index(gfn, level)];
+}
+
+void write_leaf(u64 *entry, u64 value, MapResult &result)
+{
+    const u64 old = ept_load(entry);
+    const bool same_page = ept_in_use(old) && ((old ^ value) & kEptAddressMask) == 0;
+    // What it allowed it still may: else a notifier would have taken it away.
+    if (same_page)
+        value |= permissions_of(old) | (old & (kEptAccessed | kEptDirty));
+    ept_store(entry, value);
+    result.flush |= ept_in_use(old) && !same_page;
+}
+
 // Writes the leaf, making the tables above it from the stock. Where a table already stands at the
 // leaf's level, the leaf goes below it, unless the table is empty. The mmu lock is held.
 MapResult install_leaf(Ept &ept, EptPageStock &stock, u64 gfn, const MemSlot &slot,
-                       const host_frame &frame, unsigned leaf)
+                       const host_frame &frame, unsigned level, bool write)
 {
     MapResult result{};
-    u64 *table = ept.root;
-    for (unsigned level = kEptLevels;; level--) {
-        u64 *entry = &table[ept_index(gfn, level)];
+    u64 *entry = make_path(ept, stock, gfn, level, result);
+    while (level > 1) {
         const u64 old = ept_load(entry);
-        const bool old_is_table = old != 0 && !ept_is_leaf(old, level);
-
-        if (level <= leaf && old_is_table && ept_table_is_empty(ept_table_of(old))) {
+        if (old == 0 || ept_is_leaf(old, level))
+            break;
+        u64 *table = ept_table_of(old);
+        if (ept_table_is_empty(table)) {
             ept_store(entry, 0);
-            ept_unlink_table(ept_table_of(old), level - 1, result.unlinked);
+            ept_unlink_table(table, level - 1, result.unlinked);
             result.flush = true;
+            break;
         }
-        if (level <= leaf && (!old_is_table || result.unlinked)) {
-            const u64 value = leaf_value(ept.features, slot, frame, level);
-            const u64 kept = value & (kEptAddressMask | kEptPermissions);
-            const bool widened = (old & kEptAddressMask) == (value & kEptAddressMask) &&
-                                 (old & ~kept & kEptPermissions) == 0;
-            ept_store(entry, value);
-            result.flush |= ept_in_use(old) && !old_is_table && !widened;
-            return result;
-        }
-        if (!old_is_table) {
-            // Nothing, or a larger leaf that does not allow this access: a fetch from a large page
-            // that must not be executable. What is left of it is mapped again when it is touched.
-            u64 *child = static_cast<u64 *>(stock.pages[--stock.count]);
-            ept_store(entry, host_page_phys(child) | kEptPermissions);
-            result.flush |= ept_in_use(old);
-            table = child;
-            continue;
-        }
-        table = ept_table_of(old);
+        entry = &table[ept_index(gfn, --level)];
     }
+    write_leaf(entry, leaf_value(ept.features, slot, frame, level, write), result);
+    return result;
 }
 
 // With the page's reference held: maps it, unless the owner's mapping or the slots changed
 // meanwhile.
 void map_frame(vcpu_vmx &vmx, const SlotsReader &slots, const MemSlot &slot, u64 gfn,
-               host_frame &frame, bool fetch)
+               host_frame &frame, const EptViolationInfo &access)
 {
     kvm_vm &kvm = *vmx.kvm;
     MapResult result{};
@@ -162,9 +219,11 @@ void map_frame(vcpu_vmx &vmx, const SlotsReader &slots, const MemSlot &slot, u64
 
     host_mmu_lock(kvm.host);
     if (slots.current() && !host_mmu_retry(kvm.host, &frame, slot.hva_of_gfn(gfn))) {
-        const unsigned level = leaf_level(kvm.ept.features, slot, gfn, frame, fetch);
-        result = install_leaf(kvm.ept, vmx.ept_pages, gfn, slot, frame, level);
+        const unsigned level = leaf_level(kvm.ept.features, slot, gfn, frame, access.fetch);
+        result = install_leaf(kvm.ept, vmx.ept_pages, gfn, slot, frame, level, access.write);
         mapped = true;
+        if (access.write)
+            mark_page_dirty(slot, gfn);
         // Under the lock: a notifier that comes next finds nothing left to flush.
         if (result.flush)
             host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
@@ -174,6 +233,45 @@ void map_frame(vcpu_vmx &vmx, const SlotsReader &slots, const MemSlot &slot, u64
     ept_free_unlinked(result.unlinked);
 }
 
+// ---- Places without a slot --------------------------------------------------
+
+// So that the next access there exits as a misconfiguration. A guest that tries all of its address
+// space shall not fill the host's memory with tables for that.
+void remember_mmio(vcpu_vmx &vmx, const SlotsReader &slots, u64 gfn)
+{
+    constexpr u32 kMaxMmioTables = 4096;
+    kvm_vm &kvm = *vmx.kvm;
+    Ept &ept = kvm.ept;
+    if (gfn > ept.features.max_gfn || !fill_stock(vmx.ept_pages))
+        return;
+    host_mmu_lock(kvm.host);
+    if (slots.current() && ept.mmio_tables < kMaxMmioTables) {
+        const u32 stock = vmx.ept_pages.count;
+        MapResult result{};
+        u64 *entry = make_path(ept, vmx.ept_pages, gfn, 1, result);
+        ept.mmio_tables += stock - vmx.ept_pages.count;
+        if (ept_load(entry) == 0)
+            ept_store(entry, kEptMmio);
+    }
+    host_mmu_unlock(kvm.host);
+}
+
+EptFault map_apic_access_page(vcpu_vmx &vmx)
+{
+    kvm_vm &kvm = *vmx.kvm;
+    if (!fill_stock(vmx.ept_pages))
+        return EptFault::kNoMemory;
+    u64 value =
+        apic_access_page_phys(kvm) | kEptPermissions | kEptMemoryTypeWriteBack | kEptIgnorePat;
+    if (kvm.ept.features.accessed_dirty)
+        value |= kEptAccessed | kEptDirty;
+    MapResult result{};
+    host_mmu_lock(kvm.host);
+    ept_store(make_path(kvm.ept, vmx.ept_pages, kApicAccessGfn, 1, result), value);
+    host_mmu_unlock(kvm.host);
+    return EptFault::kMapped;
+}
+
 EptFault fault_in_failed(int error)
 {
     switch (error) {
@@ -181,6 +279,8 @@ EptFault fault_in_failed(int error)
         return EptFault::kInterrupted;
     case kErrNoMem:
         return EptFault::kNoMemory;
+    case kErrAccess: // a device that is only there to be read: KVM makes the write an exit
+        return EptFault::kMmio;
     case kErrAgain:
     case kErrHwPoison: // the host has sent SIGBUS; KVM_RUN sees it before the guest runs again
         return EptFault::kMapped;
@@ -196,12 +296,16 @@ EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access)
     const u64 gfn = gpa >> 12;
     SlotsReader slots{vmx};
     const MemSlot *slot = slots.find(gfn);
+    if (!slot && gfn == kApicAccessGfn && apic_access_page_phys(*vmx.kvm) != 0)
+        return map_apic_access_page(vmx);
+    if (!slot)
+        remember_mmio(vmx, slots, gfn);
     if (!slot || (access.write && slot->read_only()))
         return EptFault::kMmio;
 
     const bool was_present = access.readable || access.writable || access.executable;
     if ((was_present || !vmx.kvm->ept.features.accessed_dirty) &&
-        is_allowed_already(*vmx.kvm, gfn, needed_permissions(access)))
+        resolve_mapped(vmx, slots, *slot, gfn, needed_permissions(access)))
         return EptFault::kMapped;
 
     if (!fill_stock(vmx.ept_pages))
@@ -213,7 +317,7 @@ EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access)
         host_frame_put(&frame, false);
         return EptFault::kFault;
     }
-    map_frame(vmx, slots, *slot, gfn, frame, access.fetch);
+    map_frame(vmx, slots, *slot, gfn, frame, access);
     return EptFault::kMapped;
 }
 
@@ -247,6 +351,12 @@ Outcome handle_ept_violation(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &acc
         break;
     }
     return Outcome::error(-static_cast<int>(Errno::kFault));
+}
+
+// Where a slot came meanwhile, the emulator finds its memory.
+Outcome handle_ept_misconfig(vcpu_vmx &vmx, u64 gpa)
+{
+    return emulate_mmio(vmx, gpa);
 }
 
 } // namespace minivmx

@@ -2,6 +2,7 @@
 // Guest-physical memory through the slots, and guest-linear memory through the guest's tables.
 #include <minivmx/guest_memory.hpp>
 
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
 #include <minivmx/vcpu.hpp>
@@ -35,7 +36,10 @@ MemoryResult for_each_part(vcpu_vmx &vmx, u64 gpa, u64 size, bool write, Copy co
         const u64 offset = gpa + done - (slot->base_gfn << kPageShift);
         const u64 room = (slot->npages << kPageShift) - offset;
         const u64 n = size - done < room ? size - done : room;
-        if (copy(slot->hva + offset, done, n) != 0)
+        const int error = copy(slot->hva + offset, done, n);
+        if (write)
+            mark_range_dirty(*slot, gpa + done, n); // a part may be written even if not all could
+        if (error != 0)
             return MemoryResult::kMmio;
         done += n;
     }
@@ -58,6 +62,22 @@ MemoryResult write_guest_phys(vcpu_vmx &vmx, u64 gpa, const void *from, u64 size
     return for_each_part(vmx, gpa, size, true, [=](u64 hva, u64 done, u64 n) {
         return host_copy_to_user(hva, bytes + done, n);
     });
+}
+
+MemoryResult cmpxchg_guest_phys(vcpu_vmx &vmx, u64 gpa, u64 &expected, u64 desired, u32 size,
+                                bool &swapped)
+{
+    constexpr int kDiffered = -11; // -EAGAIN
+    SlotsReader slots{vmx};
+    const MemSlot *slot = slots.find(gpa >> kPageShift);
+    if (!slot || slot->read_only())
+        return MemoryResult::kMmio;
+    const u64 hva = slot->hva_of_gfn(gpa >> kPageShift) + (gpa & (kPageSize - 1));
+    const int result = host_cmpxchg_user(hva, &expected, desired, size);
+    swapped = result == 0;
+    if (swapped)
+        mark_range_dirty(*slot, gpa, size);
+    return result == 0 || result == kDiffered ? MemoryResult::kOk : MemoryResult::kMmio;
 }
 
 // ---- Linear addresses -------------------------------------------------------

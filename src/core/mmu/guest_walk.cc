@@ -5,6 +5,7 @@
 #include <minivmx/guest_memory.hpp>
 
 #include <minivmx/cpuid.hpp>
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/segment.hpp>
@@ -144,8 +145,11 @@ bool set_flags(const Walk &walk, const UsedEntry *used, unsigned count)
         const u64 hva =
             slot->hva_of_gfn(used[i].gpa >> kPageShift) + (used[i].gpa & (kPageSize - 1));
         constexpr int kDiffered = -11; // -EAGAIN
-        if (host_cmpxchg_user(hva, &expected, wanted, walk.entry_size()) == kDiffered)
+        const int result = host_cmpxchg_user(hva, &expected, wanted, walk.entry_size());
+        if (result == kDiffered)
             return false;
+        if (result == 0)
+            mark_page_dirty(*slot, used[i].gpa >> kPageShift);
     }
     return true;
 }

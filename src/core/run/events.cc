@@ -3,6 +3,7 @@
 // and 28.2.4 "Information for VM Exits During Event Delivery".
 #include <minivmx/capabilities.hpp>
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -61,7 +62,9 @@ void queue(vcpu_vmx &vmx, u8 vector, bool has_error_code, u32 error_code)
                   .has_error_code = true,
                   .reinject = false,
                   .soft = false,
-                  .error_code = 0};
+                  .error_code = 0,
+                  .has_payload = false,
+                  .payload = 0};
         return;
     }
     queued = {.pending = true,
@@ -69,7 +72,9 @@ void queue(vcpu_vmx &vmx, u8 vector, bool has_error_code, u32 error_code)
               .has_error_code = has_error_code,
               .reinject = false,
               .soft = false,
-              .error_code = error_code};
+              .error_code = error_code,
+              .has_payload = false,
+              .payload = 0};
 }
 
 bool nmis_masked(vcpu_vmx &vmx)
@@ -112,6 +117,12 @@ void inject_exception(vcpu_vmx &vmx)
     // reinjected one has it set already.
     if (!queued.reinject && is_fault(queued.vector))
         write_rflags(vmx, read_rflags(vmx) | X86_EFLAGS_RF);
+
+    if (queued.has_payload && queued.vector == DB_VECTOR)
+        apply_debug_payload(vmx, queued.payload);
+    else if (queued.has_payload && queued.vector == PF_VECTOR)
+        vmx.area->cr2 = queued.payload;
+    queued.has_payload = false;
 
     u32 information = queued.vector;
     // In real-address mode exceptions push no error code: SDM Vol. 3C, 27.2.1.3.
@@ -192,6 +203,28 @@ bool inject_one(vcpu_vmx &vmx)
     return false;
 }
 
+// SDM Vol. 3A, 6.9: external interrupts come last. Looks at the controllers only when something may
+// have changed there; what can't go in yet comes with the interrupt window, or when TPR or ISR let
+// it pass, each of which exits.
+void inject_from_controllers(vcpu_vmx &vmx, bool entering)
+{
+    vmx.apic->attention = false;
+    if (has_interrupt(vmx)) {
+        if (!entering && interrupt_allowed(vmx)) {
+            const int vector = take_interrupt(vmx);
+            if (vector >= 0) { // unless the PIC has changed its mind
+                vmx.interrupt = {.pending = true, .soft = false, .vector = static_cast<u8>(vector)};
+                inject_interrupt(vmx);
+            }
+        }
+        if (has_interrupt(vmx))
+            enable_irq_window(vmx);
+    }
+    lapic_update_tpr_threshold(vmx);
+    if (vmx.apic->vapic_gpa) [[unlikely]]
+        lapic_sync_to_vapic(vmx);
+}
+
 void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_code)
 {
     const u8 vector = static_cast<u8>(information & INTR_INFO_VECTOR_MASK);
@@ -209,7 +242,9 @@ void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_c
                          .has_error_code = (information & INTR_INFO_HAS_ERROR_CODE) != 0,
                          .reinject = true,
                          .soft = (information & INTR_INFO_TYPE_MASK) == INTR_TYPE_SOFT_EXCEPTION,
-                         .error_code = error_code};
+                         .error_code = error_code,
+                         .has_payload = false,
+                         .payload = 0};
         vmx.event_instruction_length = instruction_length;
         break;
     case INTR_TYPE_SOFT_INTR:
@@ -222,6 +257,12 @@ void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_c
     default:
         break;
     }
+}
+
+// With the local APIC here, user space's PIC waits for LINT0 and for its last interrupt.
+bool accepts_user_interrupt(const vcpu_vmx &vmx)
+{
+    return !vmx.has_apic || (lapic_accepts_pic(*vmx.apic) && vmx.apic->external_vector < 0);
 }
 
 // The guest's IRET may fault or exit after it unblocked NMIs: SDM Vol. 3C, 28.2.3, "NMI unblocking
@@ -265,8 +306,25 @@ void inject_page_fault(vcpu_vmx &vmx, u64 address, u32 error_code)
     queue_exception(vmx, PF_VECTOR, error_code);
 }
 
+bool nmi_masked(vcpu_vmx &vmx)
+{
+    return nmis_masked(vmx);
+}
+
+void mask_nmis(vcpu_vmx &vmx, bool masked)
+{
+    set_nmis_masked(vmx, masked);
+}
+
+void latch_nmis(vcpu_vmx &vmx)
+{
+    take_nmis(vmx);
+}
+
 bool interrupt_allowed(vcpu_vmx &vmx)
 {
+    if (vmx.debug.control & KVM_GUESTDBG_BLOCKIRQ) [[unlikely]]
+        return false; // a debugger that steps doesn't want to end up in a handler
     return read_rflags(vmx) & X86_EFLAGS_IF && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
                                                  (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
 }
@@ -279,24 +337,28 @@ bool nmi_allowed(vcpu_vmx &vmx)
 
 bool irq_window_requested(const vcpu_vmx &vmx)
 {
-    return vmx.area->run->request_interrupt_window && !vmx.has_apic;
+    return vmx.area->run->request_interrupt_window && vmx.kvm->irqchip != Irqchip::kKernel &&
+           accepts_user_interrupt(vmx);
 }
 
 bool ready_for_interrupt_injection(vcpu_vmx &vmx)
 {
-    return !vmx.exception.pending && !vmx.nmi_injected && !vmx.interrupt.pending &&
-           interrupt_allowed(vmx);
+    return accepts_user_interrupt(vmx) && !vmx.exception.pending && !vmx.nmi_injected &&
+           !vmx.interrupt.pending && interrupt_allowed(vmx);
 }
 
 void inject_pending_events(vcpu_vmx &vmx)
 {
     take_nmis(vmx);
-    const bool entering = inject_one(vmx);
+    bool entering = inject_one(vmx);
     if (!entering && vmx.nmi_pending && nmi_allowed(vmx)) {
         vmx.nmi_pending--;
         vmx.nmi_injected = true;
         inject_nmi(vmx);
+        entering = true;
     }
+    if (vmx.has_apic && vmx.apic->attention)
+        inject_from_controllers(vmx, entering);
     if (vmx.nmi_pending)
         enable_nmi_window(vmx);
     if (irq_window_requested(vmx))

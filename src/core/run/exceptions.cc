@@ -30,15 +30,26 @@ Outcome simultaneous_exception(vcpu_vmx &vmx, u32 information, u32 error_code)
 
 Outcome handle_debug_exception(vcpu_vmx &vmx, u32 information)
 {
+    if (single_steps(vmx) || user_space_has_breakpoints(vmx))
+        return debug_exit(vmx, DB_VECTOR, exit_qualification(vmx) | DR6_ACTIVE_LOW);
     if (is_icebp(information))
         step_over_instruction(vmx);
     inject_debug_exception(vmx, exit_qualification(vmx));
     return Outcome::resume();
 }
 
+// KVM_GUESTDBG_USE_SW_BP. Should user space give the exception to the guest after all
+// (KVM_GUESTDBG_INJECT_BP), it returns behind the instruction.
+Outcome handle_breakpoint(vcpu_vmx &vmx)
+{
+    vmx.event_instruction_length = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
+    return debug_exit(vmx, BP_VECTOR, 0);
+}
+
 } // namespace
 
-void inject_debug_exception(vcpu_vmx &vmx, u64 payload)
+// SDM Vol. 3B, 18.2.3: what the CPU writes to DR6 and DR7 when it delivers #DB.
+void apply_debug_payload(vcpu_vmx &vmx, u64 payload)
 {
     // A #DB that exits has not touched DR6 and DR7 (SDM Vol. 3C, 28.1); injecting one does not
     // either.
@@ -48,8 +59,13 @@ void inject_debug_exception(vcpu_vmx &vmx, u64 payload)
     vmx.area->dr6 = dr6;
     if (vmx.area->dr7 & DR7_GD) {
         vmx.area->dr7 &= ~DR7_GD;
-        vmcs_write(GUEST_DR7, vmx.area->dr7);
+        update_dr7(vmx);
     }
+}
+
+void inject_debug_exception(vcpu_vmx &vmx, u64 payload)
+{
+    apply_debug_payload(vmx, payload);
     queue_exception(vmx, DB_VECTOR);
 }
 
@@ -72,6 +88,8 @@ Outcome handle_exception_nmi(vcpu_vmx &vmx)
     switch (vector) {
     case DB_VECTOR:
         return handle_debug_exception(vmx, information);
+    case BP_VECTOR:
+        return handle_breakpoint(vmx);
     case AC_VECTOR:
         queue_exception(vmx, AC_VECTOR, error_code);
         return Outcome::resume();

@@ -2,8 +2,10 @@
 // Which handler an exit goes to. The switch reads like a table and, built with retpolines, costs a
 // few compares instead of an indirect call.
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/emulate.hpp>
 #include <minivmx/hardware.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
 
@@ -16,15 +18,19 @@ Outcome handle_external_interrupt(vcpu_vmx &)
     return Outcome::resume(); // the host took it right after the exit
 }
 
-// The longest countdown ran out in the guest; the entry starts the next one.
-Outcome handle_preemption_timer(vcpu_vmx &)
+// The local APIC's timer, or the longest countdown, which the next entry starts again.
+Outcome handle_preemption_timer(vcpu_vmx &vmx)
 {
+    if (vmx.has_apic)
+        lapic_preemption_timer_expired(vmx);
     return Outcome::resume();
 }
 
 Outcome handle_interrupt_window(vcpu_vmx &vmx)
 {
     exec_controls_clearbit<CPU_BASED_INTR_WINDOW_EXITING>(vmx.vmcs01);
+    if (vmx.has_apic)
+        vmx.apic->attention = true;
     return Outcome::resume();
 }
 
@@ -37,13 +43,6 @@ Outcome handle_nmi_window(vcpu_vmx &vmx)
 Outcome handle_triple_fault(vcpu_vmx &vmx)
 {
     vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;
-    return Outcome::to_user();
-}
-
-Outcome handle_halt(vcpu_vmx &vmx)
-{
-    skip_emulated_instruction(vmx);
-    vmx.area->run->exit_reason = KVM_EXIT_HLT;
     return Outcome::to_user();
 }
 
@@ -62,6 +61,51 @@ Outcome handle_memory(vcpu_vmx &vmx)
         vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
                    vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
     return handle_ept_violation(vmx, gpa, access);
+}
+
+Outcome handle_mmio(vcpu_vmx &vmx)
+{
+    return handle_ept_misconfig(vmx, vmcs_read(GUEST_PHYSICAL_ADDRESS));
+}
+
+Outcome unexpected_exit(vcpu_vmx &vmx);
+Outcome delivery_error(vcpu_vmx &vmx);
+
+// The guest has lowered its TPR below an interrupt that waits.
+Outcome handle_tpr_below_threshold(vcpu_vmx &vmx)
+{
+    if (vmx.has_apic)
+        vmx.apic->attention = true;
+    return Outcome::resume();
+}
+
+// An access to the APIC's page that the CPU doesn't virtualize: SDM Vol. 3C, 30.4, and 28.2.1,
+// table 28-6. Its commonest one, an EOI, needs no decoding: the value doesn't matter.
+Outcome handle_apic_access(vcpu_vmx &vmx)
+{
+    constexpr u64 kLinearWrite = 1;
+    const u64 qualification = exit_qualification(vmx);
+    const u64 offset = qualification & 0xfff;
+    if (!vmx.has_apic)
+        return unexpected_exit(vmx);
+    if ((qualification >> 12 & 15) == kLinearWrite && offset == kApicEoi &&
+        vmx.apic_base >> 12 == kApicAccessGfn && !(vmx.idt_vectoring_info & INTR_INFO_VALID)) {
+        lapic_eoi(vmx);
+        skip_emulated_instruction(vmx);
+        return Outcome::resume();
+    }
+    if (vmx.idt_vectoring_info & INTR_INFO_VALID)
+        return delivery_error(vmx); // a stack or a table in the APIC's page
+    // Wherever the guest has put its APIC, the page that the CPU watches is this one.
+    return emulate_mmio(vmx, (kApicAccessGfn << 12) + offset);
+}
+
+// A spinning vCPU may wait for one that waits for this CPU: SDM Vol. 3C, 26.1.3.
+Outcome handle_pause(vcpu_vmx &vmx)
+{
+    skip_emulated_instruction(vmx);
+    host_yield();
+    return Outcome::resume();
 }
 
 // Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
@@ -124,9 +168,15 @@ bool may_interrupt_delivery(u32 basic)
 
 Outcome delivery_error(vcpu_vmx &vmx)
 {
-    const u64 data[] = {vmx.idt_vectoring_info, vmx.exit_reason, exit_qualification(vmx),
-                        vmx.last_vmentry_cpu};
-    return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
+    u64 data[] = {vmx.idt_vectoring_info, vmx.exit_reason, exit_qualification(vmx),
+                  vmx.last_vmentry_cpu, 0};
+    usize count = 4;
+    if ((vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EPT_MISCONFIG) {
+        data[3] = vmcs_read(GUEST_PHYSICAL_ADDRESS);
+        data[4] = vmx.last_vmentry_cpu;
+        count = 5;
+    }
+    return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, {data, count});
 }
 
 } // namespace
@@ -154,14 +204,18 @@ Outcome vmx_handle_exit(vcpu_vmx &vmx)
     case EXIT_REASON_IO_INSTRUCTION:      return handle_io(vmx);
     case EXIT_REASON_MSR_READ:            return handle_rdmsr(vmx);
     case EXIT_REASON_MSR_WRITE:           return handle_wrmsr(vmx);
+    case EXIT_REASON_PAUSE_INSTRUCTION:   return handle_pause(vmx);
+    case EXIT_REASON_TPR_BELOW_THRESHOLD: return handle_tpr_below_threshold(vmx);
+    case EXIT_REASON_APIC_ACCESS:         return handle_apic_access(vmx);
     case EXIT_REASON_EPT_VIOLATION:       return handle_memory(vmx);
+    case EXIT_REASON_EPT_MISCONFIG:       return handle_mmio(vmx);
+    case EXIT_REASON_PML_FULL:            return handle_pml_full(vmx);
     case EXIT_REASON_PREEMPTION_TIMER:    return handle_preemption_timer(vmx);
     case EXIT_REASON_XSETBV:              return handle_xsetbv(vmx);
     case EXIT_REASON_INVD:
     case EXIT_REASON_WBINVD:
     case EXIT_REASON_MWAIT_INSTRUCTION:
-    case EXIT_REASON_MONITOR_INSTRUCTION:
-    case EXIT_REASON_PAUSE_INSTRUCTION:   return handle_as_nop(vmx);
+    case EXIT_REASON_MONITOR_INSTRUCTION: return handle_as_nop(vmx);
     case EXIT_REASON_VMCLEAR:
     case EXIT_REASON_VMLAUNCH:
     case EXIT_REASON_VMPTRLD:

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // KVM_RUN: in and out of the guest until user space has to do something.
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/dirty_log.hpp>
 #include <minivmx/emulate.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vmcs_setup.hpp>
@@ -68,6 +70,8 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
     write_dirty_registers(vmx);
     refresh_host_state(vmx);
     load_guest_xcr0(vmx);
+    if (vmx.has_apic && pin_controls_get(vmx.vmcs01) & PIN_BASED_VMX_PREEMPTION_TIMER)
+        lapic_program_preemption_timer(vmx);
 
     vmx.last_vmentry_cpu = host_cpu();
     vmx.entry_failed = host_vmenter(vmx.host) != 0;
@@ -82,6 +86,7 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
         return;
     vmx.area->launched = 1;
     vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
+    flush_pml_buffer(vmx);
 }
 
 Outcome handle_requests(vcpu_vmx &vmx)
@@ -93,9 +98,25 @@ Outcome handle_requests(vcpu_vmx &vmx)
         return Outcome::error(-EIO);
     if (requests & VCPU_REQUEST_TLB_FLUSH)
         vmx.tlb_flush_needed = true;
+    if (requests & VCPU_REQUEST_EVENT && vmx.has_apic) {
+        vmx.apic->attention = true;
+        accept_init_and_sipi(vmx);
+    }
+    if (requests & VCPU_REQUEST_CLOCK)
+        vmx.time.update_due = true;
+    if (requests & VCPU_REQUEST_MSR_FILTER)
+        msr_filter_changed(vmx);
+    if (requests & VCPU_REQUEST_DIRTY_LOGGING)
+        update_dirty_logging(vmx);
     if (vmx.triple_fault) {
         vmx.triple_fault = false;
         vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;
+        return Outcome::to_user();
+    }
+    if (vmx.ioapic_eoi_pending) [[unlikely]] {
+        vmx.ioapic_eoi_pending = false;
+        vmx.area->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+        vmx.area->run->eoi.vector = vmx.ioapic_eoi_vector;
         return Outcome::to_user();
     }
     return Outcome::resume();
@@ -129,12 +150,10 @@ Outcome cannot_run(vcpu_vmx &vmx, const char *reason)
 
 Outcome vcpu_enter_guest(vcpu_vmx &vmx)
 {
-    const Outcome requested = handle_requests(vmx);
-    if (!requested.resumes())
-        return requested;
     if (const char *reason = why_it_cannot_run(vmx)) [[unlikely]]
         return cannot_run(vmx, reason);
 
+    update_guest_clock(vmx);
     inject_pending_events(vmx);
     if (!host_prepare_entry(vmx.host)) {
         cancel_injection();
@@ -157,17 +176,38 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
     if (vmx.entry_failed || vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
         return failed_entry(vmx);
     complete_interrupted_events(vmx);
+    if (vmx.has_apic && vmx.apic->vapic_gpa) [[unlikely]]
+        lapic_sync_from_vapic(vmx);
     return vmx_handle_exit(vmx);
+}
+
+// One turn: into the guest and back, or asleep until there is a reason to enter.
+Outcome vcpu_step(vcpu_vmx &vmx)
+{
+    const Outcome requested = handle_requests(vmx);
+    if (!requested.resumes())
+        return requested;
+    if (vmx.mp_state == KVM_MP_STATE_RUNNABLE) [[likely]]
+        return vcpu_enter_guest(vmx);
+    wait_until_runnable(vmx);
+    return Outcome::resume();
 }
 
 Outcome vcpu_run(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
     run.exit_reason = KVM_EXIT_UNKNOWN;
+    // User space may have changed what decides over interrupts.
+    if (vmx.has_apic) {
+        vmx.apic->attention = true;
+        accept_init_and_sipi(vmx);
+    }
     for (;;) {
-        const Outcome outcome = vcpu_enter_guest(vmx);
+        const Outcome outcome = vcpu_step(vmx);
         if (!outcome.resumes())
             return outcome;
+        if (vmx.has_apic && vmx.apic->tpr_accessed) [[unlikely]]
+            return report_tpr_access(vmx);
         if (irq_window_requested(vmx) && ready_for_interrupt_injection(vmx)) {
             run.exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
             return Outcome::to_user();
@@ -186,20 +226,23 @@ void post_kvm_run_save(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
     run.if_flag = (read_rflags(vmx) & X86_EFLAGS_IF) != 0;
-    run.cr8 = vmx.cr8;
+    run.cr8 = guest_cr8(vmx);
     run.apic_base = vmx.apic_base;
-    run.ready_for_interrupt_injection = ready_for_interrupt_injection(vmx);
+    run.ready_for_interrupt_injection =
+        vmx.kvm->irqchip == Irqchip::kKernel || ready_for_interrupt_injection(vmx);
 }
 
 Outcome run_once(vcpu_vmx &vmx)
 {
     const kvm_run &run = *vmx.area->run;
-    // KVM_CAP_SYNC_REGS is not offered: a client that uses it all the same must not believe that it
-    // worked.
-    if (run.kvm_valid_regs || run.kvm_dirty_regs)
-        return Outcome::error(-EINVAL);
+    if (vmx.mp_state == KVM_MP_STATE_UNINITIALIZED)
+        return wait_for_init(vmx);
+    if (const int error = take_synced_regs(vmx))
+        return Outcome::error(error);
     if (!vmx.has_apic && !set_cr8(vmx, run.cr8))
         return Outcome::error(-EINVAL);
+    if (vmx.pending_msr != PendingMsr::kNone)
+        complete_pending_msr(vmx);
     if (vmx.pending.kind != PendingIo::kNone) {
         const Outcome completed = complete_pending(vmx);
         if (!completed.resumes())
@@ -248,8 +291,10 @@ int core_vcpu_run(core_vcpu *vcpu)
     const int result = run_once(vmx).ioctl_result();
     // -EIO: the VM can't run any more. When that is because the machine goes down, VMX is off, and
     // there is no VMCS to read.
-    if (result != -EIO)
+    if (result != -EIO) {
+        give_synced_regs(vmx);
         post_kvm_run_save(vmx);
+    }
     return result;
 }
 
@@ -258,8 +303,16 @@ int core_interrupt(core_vcpu *vcpu, host_u32 vector)
     vcpu_vmx &vmx = to_vmx(vcpu);
     if (vector > 255)
         return -EINVAL;
-    if (vmx.has_apic)
+    if (vmx.has_apic && vmx.kvm->irqchip != Irqchip::kSplit)
         return -ENXIO; // interrupts come from the controllers in the kernel then
+    if (vmx.has_apic) {
+        // What user space's PIC sends through LINT0.
+        if (vmx.apic->external_vector >= 0)
+            return -EEXIST;
+        vmx.apic->external_vector = static_cast<s16>(vector);
+        vmx.apic->attention = true;
+        return 0;
+    }
     vmx.interrupt = {.pending = true, .soft = false, .vector = static_cast<u8>(vector)};
     return 0;
 }

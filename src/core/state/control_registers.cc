@@ -6,6 +6,7 @@
 // and writes the CPU's. Where it has 1 the guest reads the shadow, and a write that differs from it
 // exits. SDM Vol. 3C, 25.6.6.
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/guest_memory.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/segment.hpp>
@@ -195,11 +196,6 @@ void write_cr0(vcpu_vmx &vmx, u64 cr0)
         vmx.tlb_flush_needed = true;
 }
 
-bool is_pae_paging(vcpu_vmx &vmx)
-{
-    return is_paging(vmx) && (guest_cr4(vmx) & X86_CR4_PAE) != 0 && !is_long_mode(vmx);
-}
-
 // Bits that must be 0 in a present entry: SDM Vol. 3A, 4.4.1, table 4-8.
 u64 pdptr_reserved_bits(const vcpu_vmx &vmx)
 {
@@ -226,6 +222,24 @@ u64 unsupported_cr4_bits()
 }
 
 } // namespace
+
+bool is_pae_paging(vcpu_vmx &vmx)
+{
+    return is_paging(vmx) && (guest_cr4(vmx) & X86_CR4_PAE) != 0 && !is_long_mode(vmx);
+}
+
+// With EPT the CPU keeps them, and the guest's MOV to CR3 loads them without an exit.
+u64 guest_pdptr(vcpu_vmx &vmx, u32 index)
+{
+    return hardware.params.ept ? vmcs_read(GUEST_PDPTR0 + index) : vmx.pdptrs[index];
+}
+
+void write_pdptr(vcpu_vmx &vmx, u32 index, u64 value)
+{
+    vmx.pdptrs[index] = value;
+    if (hardware.params.ept)
+        vmcs_write(GUEST_PDPTR0 + index, value);
+}
 
 u64 guest_cr0(vcpu_vmx &vmx)
 {
@@ -300,11 +314,8 @@ bool load_pdptrs(vcpu_vmx &vmx, u64 cr3)
     for (const u64 entry : entries)
         if (entry & kPresent && entry & pdptr_reserved_bits(vmx))
             return false;
-    for (u32 i = 0; i < 4; i++) {
-        vmx.pdptrs[i] = entries[i];
-        if (hardware.params.ept)
-            vmcs_write(GUEST_PDPTR0 + i, entries[i]);
-    }
+    for (u32 i = 0; i < 4; i++)
+        write_pdptr(vmx, i, entries[i]);
     return true;
 }
 
@@ -393,8 +404,16 @@ bool set_cr8(vcpu_vmx &vmx, u64 value)
     // SDM Vol. 3A, 11.8.6: bits 63:4 are reserved.
     if (value & ~kCr8Mask)
         return false;
-    vmx.cr8 = value;
+    if (vmx.has_apic)
+        lapic_set_cr8(*vmx.apic, value);
+    else
+        vmx.cr8 = value;
     return true;
+}
+
+u64 guest_cr8(const vcpu_vmx &vmx)
+{
+    return vmx.has_apic ? lapic_cr8(*vmx.apic) : vmx.cr8;
 }
 
 } // namespace minivmx

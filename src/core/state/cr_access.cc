@@ -21,7 +21,7 @@ Outcome complete_or_gp(vcpu_vmx &vmx, bool done)
 // to hear when it drops.
 Outcome mov_to_cr8(vcpu_vmx &vmx, u64 value)
 {
-    const u64 before = vmx.cr8;
+    const u64 before = guest_cr8(vmx);
     const bool done = set_cr8(vmx, value);
     const Outcome outcome = complete_or_gp(vmx, done);
     if (!done || vmx.has_apic || vmx.cr8 >= before)
@@ -60,7 +60,7 @@ Outcome mov_from_cr(vcpu_vmx &vmx, const CrAccessInfo &access)
 {
     if (access.cr != 3 && access.cr != 8)
         return unknown_cr_access(vmx);
-    const u64 value = access.cr == 3 ? guest_cr3(vmx) : vmx.cr8;
+    const u64 value = access.cr == 3 ? guest_cr3(vmx) : guest_cr8(vmx);
     write_gpr(vmx, access.gpr, is_64_bit_code(vmx) ? value : static_cast<u32>(value));
     skip_emulated_instruction(vmx);
     return Outcome::resume();

@@ -87,6 +87,11 @@ bool set_efer(vcpu_vmx &vmx, u64 value)
         EFER_SCE | EFER_LME | EFER_LMA | (supports(CpuidFeature::kNx) ? EFER_NX : 0);
     if (value & ~defined)
         return false;
+    // What the guest's CPUID and its state say doesn't bind the VMM.
+    if (vmx.msr_access_by_host) {
+        write_efer(vmx, (value & ~EFER_LMA) | (vmx.efer & EFER_LMA));
+        return true;
+    }
     if (value & (EFER_LME | EFER_LMA) && !vmx.cpuid.has(CpuidFeature::kLm))
         return false;
     if (value & EFER_NX && !vmx.cpuid.has(CpuidFeature::kNx))

@@ -6,6 +6,7 @@
 #include "msr.hpp"
 
 #include <minivmx/hardware.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/state.hpp>
 
 namespace minivmx {
@@ -25,6 +26,12 @@ constexpr MsrReadFn *read_zero = read_constant<0>;
 bool ignore_write(vcpu_vmx &, u32, u64)
 {
     return true;
+}
+
+u64 canonical_form(vcpu_vmx &vmx, u64 address)
+{
+    const unsigned width = guest_cr4(vmx) & X86_CR4_LA57 ? 57 : 48;
+    return static_cast<u64>(static_cast<s64>(address << (64 - width)) >> (64 - width));
 }
 
 // ---- SYSCALL, SYSENTER, segment bases: SDM Vol. 3A, 5.8.7 and 5.8.8
@@ -55,6 +62,18 @@ template <const VmcsFieldNatural &field>
 bool read_address_field(vcpu_vmx &, u32, u64 &value)
 {
     value = vmcs_read(field);
+    return true;
+}
+
+template <const VmcsFieldNatural &field>
+bool write_sysenter_address(vcpu_vmx &vmx, u32, u64 value)
+{
+    // A guest on an AMD CPU may have anything there, and user space brings it.
+    if (vmx.msr_access_by_host)
+        value = canonical_form(vmx, value);
+    if (!is_canonical_address(vmx, value))
+        return false;
+    vmcs_write(field, value);
     return true;
 }
 
@@ -105,12 +124,41 @@ bool write_guest_efer(vcpu_vmx &vmx, u32, u64 value)
 }
 
 // The MSR exists with RDTSCP or RDPID, which read it.
-bool has_tsc_aux(const vcpu_vmx &vmx)
+bool tsc_aux_exists()
 {
     const u32 *host = hardware.info.features;
-    const bool cpu_has = (host[HOST_FEATURES_80000001_EDX] & bit32(27)) != 0 ||
-                         (host[HOST_FEATURES_7_ECX] & bit32(22)) != 0;
-    return cpu_has && (vmx.cpuid.has(CpuidFeature::kRdtscp) || vmx.cpuid.has(CpuidFeature::kRdpid));
+    return (host[HOST_FEATURES_80000001_EDX] & bit32(27)) != 0 ||
+           (host[HOST_FEATURES_7_ECX] & bit32(22)) != 0;
+}
+
+bool has_tsc_aux(const vcpu_vmx &vmx)
+{
+    return tsc_aux_exists() && (vmx.msr_access_by_host || vmx.cpuid.has(CpuidFeature::kRdtscp) ||
+                                vmx.cpuid.has(CpuidFeature::kRdpid));
+}
+
+// With the local APIC in user space the deadline means nothing here, and is forgotten as in KVM.
+bool read_tsc_deadline(vcpu_vmx &vmx, u32, u64 &value)
+{
+    value = vmx.has_apic ? lapic_tsc_deadline(vmx) : 0;
+    return true;
+}
+
+bool write_tsc_deadline(vcpu_vmx &vmx, u32, u64 value)
+{
+    if (vmx.has_apic)
+        lapic_write_tsc_deadline(vmx, value);
+    return true;
+}
+
+bool read_x2apic(vcpu_vmx &vmx, u32 index, u64 &value)
+{
+    return vmx.has_apic && lapic_read_msr(vmx, index, value);
+}
+
+bool write_x2apic(vcpu_vmx &vmx, u32 index, u64 value)
+{
+    return vmx.has_apic && lapic_write_msr(vmx, index, value);
 }
 
 bool read_tsc_aux(vcpu_vmx &vmx, u32 index, u64 &value)
@@ -137,7 +185,6 @@ constexpr u32 kLastMachineCheckBank = 0x400 + 4 * kMachineCheckBanks - 1;
 constexpr u64 kPerfStatus = 1000 | u64{4} << 40;
 constexpr u64 kEbcFrequencyId = 1 << 24; // bus ratio 1
 constexpr u64 kBblCrCtl3 = 0xbe702111;   // L2 cache: 256 KiB, enabled
-constexpr u64 kMicrocodeRevision = u64{1} << 32;
 constexpr u64 kK7ClkCtl = 0x20000000;
 
 // ---- The table, by number
@@ -146,6 +193,8 @@ constexpr u64 kK7ClkCtl = 0x20000000;
 constexpr MsrRow kMsrTable[] = {
     {0x00000000, 0x00000001, read_zero, nullptr},                                  // IA32_P5_MC_ADDR, IA32_P5_MC_TYPE
     {0x00000010, 0x00000010, read_tsc, write_tsc},                                 // IA32_TIME_STAMP_COUNTER
+    {0x00000011, 0x00000011, read_kvm_wall_clock, write_kvm_wall_clock},           // MSR_KVM_WALL_CLOCK
+    {0x00000012, 0x00000012, read_kvm_system_time, write_kvm_system_time},         // MSR_KVM_SYSTEM_TIME
     {0x00000017, 0x00000017, read_zero, nullptr},                                  // IA32_PLATFORM_ID
     {0x0000001b, 0x0000001b, read_apic_base, write_guest_apic_base},               // IA32_APIC_BASE
     {0x0000002a, 0x0000002a, read_zero, nullptr},                                  // MSR_EBL_CR_POWERON
@@ -157,23 +206,25 @@ constexpr MsrRow kMsrTable[] = {
     {0x00000048, 0x00000048, read_spec_ctrl, write_spec_ctrl},                     // IA32_SPEC_CTRL
     {0x00000049, 0x00000049, nullptr, write_pred_cmd},                             // IA32_PRED_CMD
     {0x00000079, 0x00000079, nullptr, ignore_write},                               // IA32_BIOS_UPDT_TRIG
-    {0x0000008b, 0x0000008b, read_constant<kMicrocodeRevision>, ignore_write},     // IA32_BIOS_SIGN_ID
+    {0x0000008b, 0x0000008b, read_stored<&GuestMsrs::microcode_revision>,
+                             write_microcode_revision},                            // IA32_BIOS_SIGN_ID
     {0x000000c1, 0x000000c2, read_zero, ignore_write},                             // P6's PerfCtr0, PerfCtr1
     {0x000000cd, 0x000000cd, read_constant<3>, nullptr},                           // MSR_FSB_FREQ
-    {0x000000ce, 0x000000ce, read_stored<&GuestMsrs::platform_info>, nullptr},     // MSR_PLATFORM_INFO
+    {0x000000ce, 0x000000ce, read_platform_info, write_platform_info},             // MSR_PLATFORM_INFO
     {0x000000e1, 0x000000e1, read_umwait_control, write_umwait_control},           // IA32_UMWAIT_CONTROL
     {0x000000fe, 0x000000fe, read_mtrr_capability, nullptr},                       // IA32_MTRRCAP
-    {0x0000010a, 0x0000010a, read_arch_capabilities, nullptr},                     // IA32_ARCH_CAPABILITIES
+    {0x0000010a, 0x0000010a, read_arch_capabilities, write_arch_capabilities},     // IA32_ARCH_CAPABILITIES
     {0x0000011e, 0x0000011e, read_constant<kBblCrCtl3>, ignore_write},             // MSR_BBL_CR_CTL3
     {0x00000140, 0x00000140, read_stored<&GuestMsrs::misc_features_enables>,
                              write_misc_features_enables},                         // MSR_MISC_FEATURES_ENABLES
     {0x00000174, 0x00000174, read_sysenter_cs, write_sysenter_cs},                 // IA32_SYSENTER_CS
     {0x00000175, 0x00000175, read_address_field<GUEST_SYSENTER_ESP>,
-                             write_address_field<GUEST_SYSENTER_ESP>},             // IA32_SYSENTER_ESP
+                             write_sysenter_address<GUEST_SYSENTER_ESP>},             // IA32_SYSENTER_ESP
     {0x00000176, 0x00000176, read_address_field<GUEST_SYSENTER_EIP>,
-                             write_address_field<GUEST_SYSENTER_EIP>},             // IA32_SYSENTER_EIP
+                             write_sysenter_address<GUEST_SYSENTER_EIP>},             // IA32_SYSENTER_EIP
     {0x00000179, 0x00000179, read_machine_check_capability, nullptr},              // IA32_MCG_CAP
     {0x0000017a, 0x0000017a, read_machine_check_status, write_machine_check_status}, // IA32_MCG_STATUS
+    {0x0000017b, 0x0000017b, read_machine_check_control, write_machine_check_control}, // IA32_MCG_CTL
     {0x00000186, 0x00000187, read_zero, ignore_write},                             // P6's PerfEvtSel0, PerfEvtSel1
     {0x00000198, 0x00000198, read_constant<kPerfStatus>, nullptr},                 // IA32_PERF_STATUS
     {0x00000199, 0x00000199, read_zero, nullptr},                                  // IA32_PERF_CTL
@@ -194,9 +245,12 @@ constexpr MsrRow kMsrTable[] = {
     {0x00000619, 0x00000619, read_zero, nullptr},                                  // MSR_DRAM_ENERGY_STATUS
     {0x00000639, 0x00000639, read_zero, nullptr},                                  // MSR_PP0_ENERGY_STATUS
     {0x00000641, 0x00000641, read_zero, nullptr},                                  // MSR_PP1_ENERGY_STATUS
-    {0x000006e0, 0x000006e0, read_zero, ignore_write},                             // IA32_TSC_DEADLINE: no APIC here
+    {0x000006e0, 0x000006e0, read_tsc_deadline, write_tsc_deadline},               // IA32_TSC_DEADLINE
+    {0x00000800, 0x000008ff, read_x2apic, write_x2apic},                           // x2APIC
     {0x00000d90, 0x00000d90, read_bndcfgs, write_bndcfgs},                         // IA32_BNDCFGS
     {0x00000da0, 0x00000da0, read_xss, write_xss},                                 // IA32_XSS
+    {0x4b564d00, 0x4b564d00, read_kvm_wall_clock, write_kvm_wall_clock},           // MSR_KVM_WALL_CLOCK_NEW
+    {0x4b564d01, 0x4b564d01, read_kvm_system_time, write_kvm_system_time},         // MSR_KVM_SYSTEM_TIME_NEW
     {0xc0000080, 0xc0000080, read_efer, write_guest_efer},                         // IA32_EFER
     {0xc0000081, 0xc0000081, read_switched<URET_STAR>, write_switched<URET_STAR>}, // IA32_STAR
     {0xc0000082, 0xc0000082, read_switched<URET_LSTAR>, write_switched_address<URET_LSTAR>}, // IA32_LSTAR
@@ -253,15 +307,14 @@ const MsrRow *find_row(u32 index)
 
 bool is_canonical_address(vcpu_vmx &vmx, u64 address)
 {
-    const unsigned width = guest_cr4(vmx) & X86_CR4_LA57 ? 57 : 48;
-    const s64 extended = static_cast<s64>(address << (64 - width)) >> (64 - width);
-    return static_cast<u64>(extended) == address;
+    return canonical_form(vmx, address) == address;
 }
 
 void init_guest_msrs(vcpu_vmx &vmx)
 {
     constexpr u64 kPatAfterReset = 0x0007040600070406; // SDM Vol. 3A, 12.12.4
     constexpr u64 kPlatformHasCpuidFault = bit64(31);
+    constexpr u64 kMicrocodeRevision = u64{1} << 32;
     GuestMsrs &msrs = vmx.msrs;
     msrs = {};
     msrs.pat = kPatAfterReset;
@@ -269,6 +322,8 @@ void init_guest_msrs(vcpu_vmx &vmx)
     msrs.xcr0 = 1; // x87 always: SDM Vol. 3A, 10.1.1
     msrs.arch_capabilities = guest_arch_capabilities();
     msrs.platform_info = kPlatformHasCpuidFault;
+    msrs.microcode_revision = kMicrocodeRevision;
+    msrs.machine_check.capability = kMachineCheckBanks;
     vmx.apic_base = apic_base_after_reset(vmx);
 }
 
@@ -285,13 +340,32 @@ bool set_msr(vcpu_vmx &vmx, u32 index, u64 value)
     return row && row->write && row->write(vmx, index, value);
 }
 
+namespace {
+
+// Why an access failed.
+MsrResult failure_of(u32 index)
+{
+    return find_row(index) ? MsrResult::kInvalid : MsrResult::kUnknown;
+}
+
+Outcome msr_failed(vcpu_vmx &vmx, MsrResult why, PendingMsr kind, u32 index, u64 value)
+{
+    if (ask_user_space(vmx, why, kind, index, value))
+        return Outcome::to_user();
+    inject_gp(vmx);
+    return Outcome::resume();
+}
+
+} // namespace
+
 Outcome handle_rdmsr(vcpu_vmx &vmx)
 {
+    const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
+    if (!msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_READ))
+        return msr_failed(vmx, MsrResult::kFiltered, PendingMsr::kRead, index, 0);
     u64 value;
-    if (!get_msr(vmx, static_cast<u32>(read_gpr(vmx, kRcx)), value)) {
-        inject_gp(vmx);
-        return Outcome::resume();
-    }
+    if (!get_msr(vmx, index, value))
+        return msr_failed(vmx, failure_of(index), PendingMsr::kRead, index, 0);
     write_gpr(vmx, kRax, static_cast<u32>(value));
     write_gpr(vmx, kRdx, value >> 32);
     skip_emulated_instruction(vmx);
@@ -300,11 +374,13 @@ Outcome handle_rdmsr(vcpu_vmx &vmx)
 
 Outcome handle_wrmsr(vcpu_vmx &vmx)
 {
+    const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
     const u64 value = static_cast<u32>(read_gpr(vmx, kRax)) | read_gpr(vmx, kRdx) << 32;
-    if (set_msr(vmx, static_cast<u32>(read_gpr(vmx, kRcx)), value))
-        skip_emulated_instruction(vmx);
-    else
-        inject_gp(vmx);
+    if (!msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_WRITE))
+        return msr_failed(vmx, MsrResult::kFiltered, PendingMsr::kWrite, index, value);
+    if (!set_msr(vmx, index, value))
+        return msr_failed(vmx, failure_of(index), PendingMsr::kWrite, index, value);
+    skip_emulated_instruction(vmx);
     return Outcome::resume();
 }
 

@@ -17,6 +17,22 @@ struct MsrRow {
     MsrWriteFn *write; // nullptr: #GP
 };
 
+// How an access went.
+enum class MsrResult : u8 {
+    kDone,
+    kUnknown,  // there is no such MSR
+    kInvalid,  // not for this guest, not with this value, or not that way
+    kFiltered, // the VMM forbids it
+};
+
+// ----- Filters and user space (msr_filter.cc) -----
+
+// access: KVM_MSR_FILTER_READ or KVM_MSR_FILTER_WRITE.
+bool msr_allowed(const kvm_vm &kvm, u32 index, u32 access);
+// The access went wrong: if user space wants to answer such ones, fills kvm_run.
+[[nodiscard]] bool ask_user_space(vcpu_vmx &vmx, MsrResult result, PendingMsr kind, u32 index,
+                                  u64 value);
+
 // An MSR that is only kept.
 template <u64 GuestMsrs::*member>
 bool read_stored(vcpu_vmx &vmx, u32, u64 &value)
@@ -42,8 +58,10 @@ u64 apic_base_after_reset(const vcpu_vmx &vmx);
 
 // Features: msr_features.cc
 MsrReadFn read_xss, read_bndcfgs, read_debugctl, read_umwait_control;
+MsrReadFn read_platform_info;
 MsrWriteFn write_xss, write_bndcfgs, write_debugctl, write_misc_enable, write_feature_control,
-    write_misc_features_enables, write_umwait_control, write_hwcr;
+    write_misc_features_enables, write_umwait_control, write_hwcr, write_platform_info,
+    write_microcode_revision;
 // IA32_MISC_ENABLE after reset: neither branch trace storage nor PEBS, bits that can't be changed.
 inline constexpr u64 kMiscEnableReadOnly = bit64(11) | bit64(12);
 
@@ -52,12 +70,17 @@ MsrReadFn read_mtrr_capability, read_mtrr_default, read_variable_mtrr, read_fixe
 MsrWriteFn write_mtrr_default, write_variable_mtrr, write_fixed_mtrr, write_pat;
 
 // Machine check: msr_machine_check.cc
-MsrReadFn read_machine_check_capability, read_machine_check_status, read_machine_check_bank;
-MsrWriteFn write_machine_check_status, write_machine_check_bank;
+MsrReadFn read_machine_check_capability, read_machine_check_status, read_machine_check_control,
+    read_machine_check_bank;
+MsrWriteFn write_machine_check_status, write_machine_check_control, write_machine_check_bank;
+
+// KVM's own: msr_kvm.cc
+MsrReadFn read_kvm_wall_clock, read_kvm_system_time;
+MsrWriteFn write_kvm_wall_clock, write_kvm_system_time;
 
 // Speculation control: msr_speculation.cc
 MsrReadFn read_spec_ctrl, read_arch_capabilities;
-MsrWriteFn write_spec_ctrl, write_pred_cmd;
+MsrWriteFn write_spec_ctrl, write_pred_cmd, write_arch_capabilities;
 // IA32_ARCH_CAPABILITIES that guests of this machine get.
 u64 guest_arch_capabilities();
 

@@ -2,6 +2,7 @@
 // IA32_APIC_BASE: SDM Vol. 3A, 11.4.4 and 11.12.1. The APIC itself is user space's.
 #include "msr.hpp"
 
+#include <minivmx/lapic.hpp>
 #include <minivmx/state.hpp>
 
 namespace minivmx {
@@ -23,8 +24,10 @@ bool is_valid_apic_base(const vcpu_vmx &vmx, u64 value)
 
 void write_apic_base(vcpu_vmx &vmx, u64 value)
 {
-    const u64 changed = vmx.apic_base ^ value;
+    const u64 before = vmx.apic_base, changed = before ^ value;
     vmx.apic_base = value;
+    if (vmx.has_apic)
+        lapic_base_changed(vmx, before);
     if (changed & kApicEnable)
         update_cpuid_runtime(vmx);
 }
@@ -33,7 +36,7 @@ u64 apic_base_after_reset(const vcpu_vmx &vmx)
 {
     // SDM Vol. 3A, 9.4.1: the first one is the bootstrap processor.
     constexpr u64 kDefaultBase = 0xfee00000, kBootstrap = bit64(8);
-    return kDefaultBase | kApicEnable | (vmx.vcpu_id == 0 ? kBootstrap : 0);
+    return kDefaultBase | kApicEnable | (vmx.vcpu_id == vmx.kvm->boot_vcpu_id ? kBootstrap : 0);
 }
 
 bool read_apic_base(vcpu_vmx &vmx, u32, u64 &value)
@@ -48,6 +51,10 @@ bool write_guest_apic_base(vcpu_vmx &vmx, u32, u64 value)
 {
     if (!is_valid_apic_base(vmx, value))
         return false;
+    if (vmx.msr_access_by_host) {
+        write_apic_base(vmx, value);
+        return true;
+    }
     const u64 from = vmx.apic_base & kApicModeMask, to = value & kApicModeMask;
     if ((from == kApicModeMask && to == kApicEnable) || (from == 0 && to == kApicModeMask))
         return false;

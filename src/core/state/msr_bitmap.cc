@@ -3,6 +3,8 @@
 #include <minivmx/state.hpp>
 #include <minivmx/vcpu.hpp>
 
+#include "msr.hpp"
+
 namespace minivmx {
 
 namespace {
@@ -51,23 +53,53 @@ void stop_msr_exits(vcpu_vmx &vmx, u32 msr, MsrExit which)
     const u32 number = high ? msr - kHighFirst : msr;
     if (number >= kCovered)
         return; // others always exit
-    if (static_cast<u8>(which) & static_cast<u8>(MsrExit::kRead))
+    if (static_cast<u8>(which) & static_cast<u8>(MsrExit::kRead) &&
+        msr_allowed(*vmx.kvm, msr, KVM_MSR_FILTER_READ))
         clear_bit(vmx, high ? kHighReads : kLowReads, number);
-    if (static_cast<u8>(which) & static_cast<u8>(MsrExit::kWrite))
+    if (static_cast<u8>(which) & static_cast<u8>(MsrExit::kWrite) &&
+        msr_allowed(*vmx.kvm, msr, KVM_MSR_FILTER_WRITE))
         clear_bit(vmx, high ? kHighWrites : kLowWrites, number);
 }
+
+namespace {
+
+void pass_msrs(vcpu_vmx &vmx)
+{
+    for (const Passed &passed : kAlwaysPassed)
+        stop_msr_exits(vmx, passed.msr, passed.which);
+    if (vmx.area->save_spec_ctrl)
+        stop_msr_exits(vmx, MSR_IA32_SPEC_CTRL, MsrExit::kReadWrite);
+    if (vmx.msrs.pred_cmd_used)
+        stop_msr_exits(vmx, MSR_IA32_PRED_CMD, MsrExit::kWrite);
+    if (!vmx.kvm->cstate_in_guest)
+        return;
+    for (const u32 msr : kPassedWithCstates)
+        stop_msr_exits(vmx, msr, MsrExit::kRead);
+}
+
+} // namespace
 
 void init_msr_bitmap(vcpu_vmx &vmx)
 {
     u64 *words = static_cast<u64 *>(vmx.msr_bitmap);
     for (u32 i = 0; i < kPageSize / sizeof(u64); i++)
         words[i] = ~u64{0};
-    for (const Passed &passed : kAlwaysPassed)
-        stop_msr_exits(vmx, passed.msr, passed.which);
-    if (!vmx.kvm->cstate_in_guest)
+    pass_msrs(vmx);
+}
+
+void msr_filter_changed(vcpu_vmx &vmx)
+{
+    // The local APIC's are no filter's.
+    constexpr u32 kFirstKept = 0x800 / 64, kEndKept = 0x900 / 64, kWords = kCovered / 64;
+    if (!vmx.msr_bitmap)
         return;
-    for (const u32 msr : kPassedWithCstates)
-        stop_msr_exits(vmx, msr, MsrExit::kRead);
+    u64 *words = static_cast<u64 *>(vmx.msr_bitmap);
+    for (u32 i = 0; i < kPageSize / sizeof(u64); i++) {
+        const bool low = i / kWords == kLowReads / 1024 || i / kWords == kLowWrites / 1024;
+        if (!low || i % kWords < kFirstKept || i % kWords >= kEndKept)
+            words[i] = ~u64{0};
+    }
+    pass_msrs(vmx);
 }
 
 } // namespace minivmx

@@ -12,11 +12,19 @@ namespace {
 
 bool has_bndcfgs(const vcpu_vmx &vmx)
 {
-    return supports(CpuidFeature::kMpx) && vmx.cpuid.has(CpuidFeature::kMpx);
+    return supports(CpuidFeature::kMpx) &&
+           (vmx.msr_access_by_host || vmx.cpuid.has(CpuidFeature::kMpx));
+}
+
+bool has_xss(const vcpu_vmx &vmx)
+{
+    return vmx.msr_access_by_host || vmx.cpuid.has(CpuidFeature::kXsaves);
 }
 
 bool has_waitpkg(const vcpu_vmx &vmx)
 {
+    if (vmx.msr_access_by_host)
+        return supports(CpuidFeature::kWaitpkg);
     return (secondary_exec_controls_get(vmx.vmcs01) & SECONDARY_EXEC_ENABLE_USR_WAIT_PAUSE) != 0;
 }
 
@@ -24,13 +32,13 @@ bool has_waitpkg(const vcpu_vmx &vmx)
 
 bool read_xss(vcpu_vmx &vmx, u32 index, u64 &value)
 {
-    return vmx.cpuid.has(CpuidFeature::kXsaves) && read_stored<&GuestMsrs::xss>(vmx, index, value);
+    return has_xss(vmx) && read_stored<&GuestMsrs::xss>(vmx, index, value);
 }
 
 bool write_xss(vcpu_vmx &vmx, u32, u64 value)
 {
     constexpr u64 kSupportedXss = 0;
-    if (!vmx.cpuid.has(CpuidFeature::kXsaves) || value & ~kSupportedXss)
+    if (!has_xss(vmx) || value & ~kSupportedXss)
         return false;
     vmx.msrs.xss = value;
     update_cpuid_runtime(vmx);
@@ -80,6 +88,10 @@ bool write_misc_enable(vcpu_vmx &vmx, u32, u64 value)
 {
     constexpr u64 kPerformanceMonitoring = bit64(7);
     const u64 old = vmx.msrs.misc_enable;
+    if (vmx.msr_access_by_host) {
+        vmx.msrs.misc_enable = value;
+        return true;
+    }
     if ((old ^ value) & kMiscEnableReadOnly)
         return false;
     vmx.msrs.misc_enable = (value & ~kPerformanceMonitoring) | (old & kPerformanceMonitoring);
@@ -90,9 +102,35 @@ bool write_misc_enable(vcpu_vmx &vmx, u32, u64 value)
 bool write_feature_control(vcpu_vmx &vmx, u32, u64 value)
 {
     constexpr u64 kLocked = 1;
-    if (value & ~kLocked || vmx.msrs.feature_control & kLocked)
+    const bool locked = (vmx.msrs.feature_control & kLocked) != 0;
+    if (value & ~kLocked || (locked && !vmx.msr_access_by_host))
         return false;
     vmx.msrs.feature_control = value;
+    return true;
+}
+
+bool read_platform_info(vcpu_vmx &vmx, u32 index, u64 &value)
+{
+    if (vmx.kvm->no_platform_info && !vmx.msr_access_by_host)
+        return false;
+    return read_stored<&GuestMsrs::platform_info>(vmx, index, value);
+}
+
+bool write_platform_info(vcpu_vmx &vmx, u32, u64 value)
+{
+    constexpr u64 kCpuidFault = 1, kPlatformHasCpuidFault = bit64(31);
+    if (!vmx.msr_access_by_host ||
+        (!(value & kPlatformHasCpuidFault) && vmx.msrs.misc_features_enables & kCpuidFault))
+        return false;
+    vmx.msrs.platform_info = value;
+    return true;
+}
+
+// A guest's writes ask the CPU for its revision, which it has already.
+bool write_microcode_revision(vcpu_vmx &vmx, u32, u64 value)
+{
+    if (vmx.msr_access_by_host)
+        vmx.msrs.microcode_revision = value;
     return true;
 }
 

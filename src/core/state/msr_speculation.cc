@@ -13,6 +13,8 @@ namespace {
 
 bool has_spec_ctrl(const vcpu_vmx &vmx)
 {
+    if (vmx.msr_access_by_host)
+        return true;
     const Cpuid &cpuid = vmx.cpuid;
     return cpuid.has(CpuidFeature::kSpecCtrl) || cpuid.has(CpuidFeature::kAmdStibp) ||
            cpuid.has(CpuidFeature::kAmdIbrs) || cpuid.has(CpuidFeature::kAmdSsbd);
@@ -20,7 +22,8 @@ bool has_spec_ctrl(const vcpu_vmx &vmx)
 
 bool has_pred_cmd(const vcpu_vmx &vmx)
 {
-    return vmx.cpuid.has(CpuidFeature::kSpecCtrl) || vmx.cpuid.has(CpuidFeature::kAmdIbpb);
+    return vmx.msr_access_by_host || vmx.cpuid.has(CpuidFeature::kSpecCtrl) ||
+           vmx.cpuid.has(CpuidFeature::kAmdIbpb);
 }
 
 // Which bits exist is the CPU's to know: try it. The host's value is back before anything else runs
@@ -91,7 +94,15 @@ u64 guest_arch_capabilities()
 bool read_arch_capabilities(vcpu_vmx &vmx, u32, u64 &value)
 {
     value = vmx.msrs.arch_capabilities;
-    return vmx.cpuid.has(CpuidFeature::kArchCapabilities);
+    return vmx.msr_access_by_host || vmx.cpuid.has(CpuidFeature::kArchCapabilities);
+}
+
+bool write_arch_capabilities(vcpu_vmx &vmx, u32, u64 value)
+{
+    if (!vmx.msr_access_by_host)
+        return false;
+    vmx.msrs.arch_capabilities = value;
+    return true;
 }
 
 bool read_spec_ctrl(vcpu_vmx &vmx, u32, u64 &value)
@@ -121,6 +132,7 @@ bool write_pred_cmd(vcpu_vmx &vmx, u32, u64 value)
         return true;
     if (!arch::wrmsr_safe(MSR_IA32_PRED_CMD, kIbpb))
         return false;
+    vmx.msrs.pred_cmd_used = true;
     if (vmx.msr_bitmap)
         stop_msr_exits(vmx, MSR_IA32_PRED_CMD, MsrExit::kWrite);
     return true;

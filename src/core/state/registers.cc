@@ -99,10 +99,12 @@ void set_interrupt_shadow_off(vcpu_vmx &vmx)
         vmcs_write(GUEST_INTERRUPTIBILITY_INFO, without);
 }
 
-void step_over_instruction(vcpu_vmx &vmx)
+namespace {
+
+void advance_rip(vcpu_vmx &vmx, u32 length)
 {
     const u64 before = read_rip(vmx);
-    u64 after = before + vmcs_read(VM_EXIT_INSTRUCTION_LEN);
+    u64 after = before + length;
     // EIP wraps at 4 GiB outside 64-bit code. Asking for the mode costs VMREADs, so only if bit 31
     // went from 1 to 0.
     if ((before & ~after & bit64(31)) != 0 && !is_64_bit_code(vmx))
@@ -111,18 +113,43 @@ void step_over_instruction(vcpu_vmx &vmx)
     set_interrupt_shadow_off(vmx);
 }
 
-void skip_emulated_instruction(vcpu_vmx &vmx)
+// SDM Vol. 3B, 18.3.1.4: after an instruction that began with TF set comes a single-step trap; the
+// CPU can't know that the instruction was carried out.
+void trap_single_step(vcpu_vmx &vmx)
 {
-    step_over_instruction(vmx);
-    const u64 flags = read_rflags(vmx);
-    // SDM Vol. 3B, 18.3.1.4: after an instruction that began with TF set comes a single-step trap;
-    // the CPU can't know that the instruction was carried out. SDM Vol. 3B, 18.3.1.1: a completed
-    // instruction clears RF.
-    if (flags & X86_EFLAGS_TF)
+    if (read_rflags(vmx) & X86_EFLAGS_TF)
         vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS,
                    vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) | kPendingSingleStep);
+}
+
+} // namespace
+
+void step_over_instruction(vcpu_vmx &vmx)
+{
+    advance_rip(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+}
+
+void finish_instruction(vcpu_vmx &vmx, u32 length)
+{
+    advance_rip(vmx, length);
+    trap_single_step(vmx);
+    // SDM Vol. 3B, 18.3.1.1: a completed instruction clears RF.
+    const u64 flags = read_rflags(vmx);
     if (flags & X86_EFLAGS_RF)
         write_rflags(vmx, flags & ~X86_EFLAGS_RF);
+}
+
+void skip_emulated_instruction(vcpu_vmx &vmx)
+{
+    finish_instruction(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+}
+
+void finish_iteration(vcpu_vmx &vmx)
+{
+    set_interrupt_shadow_off(vmx);
+    trap_single_step(vmx);
+    // SDM Vol. 3B, 18.3.1.1: RF is set in the image of an iteration that goes on.
+    write_rflags(vmx, read_rflags(vmx) | X86_EFLAGS_RF);
 }
 
 u64 exit_qualification(vcpu_vmx &vmx)

@@ -67,14 +67,30 @@ void reset_general_registers(vcpu_vmx &vmx)
     write_rflags(vmx, X86_EFLAGS_FIXED);
 }
 
+// What waits for the vCPU belongs to the time before.
+void forget_guest_events(vcpu_vmx &vmx)
+{
+    vmx.exception = {};
+    vmx.interrupt = {};
+    vmx.nmi_pending = 0;
+    vmx.nmi_injected = false;
+    vmx.nmi_blocked_soft = false;
+    __atomic_store_n(&vmx.area->nmi_pending, 0, __ATOMIC_RELAXED);
+}
+
 } // namespace
 
-void reset_guest_state(vcpu_vmx &vmx)
+void reset_guest_state(vcpu_vmx &vmx, bool init)
 {
     constexpr u32 kActive = 0;
-    // Nothing of the fresh VMCS is the guest's.
-    vmx.state_available = kStateCr0 | kStateCr3 | kStateCr4;
-    vmx.last_vmentry_cpu = kNoCpu;
+    constexpr u64 kCacheBits = X86_CR0_NW | X86_CR0_CD;
+    const u64 cache_bits = init ? guest_cr0(vmx) & kCacheBits : kCacheBits;
+    if (!init) {
+        // Nothing of the fresh VMCS is the guest's.
+        vmx.state_available = kStateCr0 | kStateCr3 | kStateCr4;
+        vmx.last_vmentry_cpu = kNoCpu;
+    }
+    forget_guest_events(vmx);
     vmx.area->cr2 = 0;
     vmx.area->spec_ctrl = 0;
     reset_segments();
@@ -85,8 +101,7 @@ void reset_guest_state(vcpu_vmx &vmx)
     vmcs_write(GUEST_INTERRUPTIBILITY_INFO, 0);
     vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, 0);
     (void)set_cr8(vmx, 0);
-    write_paging_state(
-        vmx, {.cr0 = X86_CR0_ET | X86_CR0_NW | X86_CR0_CD, .cr3 = 0, .cr4 = 0, .efer = 0});
+    write_paging_state(vmx, {.cr0 = X86_CR0_ET | cache_bits, .cr3 = 0, .cr4 = 0, .efer = 0});
 }
 
 } // namespace minivmx

@@ -244,14 +244,18 @@ bool append_class(List &list, u32 first)
     return true;
 }
 
-// Clients look for KVM's signature before they use its interfaces; of its paravirtual features
-// there are none.
+// KVM's paravirtual features: Documentation/virt/kvm/x86/cpuid.rst. kvmclock by its old MSRs and by
+// its new ones, whose TSCs may agree; port I/O needs no delay.
+constexpr u32 kKvmClock = bit32(0), kKvmNoIoDelay = bit32(1), kKvmClock2 = bit32(3),
+              kKvmClockStable = bit32(24);
+
 bool append_hypervisor(List &list)
 {
     kvm_cpuid_entry2 *signature = append_empty(list, 0x40000000, 0);
     kvm_cpuid_entry2 *features = append_empty(list, 0x40000001, 0);
     if (!signature || !features)
         return false;
+    features->eax = kKvmClock | kKvmNoIoDelay | kKvmClock2 | kKvmClockStable;
     signature->eax = 0x40000001;
     signature->ebx = 0x4b4d564b; // "KVMK"
     signature->ecx = 0x564b4d56; // "VMKV"
@@ -277,6 +281,19 @@ extern "C" int core_get_supported_cpuid(kvm_cpuid_entry2 *entries, host_u32 *cou
     host_preempt_enable();
     if (!fits)
         return -E2BIG;
+    *count = list.count;
+    return 0;
+}
+
+// Features that only software could give: none; the CPU's own instructions run by themselves.
+extern "C" int core_get_emulated_cpuid(kvm_cpuid_entry2 *entries, host_u32 *count)
+{
+    constexpr u32 kLeaves[] = {0, 1, 7};
+    List list{entries, 0, *count < kMaxCpuidEntries ? *count : kMaxCpuidEntries};
+    for (const u32 leaf : kLeaves)
+        if (!append_empty(list, leaf, 0))
+            return -E2BIG;
+    entries[0].eax = 7;
     *count = list.count;
     return 0;
 }

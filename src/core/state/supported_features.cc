@@ -30,7 +30,8 @@ struct WordInfo {
 };
 
 // In the order of CpuidWord. What isn't here needs something of the hypervisor that it doesn't do:
-// MONITOR and MWAIT, which exit; x2APIC, whose MSRs nobody emulates; debug store and performance
+// MONITOR and MWAIT, which exit; the TSC-deadline timer, which KVM_CAP_TSC_DEADLINE_TIMER tells of,
+// as it needs the local APIC in the kernel; debug store and performance
 // counters; VMX, SMX, SGX; Intel PT; protection keys; 5-level paging; AMX; CET; bus-lock
 // exceptions.
 constexpr WordInfo kWords[kCpuidWordCount] = {
@@ -155,6 +156,7 @@ void apply_controls()
 void add_emulated()
 {
     set_feature(CpuidFeature::kTscAdjust, true);
+    set_feature(CpuidFeature::kX2apic, true);
     set_feature(CpuidFeature::kArchCapabilities, true);
 
     // AMD's names of what leaf 7 has, for guests that look there.

@@ -68,3 +68,40 @@ void load_host_xcr0(vcpu_vmx &vmx)
 }
 
 } // namespace minivmx
+
+using namespace minivmx;
+
+extern "C" {
+
+host_u64 core_supported_xcr0(void)
+{
+    return supported_xcr0();
+}
+
+host_u64 core_guest_xcr0(const core_vcpu *vcpu)
+{
+    return static_cast<const vcpu_vmx &>(*vcpu).cpuid.supported_xcr0;
+}
+
+int core_get_xcrs(core_vcpu *vcpu, kvm_xcrs *xcrs)
+{
+    *xcrs = {};
+    if (!supports(CpuidFeature::kXsave))
+        return 0;
+    xcrs->nr_xcrs = 1;
+    xcrs->xcrs[0].value = to_vmx(vcpu).msrs.xcr0;
+    return 0;
+}
+
+int core_set_xcrs(core_vcpu *vcpu, const kvm_xcrs *xcrs)
+{
+    if (!supports(CpuidFeature::kXsave) || xcrs->nr_xcrs > KVM_MAX_XCRS || xcrs->flags)
+        return -EINVAL;
+    // There is only XCR0; what is said of others is passed over, as in KVM.
+    for (u32 i = 0; i < xcrs->nr_xcrs; i++)
+        if (xcrs->xcrs[i].xcr == 0)
+            return set_xcr(to_vmx(vcpu), 0, xcrs->xcrs[i].value) ? 0 : -EINVAL;
+    return 0;
+}
+
+} // extern "C"

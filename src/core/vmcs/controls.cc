@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The control words of one vCPU, from the negotiated configuration: the document's
 // vmx_exec_control() and its siblings.
+#include <minivmx/dirty_log.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
 namespace minivmx {
@@ -28,11 +30,14 @@ VcpuControlInputs vcpu_control_inputs(vcpu_vmx &vmx)
         .debugreg_wont_exit = (vmx.area->switch_db_regs & KVM_DEBUGREG_WONT_EXIT) != 0,
         .need_tpr_shadow = cpu_need_tpr_shadow(vmx),
         .virtualize_apic_accesses = cpu_need_virtualize_apic_accesses(vmx),
+        .xapic_mode = vmx.has_apic && apic_mode(*vmx.apic) == ApicMode::kXapic,
+        .x2apic_mode = vmx.has_apic && apic_mode(*vmx.apic) == ApicMode::kX2apic,
         .apicv_active = kvm_vcpu_apicv_active(vmx),
         .mwait_in_guest = vmx.kvm->mwait_in_guest,
         .hlt_in_guest = vmx.kvm->hlt_in_guest,
         .pause_in_guest = vmx.kvm->pause_in_guest,
         .has_vpid = vmx.vpid != 0,
+        .dirty_logging = uses_pml(*vmx.kvm),
         .xsaves = cpuid.has(CpuidFeature::kXsave) && cpuid.has(CpuidFeature::kXsaves),
         .rdtscp = cpuid.has(CpuidFeature::kRdtscp),
         .rdpid = cpuid.has(CpuidFeature::kRdpid),
@@ -98,6 +103,8 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     word.apply_parameter(Parameter::kFlexpriority, hw.params.flexpriority);
     if (!in.virtualize_apic_accesses)
         word.clear(Rule::kNoApicInKernel, SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
+    else if (!in.xapic_mode)
+        word.clear(Rule::kXapicInactive, SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES);
     word.apply_parameter(Parameter::kVpid, hw.params.vpid);
     if (!in.has_vpid)
         word.clear(Rule::kNoVpid, SECONDARY_EXEC_ENABLE_VPID);
@@ -109,10 +116,12 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     if (!in.apicv_active)
         word.clear(Rule::kApicvInactive,
                    SECONDARY_EXEC_APIC_REGISTER_VIRT | SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
-    word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
+    if (!in.x2apic_mode)
+        word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
     word.clear(Rule::kUmipNotEmulated, SECONDARY_EXEC_DESC);
     word.clear(Rule::kUnusedByVcpu, SECONDARY_EXEC_SHADOW_VMCS);
-    word.clear(Rule::kDirtyLoggingOff, SECONDARY_EXEC_ENABLE_PML);
+    if (!in.dirty_logging)
+        word.clear(Rule::kDirtyLoggingOff, SECONDARY_EXEC_ENABLE_PML);
     word.clear(Rule::kCapabilityNotEnabled,
                SECONDARY_EXEC_BUS_LOCK_DETECTION | SECONDARY_EXEC_NOTIFY_VM_EXITING);
 
@@ -159,12 +168,14 @@ u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink)
     return word.value32();
 }
 
-u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active)
+u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints)
 {
     // #UD: the guest may lack an instruction that the CPU has. #MC: is the host's. #DB and #AC: a
     // guest that makes their delivery raise them again would hold the CPU forever (CVE-2015-5307,
     // CVE-2015-8104). #PF: only to shadow the page tables.
     u32 bitmap = bit32(UD_VECTOR) | bit32(MC_VECTOR) | bit32(DB_VECTOR) | bit32(AC_VECTOR);
+    if (software_breakpoints)
+        bitmap |= bit32(BP_VECTOR);
     // In virtual-8086 mode every exception goes through the emulation of real mode.
     if (vm86_active)
         bitmap = ~0u;

@@ -194,11 +194,15 @@ void core_cpu_emergency_off(void)
 
 void core_vcpu_load(core_vcpu *vcpu, host_u32 cpu)
 {
-    vmx_vcpu_load(to_vmx(vcpu), cpu);
+    vcpu_vmx &vmx = to_vmx(vcpu);
+    const bool moved = vmx.vmcs01.cpu != cpu;
+    vmx_vcpu_load(vmx, cpu);
+    time_vcpu_load(vmx, moved);
 }
 
-void core_vcpu_put(core_vcpu *)
+void core_vcpu_put(core_vcpu *vcpu)
 {
+    time_vcpu_put(to_vmx(vcpu));
     // The VMCS stays loaded: if the vCPU comes back to this CPU, as it mostly does, loading it
     // costs nothing.
 }

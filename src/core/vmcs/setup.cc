@@ -3,6 +3,8 @@
 // kvm_arch_vcpu_postcreate's part.
 #include <minivmx/capabilities.hpp>
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/dirty_log.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -42,6 +44,7 @@ void write_control_operands(vcpu_vmx &vmx)
         vmcs_write(PLE_GAP, hardware.params.ple_gap);
         vmcs_write(PLE_WINDOW, hardware.params.ple_window);
     }
+    write_pml_fields(vmx);
     if (cpu_has_vmx_vmfunc(hardware.config))
         vmcs_write(VM_FUNCTION_CONTROL, 0);
     if (cpu_has_vmx_xsaves(hardware.config))
@@ -49,9 +52,12 @@ void write_control_operands(vcpu_vmx &vmx)
     if (cpu_has_vmx_encls_vmexit(hardware.config))
         vmcs_write(ENCLS_EXITING_BITMAP, ~0ull);
     if (cpu_has_vmx_tpr_shadow(hardware.config)) {
-        vmcs_write(VIRTUAL_APIC_PAGE_ADDR, 0);
+        vmcs_write(VIRTUAL_APIC_PAGE_ADDR,
+                   cpu_need_tpr_shadow(vmx) ? host_page_phys(vmx.apic->page) : 0);
         vmcs_write(TPR_THRESHOLD, 0);
     }
+    if (cpu_need_virtualize_apic_accesses(vmx))
+        vmcs_write(APIC_ACCESS_ADDR, apic_access_page_phys(*vmx.kvm));
     // Loaded at each entry (SDM Vol. 3C, 25.5.1): as far away as it goes, since nothing is timed
     // with it.
     if (pin_controls_get(vmx.vmcs01) & PIN_BASED_VMX_PREEMPTION_TIMER)
@@ -121,16 +127,6 @@ int alloc_loaded_vmcs(vcpu_vmx &vmx)
     return arch::vmclear(v.phys) == arch::Vmx::kOk ? 0 : -EIO;
 }
 
-// The guest's TSC starts at 0 when its first vCPU does; the others of the VM follow that one.
-void start_guest_tsc(vcpu_vmx &vmx)
-{
-    if (!vmx.kvm->tsc_started) {
-        vmx.kvm->tsc_offset = 0 - arch::rdtsc();
-        vmx.kvm->tsc_started = true;
-    }
-    write_tsc_offset(vmx, vmx.kvm->tsc_offset);
-}
-
 } // namespace
 
 void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &)
@@ -151,7 +147,18 @@ void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &)
 
 void vmx_update_exception_bitmap(vcpu_vmx &vmx)
 {
-    vmcs_write(EXCEPTION_BITMAP, vmx_exception_bitmap(hardware, vmx.vm86_active));
+    const bool software_breakpoints = (vmx.debug.control & KVM_GUESTDBG_USE_SW_BP) != 0;
+    vmcs_write(EXCEPTION_BITMAP,
+               vmx_exception_bitmap(hardware, vmx.vm86_active, software_breakpoints));
+}
+
+void set_virtual_apic_mode(vcpu_vmx &vmx)
+{
+    if (cpu_has_secondary_exec_ctrls(hardware.config))
+        secondary_exec_controls_set(vmx.vmcs01,
+                                    vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
+    // The page at the APIC's address means something else now.
+    vmx.tlb_flush_needed = true;
 }
 
 void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx)
@@ -170,6 +177,51 @@ void vmx_vcpu_reset(vcpu_vmx &vmx, const LoadedVmcsGuard &guard)
 
 namespace {
 
+// With the interrupt controllers in the module the vCPU has its APIC here, and only the bootstrap
+// processor starts by itself: SDM Vol. 3A, 9.4.
+int create_apic(vcpu_vmx &vmx)
+{
+    vmx.mp_state = KVM_MP_STATE_RUNNABLE;
+    if (irqchip_of(*vmx.kvm) == Irqchip::kNone)
+        return 0;
+    if (vmx.vcpu_id != vmx.kvm->boot_vcpu_id)
+        vmx.mp_state = KVM_MP_STATE_UNINITIALIZED;
+    const int error = lapic_create(vmx);
+    if (error || !cpu_need_virtualize_apic_accesses(vmx))
+        return error;
+    return create_apic_access_page(*vmx.kvm);
+}
+
+u32 free_vcpu_slot(const kvm_vm &kvm)
+{
+    u32 slot = 0;
+    while (slot < kvm.vcpu_slots && kvm.vcpus[slot])
+        slot++;
+    return slot;
+}
+
+// From now on others find it.
+void publish_vcpu(vcpu_vmx &vmx)
+{
+    kvm_vm &kvm = *vmx.kvm;
+    const u32 slot = free_vcpu_slot(kvm);
+    __atomic_store_n(&kvm.vcpus[slot], &vmx, __ATOMIC_RELEASE);
+    if (slot == kvm.vcpu_slots)
+        __atomic_store_n(&kvm.vcpu_slots, slot + 1, __ATOMIC_RELEASE);
+}
+
+void withdraw_vcpu(vcpu_vmx &vmx)
+{
+    kvm_vm &kvm = *vmx.kvm;
+    for (u32 slot = 0; slot < kvm.vcpu_slots; slot++) {
+        if (kvm.vcpus[slot] == &vmx)
+            __atomic_store_n(&kvm.vcpus[slot], nullptr, __ATOMIC_RELEASE);
+    }
+    // Only interrupt messages look for vCPUs.
+    if (vmx.has_apic)
+        host_rcu_wait();
+}
+
 int vmx_create_vcpu(vcpu_vmx &vmx)
 {
     if (cpu_has_vmx_msr_bitmap(hardware.config)) {
@@ -177,12 +229,22 @@ int vmx_create_vcpu(vcpu_vmx &vmx)
         if (!vmx.msr_bitmap)
             return -ENOMEM;
     }
+    if (hardware.params.pml) {
+        vmx.pml_buffer = host_page_alloc();
+        if (!vmx.pml_buffer)
+            return -ENOMEM;
+        // Logging may begin before other threads can see this vCPU: it looks once more when it
+        // runs.
+        vmx.area->requests |= VCPU_REQUEST_DIRTY_LOGGING;
+    }
     vmx.vpid = allocate_vpid();
     init_guest_msrs(vmx);
     if (vmx.msr_bitmap)
         init_msr_bitmap(vmx);
 
-    const int error = alloc_loaded_vmcs(vmx);
+    int error = create_apic(vmx);
+    if (!error)
+        error = alloc_loaded_vmcs(vmx);
     if (error)
         return error;
     const LoadedVmcsGuard guard(vmx);
@@ -204,7 +266,9 @@ void free_vcpu(vcpu_vmx &vmx)
     }
     if (vmx.msr_bitmap)
         host_page_free(vmx.msr_bitmap);
+    host_page_free(vmx.pml_buffer);
     free_vpid(vmx.vpid);
+    lapic_destroy(vmx);
     vmx.cpuid.release();
     host_free(&vmx);
 }
@@ -219,6 +283,8 @@ extern "C" {
 
 int core_vcpu_create(core_vm *vm, host_vcpu *host, vcpu_area *area, host_u32 id, core_vcpu **vcpu)
 {
+    if (free_vcpu_slot(to_kvm(vm)) == kMaxVcpus)
+        return -EINVAL;
     vcpu_vmx *vmx = static_cast<vcpu_vmx *>(host_zalloc(sizeof(vcpu_vmx)));
     if (!vmx)
         return -ENOMEM;
@@ -235,6 +301,7 @@ int core_vcpu_create(core_vm *vm, host_vcpu *host, vcpu_area *area, host_u32 id,
     kvm_arch_vcpu_postcreate(*vmx);
     mmu_vcpu_create(*vmx);
     vmx->kvm->created_vcpus++;
+    publish_vcpu(*vmx);
     *vcpu = vmx;
     return 0;
 }
@@ -242,6 +309,7 @@ int core_vcpu_create(core_vm *vm, host_vcpu *host, vcpu_area *area, host_u32 id,
 void core_vcpu_destroy(core_vcpu *vcpu)
 {
     vcpu_vmx &vmx = to_vmx(vcpu);
+    withdraw_vcpu(vmx);
     mmu_vcpu_destroy(vmx);
     free_vcpu(vmx);
 }

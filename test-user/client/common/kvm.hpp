@@ -5,12 +5,7 @@
 #pragma once
 
 #include <fcntl.h>
-#include <linux/stddef.h>
-// An empty struct has size 1 in C++, so the header's own definition would change the size of
-// structures with a flexible array, and with it the ioctls' numbers.
-#undef __DECLARE_FLEX_ARRAY
-#define __DECLARE_FLEX_ARRAY(type, name) type name[0]
-#include <linux/kvm.h>
+#include <minivmx.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -18,8 +13,6 @@
 #include <utility>
 
 #include "harness.hpp"
-
-static_assert(sizeof(kvm_cpuid2) == 8 && sizeof(kvm_signal_mask) == 4);
 
 namespace kvm {
 

@@ -2,8 +2,9 @@
 //
 // The rows of both modules side by side.
 //
-// A list of known differences has a line each:  MODEL PARAMS EXITS CPUID WORD KVM OURS REASON...
-// with * for any model, parameters, exits or CPUID. A known difference must be there, exactly so.
+// A list of known differences has a line each:  MODEL PARAMS EXITS CPUID APIC WORD KVM OURS
+// REASON... with * for any model, parameters, exits, CPUID or APIC. A known difference must be
+// there, exactly so.
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -14,7 +15,7 @@
 namespace {
 
 struct Known {
-    std::string model, params, exits, cpuid, word, reason;
+    std::string model, params, exits, cpuid, apic, word, reason;
     uint64_t kvm = 0, ours = 0;
     bool fits(const char *in_model, const Row &row, const char *in_word) const
     {
@@ -23,7 +24,7 @@ struct Known {
         };
         return match(model, in_model) && match(params, row.params) &&
                match(exits, std::to_string(row.exits)) && match(cpuid, row.cpuid ? "1" : "0") &&
-               word == in_word;
+               match(apic, std::to_string(static_cast<unsigned>(row.apic))) && word == in_word;
     }
 };
 
@@ -33,10 +34,11 @@ bool read_rows(const char *path, std::map<Row, Words> &rows)
     for (std::string line; std::getline(file, line);) {
         std::istringstream words(line);
         Row row;
-        unsigned cpuid = 0;
-        if (!(words >> row.params >> row.exits >> cpuid))
+        unsigned cpuid = 0, apic = 0;
+        if (!(words >> row.params >> row.exits >> cpuid >> apic))
             return false;
         row.cpuid = cpuid != 0;
+        row.apic = static_cast<Apic>(apic);
         for (std::string word; words >> word;) {
             size_t equals = word.find('=');
             if (equals == std::string::npos)
@@ -57,8 +59,8 @@ bool read_known(const char *path, std::vector<Known> &list)
             continue;
         std::istringstream words(line);
         Known k;
-        if (!(words >> k.model >> k.params >> k.exits >> k.cpuid >> k.word >> std::hex >> k.kvm >>
-              k.ours))
+        if (!(words >> k.model >> k.params >> k.exits >> k.cpuid >> k.apic >> k.word >> std::hex >>
+              k.kvm >> k.ours))
             return false;
         std::getline(words >> std::ws, k.reason);
         list.push_back(k);
@@ -110,7 +112,7 @@ int compare_files(const char *model, const char *reference, const char *ours_pat
         printf("not ok - controls %s: unreadable rows or list of known differences\n", model);
         return 1;
     }
-    const Row by_default{"default", 0, false};
+    const Row by_default{"default", 0, false, Apic::kUserSpace};
     int failed = 0, same_as_default = 0;
     for (const auto &[row, words] : kvm) {
         auto mine = ours.find(row);

@@ -8,12 +8,16 @@
 #include <string>
 #include <vector>
 
-// A row: which module parameters are off, which exits are disabled, and whether the vCPU has a
-// CPUID.
+// Who has the interrupt controllers, and how the local APIC is reached.
+enum class Apic : unsigned { kUserSpace, kXapic, kX2apic };
+
+// A row: which module parameters are off, which exits are disabled, whether the vCPU has a CPUID,
+// and its APIC.
 struct Row {
     std::string params; // "ept=0,vpid=0", or "default"
     unsigned exits = 0; // KVM_X86_DISABLE_EXITS_*
     bool cpuid = false;
+    Apic apic = Apic::kUserSpace;
     std::string name() const;
     auto operator<=>(const Row &) const = default;
 };
@@ -26,7 +30,8 @@ inline const char *const kWords[] = {"pin",  "primary",    "secondary", "tertiar
 // Reads what the words are from one line of a dump, in the format of kvm_intel 6.1.
 void parse_dump_line(const std::string &line, Words &words);
 
-// Prints a line for each "EXITS:CPUID" of `rows`: the row and its words. Returns an exit status.
+// Prints a line for each "EXITS:CPUID:APIC" of `rows`: the row and its words. Returns an exit
+// status.
 int dump_rows(const char *device, const char *params, char **rows);
 // Prints one line for each set of parameters: the set, then its rows. `full`: all combinations,
 // else up to pairs.

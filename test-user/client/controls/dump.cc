@@ -44,13 +44,15 @@ uint64_t number_behind(const std::string &line, const char *key, bool &found)
     return found ? strtoull(line.c_str() + at + strlen(key), nullptr, 16) : 0;
 }
 
-Words dump_one(Device &device, unsigned exits, bool cpuid)
+Words dump_one(Device &device, unsigned exits, bool cpuid, Apic apic)
 {
     Memory memory(G_SIZE);
     Vm vm(device);
     if (exits)
         REQUIRE_OK(vm.enable_cap(KVM_CAP_X86_DISABLE_EXITS, exits));
     REQUIRE_OK(vm.set_slot(0, 0, G_SIZE, memory.base));
+    if (apic != Apic::kUserSpace)
+        REQUIRE_OK(call(vm, KVM_CREATE_IRQCHIP));
     Vcpu vcpu(device, vm);
     if (cpuid) {
         Cpuid list;
@@ -62,6 +64,8 @@ Words dump_one(Device &device, unsigned exits, bool cpuid)
     guest::make_sregs_for(guest::Mode::kLong, s);
     guest::write_tables_for(guest::Mode::kLong, memory);
     s.fs.base = 1ULL << 63;
+    if (apic == Apic::kX2apic)
+        s.apic_base |= 1 << 10; // EXTD: Intel SDM Vol. 3A, 11.12.1
     vcpu.set(s);
     Log log;
     REQUIRE_OK(vcpu.enter());
@@ -107,11 +111,11 @@ int dump_rows(const char *device_name, const char *params, char **rows)
     test::verdict = &verdict;
     Device device;
     for (; *rows; rows++) {
-        unsigned exits = 0, cpuid = 0;
-        if (sscanf(*rows, "%u:%u", &exits, &cpuid) != 2)
+        unsigned exits = 0, cpuid = 0, apic = 0;
+        if (sscanf(*rows, "%u:%u:%u", &exits, &cpuid, &apic) != 3 || apic > 2)
             return 2;
-        Words words = dump_one(device, exits, cpuid != 0);
-        printf("%s %u %u", params, exits, cpuid);
+        Words words = dump_one(device, exits, cpuid != 0, static_cast<Apic>(apic));
+        printf("%s %u %u %u", params, exits, cpuid, apic);
         for (const char *word : kWords)
             if (words.count(word))
                 printf(" %s=%lx", word, words[word]);

@@ -17,7 +17,7 @@ int main(int argc, char **argv)
         return compare_files(argv[2], argv[3], argv[4], argv[5]);
     fprintf(stderr,
             "usage: %s plan pairs|full\n"
-            "       %s dump DEVICE PARAMS EXITS:CPUID ...\n"
+            "       %s dump DEVICE PARAMS EXITS:CPUID:APIC ...\n"
             "       %s compare MODEL KVM-ROWS OUR-ROWS KNOWN-DIFFERENCES\n",
             argv[0], argv[0], argv[0]);
     return 2;

@@ -60,6 +60,15 @@ inline void fails_in(const char *where)
     }
 }
 
+// Transparent huge pages for this memory, if the kernel has them; it may have them switched off.
+inline bool want_huge_pages(void *start, size_t size)
+{
+    Fd mode(open("/sys/kernel/mm/transparent_hugepage/enabled", O_WRONLY));
+    if (mode.get() >= 0)
+        (void)!write(mode.get(), "madvise", 7);
+    return madvise(start, size, MADV_HUGEPAGE) == 0;
+}
+
 inline kvm_regs fresh_regs(uint64_t flags = 2)
 {
     kvm_regs r = {};

@@ -318,7 +318,7 @@ TEST(memory_huge_pages)
     Memory area(3 * kHuge);
     auto *aligned = reinterpret_cast<uint8_t *>((reinterpret_cast<uintptr_t>(area.base) + kHuge) &
                                                 ~(kHuge - 1));
-    if (madvise(aligned, kHuge, MADV_HUGEPAGE) != 0)
+    if (!want_huge_pages(aligned, kHuge))
         test::skip("no transparent huge pages: %s", test::errno_name(errno));
     aligned[0] = 1;
     REQUIRE_OK(g.vm.set_slot(1, kArea, kHuge, aligned));
@@ -363,6 +363,43 @@ TEST(memory_far_up)
         w.g.make_sregs(s);
         w.g.vcpu.set(s);
     }
+}
+
+TEST(memory_without_pages)
+{
+    // A mapping of physical addresses, which has no pages that could be held: the kernel's own
+    // [vvar], which every process has. It may be read, not written.
+    World w;
+    unsigned long start_of_vvar = 0;
+    FILE *maps = fopen("/proc/self/maps", "r");
+    char line[256];
+    while (maps && fgets(line, sizeof(line), maps))
+        if (strstr(line, "[vvar]"))
+            start_of_vvar = strtoul(line, nullptr, 16);
+    if (maps)
+        fclose(maps);
+    if (!start_of_vvar)
+        test::skip("no [vvar]");
+    auto *words = reinterpret_cast<volatile uint32_t *>(start_of_vvar);
+    (void)words[0];
+    REQUIRE_OK(w.g.vm.set_slot(1, 0, 0, nullptr));
+    REQUIRE_OK(w.g.vm.set_slot(1, kArea, kPage, reinterpret_cast<void *>(start_of_vvar)));
+    unsigned equal = 0, nonzero = 0;
+    for (uint32_t word = 0; word < 128; word++) {
+        uint32_t value = guest_read(w.g, kArea + 4 * word);
+        equal += value == words[word]; // the clock's fields may move on in between
+        nonzero += value != 0;
+    }
+    EXPECT(equal > 96);
+    EXPECT(nonzero > 0);
+    // As with a read-only slot.
+    kvm_regs r = fresh_regs();
+    r.rsi = kArea + 0xff0;
+    r.rax = 0x1234;
+    start(w.g, CODE(64, "mov [rsi], eax; mov eax, [rsi]; hlt"), r);
+    EXPECT_MMIO_WRITE(w.g.vcpu, kArea + 0xff0, 4, 0x1234);
+    ENTER(w.g.vcpu, KVM_EXIT_HLT);
+    EXPECT_EQ(w.g.vcpu.regs().rax, words[0xff0 / 4]);
 }
 
 TEST(memory_swapped_out)

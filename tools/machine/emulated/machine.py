@@ -14,7 +14,7 @@ import tty
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import image, initramfs, kernel
+from . import bundle, image, initramfs, kernel
 from .bochs import MODELS_WITHOUT_FSRM, Bochs, Hardware
 from .console import Lines, Watch
 from .errors import MachineError, run_tool
@@ -37,6 +37,7 @@ class Job:
     hardware: Hardware = field(default_factory=Hardware)
     script: bytes = b""
     files: list = field(default_factory=list)
+    carries: list = field(default_factory=list)  # names of bundles
     modules: list = field(default_factory=list)
     cmdline: str = ""
     timeout: float = 300
@@ -80,6 +81,8 @@ def run(job, on_console=None, on_output=None, on_stage=None):
 def _build_image(job, chosen, directory):
     init = (HERE / "init").read_text()
     files = [*job.files]
+    for name in job.carries:
+        files += bundle.files(name)
     exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in job.environment.items())
     files.append((exports.encode(), "/etc/environment"))
     if job.interactive:

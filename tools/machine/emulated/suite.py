@@ -10,6 +10,7 @@
     # ips: 10000000                                          instructions per emulated second
     # cmdline: nosmap                                        more words for the kernel's command line
     # params: vnmi=0                                         $PARAMS of the script, for insmod
+    # carry: qemu linux                                      bundles of files (emulated/bundle.py)
     # module: brd                                            one more module of the kernel
     # add: data/bochs-tigerlake.json:/data/cpu.json          one more file; a directory goes in whole
     # allow: sysrq: Trigger a crash                          regular expression: a kernel's complaint that is meant
@@ -32,7 +33,7 @@ from .bochs import CPU_MODELS, Hardware
 from .errors import MachineError
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "suites"
-DIRECTIVE = re.compile(r"^# (suite|kernel|cpu|cpus|memory|ips|cmdline|params|module|add|allow|crash|timeout|in): *(.*)$")
+DIRECTIVE = re.compile(r"^# (suite|kernel|cpu|cpus|memory|ips|cmdline|params|carry|module|add|allow|crash|timeout|in): *(.*)$")
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Suite:
     hardware: dict = field(default_factory=dict)
     cmdline: str = ""
     params: str = ""
+    carries: list = field(default_factory=list)
     modules: list = field(default_factory=list)
     files: list = field(default_factory=list)
     allow: list = field(default_factory=list)
@@ -116,6 +118,8 @@ def _apply(suite, key, value):
             suite.hardware["megabytes" if key == "memory" else key] = int(value)
         elif key in ("cmdline", "params"):
             setattr(suite, key, value)
+        elif key == "carry":
+            suite.carries += value.split()
         elif key == "module":
             suite.modules += value.split()
         elif key == "add":

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Moves of integers: MOV and its relatives, SETcc, CMOVcc, PUSH, POP, segment registers.
+#include <minivmx/segment.hpp>
+
+#include "emulator.hpp"
+#include "native.hpp"
+
+namespace minivmx {
+
+namespace {
+
+// SDM Vol. 1, appendix B, table B-1: the low four bits of the opcode.
+bool condition_holds(u8 opcode, u64 flags)
+{
+    const bool sign_differs = ((flags & native::kSign) != 0) != ((flags & native::kOverflow) != 0);
+    bool holds;
+    switch (opcode >> 1 & 7) {
+    case 0:
+        holds = (flags & native::kOverflow) != 0;
+        break;
+    case 1:
+        holds = (flags & X86_EFLAGS_CF) != 0;
+        break;
+    case 2:
+        holds = (flags & native::kZero) != 0;
+        break;
+    case 3:
+        holds = (flags & (X86_EFLAGS_CF | native::kZero)) != 0;
+        break;
+    case 4:
+        holds = (flags & native::kSign) != 0;
+        break;
+    case 5:
+        holds = (flags & native::kParity) != 0;
+        break;
+    case 6:
+        holds = sign_differs;
+        break;
+    default:
+        holds = sign_differs || (flags & native::kZero) != 0;
+        break;
+    }
+    return holds != ((opcode & 1) != 0);
+}
+
+u64 reverse_bytes(u64 value, u32 size)
+{
+    return __builtin_bswap64(value) >> (64 - 8 * size);
+}
+
+// MOV, MOVZX, MOVSX, MOVBE: they differ in what becomes of the source on its way.
+void move(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    u64 value;
+    if (!load_operand(e, insn.source, value))
+        return;
+    if (insn.operation == Operation::kMovsx)
+        value = sign_extend(value, insn.source.size);
+    else if (insn.operation == Operation::kMovbe)
+        value = reverse_bytes(value, insn.source.size);
+    if (store_operand(e, insn.destination, value))
+        finish_instruction(e.vmx, insn.length);
+}
+
+void set_on_condition(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const bool holds = condition_holds(insn.opcode, read_rflags(e.vmx));
+    if (store_operand(e, insn.destination, holds))
+        finish_instruction(e.vmx, insn.length);
+}
+
+// The source is read, and a 32-bit destination's upper half cleared, whatever the condition.
+void move_on_condition(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    u64 value;
+    u64 old;
+    if (!load_operand(e, insn.source, value) || !load_operand(e, insn.destination, old))
+        return;
+    if (!condition_holds(insn.opcode, read_rflags(e.vmx)))
+        value = old;
+    if (store_operand(e, insn.destination, value))
+        finish_instruction(e.vmx, insn.length);
+}
+
+// ---- The stack --------------------------------------------------------------
+
+// How much of RSP counts: SDM Vol. 3A, 3.4.5, the B flag of the stack segment.
+u32 stack_size(Emulation &e)
+{
+    if (e.state.code_64)
+        return 8;
+    return (vmcs_read(GUEST_SS_AR_BYTES) & AR_DB) != 0 ? 4 : 2;
+}
+
+void push(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const u32 size = insn.operand_size;
+    const u32 width = stack_size(e);
+    const u64 rsp = (read_gpr(e.vmx, kRsp) - size) & size_mask(width);
+    u64 value;
+    u64 linear;
+    if (!load_operand(e, insn.source, value) || !to_linear(e, kSs, rsp, size, true, linear))
+        return;
+    store_little_endian(e.pending.data, value, size);
+    if (!write_destination(e, linear, size))
+        return;
+    write_gpr_part(e.vmx, kRsp, width, rsp);
+    finish_instruction(e.vmx, insn.length);
+}
+
+void pop(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const u32 size = insn.operand_size;
+    const u32 width = stack_size(e);
+    const u64 rsp = read_gpr(e.vmx, kRsp);
+    u64 linear;
+    if (!to_linear(e, kSs, rsp & size_mask(width), size, false, linear) ||
+        !read_source(e, linear, size))
+        return;
+    const u64 value = load_little_endian(e.pending.data, size);
+    if (insn.destination.kind == OperandKind::kRegister) {
+        write_gpr_part(e.vmx, kRsp, width, rsp + size);
+        (void)store_operand(e, insn.destination, value);
+        finish_instruction(e.vmx, insn.length);
+        return;
+    }
+    // An address by RSP is that after the pop: SDM Vol. 2B, "POP".
+    if (insn.memory.base == kRsp)
+        e.offset_added = size;
+    if (!store_operand(e, insn.destination, value))
+        return;
+    write_gpr_part(e.vmx, kRsp, width, rsp + size);
+    finish_instruction(e.vmx, insn.length);
+}
+
+// ---- Segment registers ------------------------------------------------------
+
+// Real mode only, where there is no descriptor to check. Elsewhere it stays unknown: who would keep
+// selectors in a device?
+void load_segment(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    if (e.state.protected_mode && (read_rflags(e.vmx) & X86_EFLAGS_VM) == 0) {
+        e.outcome = fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
+        return;
+    }
+    u64 selector;
+    if (!load_operand(e, insn.source, selector))
+        return;
+    const u8 segment = insn.destination.reg;
+    vmcs_write(GUEST_ES_SELECTOR + segment, static_cast<u16>(selector));
+    vmcs_write(GUEST_ES_BASE + segment, (selector & 0xffff) << 4);
+    finish_instruction(e.vmx, insn.length);
+    if (segment == kSs) // SDM Vol. 3A, 6.8.3
+        vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
+                   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_MOV_SS);
+}
+
+} // namespace
+
+void execute_move(Emulation &e)
+{
+    switch (e.insn().operation) {
+    case Operation::kSetcc:
+        set_on_condition(e);
+        break;
+    case Operation::kCmovcc:
+        move_on_condition(e);
+        break;
+    case Operation::kPush:
+        push(e);
+        break;
+    case Operation::kPop:
+        pop(e);
+        break;
+    case Operation::kLoadSegment:
+        load_segment(e);
+        break;
+    case Operation::kNop:
+        finish_instruction(e.vmx, e.insn().length);
+        break;
+    default: // kStoreSegment, too
+        move(e);
+        break;
+    }
+}
+
+} // namespace minivmx

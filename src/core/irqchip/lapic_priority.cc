@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Which interrupt goes into the guest, and when: SDM Vol. 3A, 11.8 "Handling Interrupts".
+#include "lapic_detail.hpp"
+
+#include <minivmx/vmcs_setup.hpp>
+
+namespace minivmx {
+
+namespace {
+
+int highest_vector(const Lapic &apic, u32 bitmap)
+{
+    for (int i = 7; i >= 0; i--) {
+        const u32 word = apic_register(apic, bitmap + 16 * static_cast<u32>(i));
+        if (word)
+            return 32 * i + 31 - __builtin_clz(word);
+    }
+    return -1;
+}
+
+// SDM Vol. 3A, 11.8.4: posted vectors become requests.
+void take_posted(Lapic &apic)
+{
+    for (u32 i = 0; i < 4; i++) {
+        if (!__atomic_load_n(&apic.posted[i], __ATOMIC_RELAXED))
+            continue;
+        const u64 bits = __atomic_exchange_n(&apic.posted[i], 0, __ATOMIC_ACQUIRE);
+        for (u32 half = 0; half < 2; half++) {
+            const u32 offset = kApicIrr + 16 * (2 * i + half);
+            set_apic_register(apic, offset,
+                              apic_register(apic, offset) | static_cast<u32>(bits >> 32 * half));
+        }
+    }
+}
+
+void set_vector(Lapic &apic, u32 bitmap, u32 vector, bool on)
+{
+    const u32 offset = vector_register(bitmap, vector), bit = bit32(vector % 32);
+    const u32 word = apic_register(apic, offset);
+    set_apic_register(apic, offset, on ? word | bit : word & ~bit);
+}
+
+bool pic_asks(vcpu_vmx &vmx)
+{
+    const Lapic &apic = *vmx.apic;
+    if (!lapic_accepts_pic(apic))
+        return false;
+    return vmx.kvm->irqchip == Irqchip::kSplit ? apic.external_vector >= 0 : pic_output(*vmx.kvm);
+}
+
+} // namespace
+
+int lapic_highest_request(Lapic &apic)
+{
+    take_posted(apic);
+    return highest_vector(apic, kApicIrr);
+}
+
+int lapic_highest_in_service(const Lapic &apic)
+{
+    return highest_vector(apic, kApicIsr);
+}
+
+u8 lapic_update_ppr(Lapic &apic)
+{
+    const u32 tpr = apic_register(apic, kApicTpr) & 0xff;
+    const int in_service = lapic_highest_in_service(apic);
+    const u32 isr_class = in_service < 0 ? 0 : static_cast<u32>(in_service) & 0xf0;
+    const u32 ppr = (tpr & 0xf0) >= isr_class ? tpr : isr_class;
+    if (ppr != apic_register(apic, kApicPpr))
+        set_apic_register(apic, kApicPpr, ppr);
+    return static_cast<u8>(ppr);
+}
+
+int lapic_deliverable(Lapic &apic)
+{
+    if (apic_mode(apic) == ApicMode::kDisabled)
+        return -1;
+    const int vector = lapic_highest_request(apic);
+    if (vector < 0)
+        return -1;
+    return (vector & 0xf0) > (lapic_update_ppr(apic) & 0xf0) ? vector : -1;
+}
+
+bool lapic_accepts_pic(const Lapic &apic)
+{
+    // SDM Vol. 3A, 11.4.3: a processor whose APIC is disabled takes LINT0 as its INTR pin; only the
+    // bootstrap processor's is wired then.
+    if (apic_mode(apic) == ApicMode::kDisabled)
+        return apic.vcpu->vcpu_id == apic.vcpu->kvm->boot_vcpu_id;
+    return (apic_register(apic, kApicLvtLint0) & (kLvtMasked | kLvtDelivery)) == kLvtExtInt;
+}
+
+bool has_interrupt(vcpu_vmx &vmx)
+{
+    return pic_asks(vmx) || lapic_deliverable(*vmx.apic) >= 0;
+}
+
+int take_interrupt(vcpu_vmx &vmx)
+{
+    Lapic &apic = *vmx.apic;
+    if (pic_asks(vmx)) {
+        if (vmx.kvm->irqchip != Irqchip::kSplit)
+            return pic_acknowledge(*vmx.kvm);
+        const int vector = apic.external_vector;
+        apic.external_vector = -1;
+        return vector;
+    }
+    const int vector = lapic_deliverable(apic);
+    if (vector < 0)
+        return -1;
+    set_vector(apic, kApicIrr, static_cast<u32>(vector), false);
+    set_vector(apic, kApicIsr, static_cast<u32>(vector), true);
+    lapic_update_ppr(apic);
+    return vector;
+}
+
+void lapic_eoi(vcpu_vmx &vmx)
+{
+    Lapic &apic = *vmx.apic;
+    const int vector = lapic_highest_in_service(apic);
+    if (vector < 0)
+        return; // SDM Vol. 3A, 11.8.5: nothing to end
+    set_vector(apic, kApicIsr, static_cast<u32>(vector), false);
+    lapic_update_ppr(apic);
+    apic.attention = true;
+    const bool level = test_vector(apic, kApicTmr, static_cast<u32>(vector));
+    // SDM Vol. 3A, 11.8.5: software may tell the IOAPIC itself.
+    if (level && apic_register(apic, kApicSvr) & kSvrDirectedEoi)
+        return;
+    ioapic_eoi(vmx, static_cast<u8>(vector), level);
+}
+
+u64 lapic_cr8(const Lapic &apic)
+{
+    return apic_register(apic, kApicTpr) >> 4 & 15;
+}
+
+void lapic_set_cr8(Lapic &apic, u64 value)
+{
+    set_apic_register(apic, kApicTpr, static_cast<u32>(value & 15) << 4);
+    lapic_update_ppr(apic);
+    apic.attention = true;
+}
+
+void lapic_update_tpr_threshold(vcpu_vmx &vmx)
+{
+    Lapic &apic = *vmx.apic;
+    if (!cpu_need_tpr_shadow(vmx))
+        return;
+    const int request = apic_mode(apic) == ApicMode::kDisabled ? -1 : lapic_highest_request(apic);
+    const u32 wanted = request < 0 ? 0 : static_cast<u32>(request) >> 4;
+    // Only where TPR holds it back: a threshold above TPR is refused at entry, or exits at once
+    // (SDM Vol. 3C, 27.2.1.1 and 27.7.7).
+    const u32 threshold = wanted > lapic_cr8(apic) ? 0 : wanted;
+    if (threshold == apic.tpr_threshold)
+        return;
+    vmcs_write(TPR_THRESHOLD, threshold);
+    apic.tpr_threshold = threshold;
+}
+
+} // namespace minivmx

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The clock behind kvmclock: raw monotonic time, which no NTP adjusts, plus what the machine slept. */
+#include <linux/clocksource.h>
+#include <linux/notifier.h>
+#include <linux/pvclock_gtod.h>
+#include <linux/timekeeper_internal.h>
+#include <linux/timekeeping.h>
+#include <asm/cpufeature.h>
+#include <asm/msr.h>
+
+#include <minivmx/host.h>
+
+#include "clock.h"
+
+/* The timekeeper counts the TSC; told by the kernel at each of its ticks. */
+static bool counts_tsc;
+
+static int on_timekeeper_update(struct notifier_block *block, unsigned long was_set, void *data)
+{
+	const struct timekeeper *tk = data;
+
+	WRITE_ONCE(counts_tsc, tk->tkr_mono.clock->vdso_clock_mode == VDSO_CLOCKMODE_TSC);
+	return 0;
+}
+
+static struct notifier_block timekeeper_block = {
+	.notifier_call = on_timekeeper_update,
+};
+
+void clock_init(void)
+{
+	pvclock_gtod_register_notifier(&timekeeper_block);
+}
+
+void clock_exit(void)
+{
+	pvclock_gtod_unregister_notifier(&timekeeper_block);
+}
+
+static u64 slept_ns(void)
+{
+	return ktime_to_ns(ktime_mono_to_any(0, TK_OFFS_BOOT));
+}
+
+void host_clock_read(struct host_clock *clock)
+{
+	struct system_time_snapshot now;
+
+	ktime_get_snapshot(&now);
+	clock->ns = ktime_to_ns(now.raw) + slept_ns();
+	clock->realtime_ns = ktime_to_ns(now.real);
+	clock->counts_tsc = READ_ONCE(counts_tsc) && !check_tsc_unstable();
+	clock->tsc = clock->counts_tsc ? now.cycles : rdtsc();
+}
