@@ -48,8 +48,10 @@ class Session {
   public:
     explicit Session(Input &input)
         : input_(input), guest_(model(input.below(std::size(kModels))), parameters(input)),
-          vcpu_(guest_.create_vcpu())
+          vcpu_(first_vcpu())
     {
+        if (input_.flag())
+            guest_.create_vcpu();
         ram_ = guest_.machine.add_user_memory(kRam);
         set_region({.slot = 0,
                     .flags = 0,
@@ -57,6 +59,7 @@ class Session {
                     .memory_size = kRam,
                     .userspace_addr = ram_});
         guest_.machine.on_vmenter = [this](host_vcpu &) { return play(); };
+        guest_.machine.on_block = [this](host_vcpu &) { guest_.machine.signal_pending = true; };
     }
 
     ~Session()
@@ -71,16 +74,53 @@ class Session {
     void call()
     {
         static constexpr void (Session::*kCalls[])() = {
-            &Session::run,         &Session::run,      &Session::run,
-            &Session::set_regs,    &Session::sregs,    &Session::memory_region,
-            &Session::set_cpuid,   &Session::events,   &Session::write_run_page,
-            &Session::poke_memory, &Session::settings, &Session::unmap,
+            &Session::run,
+            &Session::run,
+            &Session::run,
+            &Session::run,
+            &Session::set_regs,
+            &Session::sregs,
+            &Session::memory_region,
+            &Session::set_cpuid,
+            &Session::events,
+            &Session::write_run_page,
+            &Session::poke_memory,
+            &Session::settings,
+            &Session::unmap,
             &Session::read_all,
+            &Session::msrs,
+            &Session::vcpu_state,
+            &Session::vcpu_state,
+            &Session::lapic,
+            &Session::debug,
+            &Session::chips,
+            &Session::pit,
+            &Session::routing,
+            &Session::interrupt_line,
+            &Session::message,
+            &Session::bus,
+            &Session::dirty_log,
+            &Session::clocks,
+            &Session::time_passes,
         };
         (this->*input_.one_of(kCalls))();
     }
 
   private:
+    // With the controllers in the kernel, half of them, or none of them.
+    host_vcpu &first_vcpu()
+    {
+        kvm_enable_cap split{};
+        split.cap = KVM_CAP_SPLIT_IRQCHIP;
+        split.args[0] = 24;
+        const u8 choice = input_.below(4);
+        if (choice >= 2)
+            core_create_irqchip(guest_.vm.core);
+        else if (choice == 1)
+            core_vm_enable_cap(guest_.vm.core, &split);
+        return guest_.create_vcpu();
+    }
+
     static Parameters parameters(Input &input)
     {
         Parameters params = default_parameters();
@@ -114,12 +154,23 @@ class Session {
     // An exit with any information; what cannot come together must at least be survived.
     u32 play()
     {
-        static constexpr u32 kCommon[] = {
-            EXIT_REASON_EXCEPTION_NMI,   EXIT_REASON_IO_INSTRUCTION, EXIT_REASON_CR_ACCESS,
-            EXIT_REASON_MSR_READ,        EXIT_REASON_MSR_WRITE,      EXIT_REASON_EPT_VIOLATION,
-            EXIT_REASON_DR_ACCESS,       EXIT_REASON_CPUID,          EXIT_REASON_HLT,
-            EXIT_REASON_XSETBV,          EXIT_REASON_VMCALL,         EXIT_REASON_EPT_MISCONFIG,
-            EXIT_REASON_INTERRUPT_WINDOW};
+        static constexpr u32 kCommon[] = {EXIT_REASON_EXCEPTION_NMI,
+                                          EXIT_REASON_IO_INSTRUCTION,
+                                          EXIT_REASON_CR_ACCESS,
+                                          EXIT_REASON_MSR_READ,
+                                          EXIT_REASON_MSR_WRITE,
+                                          EXIT_REASON_EPT_VIOLATION,
+                                          EXIT_REASON_DR_ACCESS,
+                                          EXIT_REASON_CPUID,
+                                          EXIT_REASON_HLT,
+                                          EXIT_REASON_XSETBV,
+                                          EXIT_REASON_VMCALL,
+                                          EXIT_REASON_EPT_MISCONFIG,
+                                          EXIT_REASON_INTERRUPT_WINDOW,
+                                          EXIT_REASON_APIC_ACCESS,
+                                          EXIT_REASON_TPR_BELOW_THRESHOLD,
+                                          EXIT_REASON_PREEMPTION_TIMER};
+        static constexpr u64 kDevices[] = {0xfee00000, 0xfec00000};
         if (++entries_ >= kEntriesPerRun)
             guest_.machine.signal_pending = true;
         u32 reason = input_.flag() ? input_.one_of(kCommon) : input_.below(80);
@@ -127,7 +178,10 @@ class Session {
             reason |= kExitReasonFailedEntry;
         write(VM_EXIT_REASON.encoding, reason);
         write(EXIT_QUALIFICATION.encoding, qualification(reason));
-        write(GUEST_PHYSICAL_ADDRESS.encoding, guest_address() & 0xfffffffffffff);
+        const u64 address = input_.below(4) == 0
+                                ? input_.one_of(kDevices) + (input_.take<u16>() & 0xfff)
+                                : guest_address() & 0xfffffffffffff;
+        write(GUEST_PHYSICAL_ADDRESS.encoding, address);
         write(GUEST_LINEAR_ADDRESS.encoding, guest_address());
         write(VM_EXIT_INSTRUCTION_LEN.encoding, input_.below(16));
         write(VM_EXIT_INTR_INFO.encoding, input_.take<u32>());
@@ -288,6 +342,198 @@ class Session {
             core_get_cpuid2(vcpu_.core, entries, &count);
         });
     }
+
+    // ---- Whole states, as they are or with something wrong in them ----
+
+    template <class State>
+    void change(State &state)
+    {
+        for (u8 changes = input_.below(6); changes != 0; changes--) {
+            const usize at = input_.take<u16>() % sizeof(state);
+            input_.fill(reinterpret_cast<u8 *>(&state) + at,
+                        std::min<usize>(input_.below(9), sizeof(state) - at));
+        }
+    }
+    template <class State, class Get, class Set>
+    void get_and_set(Get get, Set set)
+    {
+        State state{};
+        loaded([&] {
+            get(vcpu_.core, &state);
+            change(state);
+            set(vcpu_.core, &state);
+        });
+    }
+
+    void vcpu_state()
+    {
+        switch (input_.below(8)) {
+        case 0:
+            return get_and_set<kvm_sregs2>(core_get_sregs2, core_set_sregs2);
+        case 1:
+            return get_and_set<kvm_xcrs>(core_get_xcrs, core_set_xcrs);
+        case 2:
+            return get_and_set<kvm_debugregs>(core_get_debugregs, core_set_debugregs);
+        case 3:
+            return loaded([this] {
+                u32 state = 0;
+                core_get_mp_state(vcpu_.core, &state);
+                core_set_mp_state(vcpu_.core, input_.below(8));
+            });
+        case 4:
+            return loaded([this] {
+                core_set_vapic_addr(vcpu_.core, input_.value());
+                core_set_tpr_access_reporting(vcpu_.core, input_.below(3), input_.below(3));
+            });
+        case 5:
+            return loaded([this] {
+                const auto cap = input_.take<kvm_enable_cap>();
+                core_vcpu_enable_cap(vcpu_.core, &cap);
+                core_setup_mce(vcpu_.core, input_.value());
+                const auto mce = input_.take<kvm_x86_mce>();
+                core_set_mce(vcpu_.core, &mce);
+            });
+        default:
+            return get_and_set<kvm_vcpu_events>(core_get_vcpu_events, core_set_vcpu_events);
+        }
+    }
+
+    void lapic() { get_and_set<kvm_lapic_state>(core_get_lapic, core_set_lapic); }
+
+    void debug()
+    {
+        loaded([this] {
+            auto debug = input_.take<kvm_guest_debug>();
+            debug.control &= 0x3f001f;
+            core_set_guest_debug(vcpu_.core, &debug);
+            kvm_translation translation{};
+            translation.linear_address = guest_address();
+            core_translate(vcpu_.core, &translation);
+        });
+    }
+
+    void msrs()
+    {
+        std::vector<u32> known(512);
+        known.resize(std::min<usize>(core_msr_index_list(false, known.data(), 512), 512));
+        loaded([&] {
+            for (u8 count = input_.below(8); count != 0; count--) {
+                kvm_msr_entry entry{};
+                entry.index = known.empty() || input_.below(4) == 0
+                                  ? input_.take<u32>()
+                                  : known[input_.take<u16>() % known.size()];
+                core_get_msrs(vcpu_.core, &entry, 1);
+                entry.data ^= input_.value();
+                core_set_msrs(vcpu_.core, &entry, 1);
+            }
+        });
+    }
+
+    // ---- The VM's devices; the ioctls that need the controllers ask for them first ----
+
+    void chips()
+    {
+        if (!core_irqchip_in_kernel(guest_.vm.core))
+            return;
+        kvm_irqchip chip{};
+        chip.chip_id = input_.below(4);
+        core_get_irqchip(guest_.vm.core, &chip);
+        change(chip);
+        core_set_irqchip(guest_.vm.core, &chip);
+    }
+
+    void pit()
+    {
+        if (input_.below(4) == 0)
+            core_create_pit(guest_.vm.core, input_.below(4));
+        kvm_pit_state2 state{};
+        core_get_pit(guest_.vm.core, &state);
+        change(state);
+        core_set_pit(guest_.vm.core, &state);
+        core_reinject_control(guest_.vm.core, input_.flag());
+    }
+
+    void routing()
+    {
+        kvm_irq_routing_entry entries[8];
+        const u8 count = input_.below(9);
+        for (u8 i = 0; i < count; i++) {
+            entries[i] = input_.take<kvm_irq_routing_entry>();
+            if (input_.flag()) {
+                entries[i].gsi %= 32;
+                entries[i].type = 1 + entries[i].type % 3;
+                entries[i].flags = 0;
+                entries[i].u.irqchip.irqchip %= 4;
+                entries[i].u.irqchip.pin %= 32;
+            }
+        }
+        core_set_gsi_routing(guest_.vm.core, entries, count);
+    }
+
+    void interrupt_line()
+    {
+        kvm_irq_level line{};
+        line.irq = input_.flag() ? input_.below(32) : input_.take<u32>();
+        line.level = input_.below(3);
+        core_irq_line(guest_.vm.core, &line, input_.flag());
+    }
+
+    void message()
+    {
+        auto msi = input_.take<kvm_msi>();
+        if (input_.flag()) {
+            msi.address_lo = 0xfee00000 | (msi.address_lo & 0xfffff);
+            msi.flags = 0;
+        }
+        core_signal_msi(guest_.vm.core, &msi);
+    }
+
+    void bus()
+    {
+        auto zone = input_.take<kvm_coalesced_mmio_zone>();
+        if (input_.flag()) {
+            zone.addr &= 0xffff;
+            zone.pio &= 1;
+        }
+        if (input_.flag())
+            core_register_coalesced(guest_.vm.core, &zone);
+        else
+            core_unregister_coalesced(guest_.vm.core, &zone);
+        // User space writes the ring whenever it likes.
+        input_.fill(core_coalesced_ring(guest_.vm.core), input_.below(64));
+    }
+
+    void dirty_log()
+    {
+        core_dirty_log log{};
+        core_get_dirty_log(guest_.vm.core, input_.flag() ? input_.below(4) : input_.take<u32>(),
+                           &log);
+        auto clear = input_.take<kvm_clear_dirty_log>();
+        if (input_.flag()) {
+            clear.slot %= 4;
+            clear.first_page &= ~u64{63};
+            clear.num_pages %= 64;
+        }
+        if (core_prepare_clear_dirty_log(guest_.vm.core, &clear, &log) == 0) {
+            input_.fill(log.bitmap, std::min<usize>(log.size, 16));
+            core_clear_dirty_log(guest_.vm.core, &clear);
+        }
+    }
+
+    void clocks()
+    {
+        kvm_clock_data clock{};
+        core_get_clock(guest_.vm.core, &clock);
+        change(clock);
+        core_set_clock(guest_.vm.core, &clock);
+        core_vm_set_tsc_khz(guest_.vm.core, static_cast<u32>(input_.value()));
+        loaded([this] {
+            core_set_tsc_khz(vcpu_.core, static_cast<u32>(input_.value()));
+            core_kvmclock_ctrl(vcpu_.core);
+        });
+    }
+
+    void time_passes() { guest_.machine.advance(input_.take<u32>()); }
 
     Input &input_;
     test::GuestMachine guest_;
