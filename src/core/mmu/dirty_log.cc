@@ -6,6 +6,7 @@
 #include <minivmx.h>
 
 #include <minivmx/ept.hpp>
+#include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>

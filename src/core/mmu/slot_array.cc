@@ -151,7 +151,8 @@ bool SlotsUpdate::prepare(const MemSlotArray *old, const MemSlot *removed, const
     const u32 from = removed ? old->chunk_of(removed->base_gfn) : to;
     const u32 first = to < from ? to : from;
     const u32 last = to < from ? from : to;
-    for (u32 index : {first, last}) {
+    const u32 changed[] = {first, last};
+    for (const u32 index : changed) {
         SlotChunk *chunk = old->entries()[index].chunk;
         stale_[stale_count_++] = chunk;
         if (!rebuild(chunk, removed, index == to ? added : nullptr))
