@@ -80,6 +80,7 @@ struct Lapic {
     u32 divide;       // timer counts once every so many nanoseconds
     u64 period_ns;    // 0: not counting
     u64 target_ns;    // when the count reaches 0
+    bool expired;     // one-shot: it has reached 0, and its interrupt was delivered
     u64 tsc_deadline; // IA32_TSC_DEADLINE
     u32 hv_value;     // VMX_PREEMPTION_TIMER_VALUE as the VMCS holds it
     u64 hv_deadline;  // host TSC at which the VMX-preemption timer shall expire; 0: not in use

@@ -23,8 +23,8 @@ void set_cr_guest_host_masks(vcpu_vmx &vmx);
 // A new guest CPUID: bits of CR4 that it lacks are reserved, and not the guest's to change.
 void update_cr4_reserved_bits(vcpu_vmx &vmx);
 // Registers, segments and descriptor tables as after RESET, or INIT: SDM Vol. 3A, 10.1.1, table
-// 10-1. Waiting events are forgotten. INIT keeps MSRs, the TSC, FPU and XCR0, and CR0.CD and NW; the
-// local APIC is the caller's to reset.
+// 10-1. Waiting events are forgotten. INIT keeps MSRs, the TSC, FPU and XCR0, and CR0.CD and NW;
+// the local APIC is the caller's to reset.
 void reset_guest_state(vcpu_vmx &vmx, bool init = false);
 // Sets the TSC offset: the guest's TSC is the host's plus this.
 void write_tsc_offset(vcpu_vmx &vmx, u64 offset);

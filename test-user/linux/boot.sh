@@ -29,7 +29,11 @@ hypervisor() {
         insmod /minivmx.ko report=0 $PARAMS || exit 1
         ln -sf minivmx /dev/kvm
         ;;
-    kvm) modprobe kvm-intel || exit 1 ;;
+    kvm)
+        # The name that led to minivmx is in the way of the real one.
+        rm -f /dev/kvm
+        modprobe kvm-intel || exit 1
+        ;;
     esac
 }
 

@@ -26,6 +26,10 @@ class LapicTimer : public LapicTest {
         guest.machine.tsc += ns; // 1 GHz
     }
     unsigned fired() { return receivers(0x40); }
+    unsigned test_request(u8 vector)
+    {
+        return apic_register(apic(), kApicIrr + vector / 32 * 16) >> vector % 32 & 1;
+    }
 };
 
 TEST_F(LapicTimer, OneShotCountsDownOnce)
@@ -212,6 +216,39 @@ TEST_F(LapicTimer, ResetStopsIt)
     EXPECT_EQ(fired(), 0u);
 }
 
+// Time has passed the deadline, but the host's timer has not fired yet (it may be another CPU's),
+// when something else wakes the vCPU or the timer is set up anew.
+TEST_F(LapicTimer, LateInterruptIsNotLost)
+{
+    auto be_late = [this] {
+        write(kApicInitialCount, 0);
+        write(kApicLvtTimer, 0x40);
+        write(kApicInitialCount, 1'000'000);
+        guest.machine.time_ns += 2'000'000;
+        EXPECT_EQ(read(kApicCurrentCount), 1u);
+    };
+    be_late();
+    lapic_timer_to_guest(apic());
+    guest.machine.advance(0);
+    EXPECT_EQ(fired(), 1u);
+    EXPECT_EQ(read(kApicCurrentCount), 0u);
+    be_late();
+    write(kApicDivide, 0);
+    guest.machine.advance(10);
+    EXPECT_EQ(fired(), 1u);
+    be_late();
+    write(kApicLvtTimer, 0x20040);
+    guest.machine.advance(0);
+    EXPECT_EQ(fired(), 1u);
+
+    be_late();
+    kvm_lapic_state state{};
+    ASSERT_EQ(core_get_lapic(host().core, &state), 0);
+    ASSERT_EQ(core_set_lapic(host().core, &state), 0);
+    guest.machine.advance(10);
+    EXPECT_EQ(fired(), 1u) << "nor by a client that saves and restores";
+}
+
 TEST_F(LapicTimer, WakesAHalt)
 {
     write(kApicLvtTimer, 0x40);
@@ -257,6 +294,23 @@ TEST_F(LapicPreemptionTimer, SleepNeedsTheHosts)
     ASSERT_EQ(entered.size(), 2u);
     EXPECT_EQ(entered[1].event, event(0x40));
     EXPECT_EQ(guest.machine.next_deadline(), ~u64{0}) << "back in the guest";
+}
+
+TEST_F(LapicPreemptionTimer, LateInterruptIsNotLost)
+{
+    write(kApicLvtTimer, 0x40);
+    write(kApicInitialCount, 1'000'000);
+    interrupts(true);
+    // Woken by something else, late, and before the host's timer fires.
+    guest.machine.on_block = [this](host_vcpu &) {
+        guest.machine.time_ns += 2'000'000;
+        lapic_post(apic(), 0x51, false, true);
+    };
+    EXPECT_EQ(run({EXIT_REASON_HLT, EXIT_REASON_PREEMPTION_TIMER}), 0);
+    ASSERT_EQ(entered.size(), 3u);
+    EXPECT_EQ(entered[1].event, event(0x51));
+    EXPECT_EQ(entered[1].timer, 0u);
+    EXPECT_EQ(receivers(0x40) | test_request(0x40), 1u);
 }
 
 } // namespace

@@ -607,6 +607,26 @@ TEST_F(Time, SystemTimePage)
     EXPECT_EQ(page().version, 6u);
 }
 
+TEST_F(Time, DoesNotGoBackWhereTheGuestIsAhead)
+{
+    ASSERT_TRUE(guest.wrmsr(MSR_KVM_SYSTEM_TIME_NEW, kPage | 1));
+    const Page first = page();
+    // Two seconds of the TSC, one of the clock that it is compared with.
+    guest.machine.tsc += u64{guest.vmx().time.khz} * 2000;
+    guest.machine.advance(1'000'000'000);
+    clock_changed(guest.kvm());
+    guest.vmx().time.update_due = true;
+    guest.area().requests = 0;
+    const Page second = page();
+    EXPECT_GE(second.time, time_at(first, second.tsc));
+    // What a client sets is what counts.
+    kvm_clock_data data{};
+    data.clock = 5000;
+    ASSERT_EQ(core_set_clock(guest.host().core, &data), 0);
+    guest.vmx().time.update_due = true;
+    EXPECT_LT(page().time, 100'000u);
+}
+
 TEST_F(Time, WithoutTheTscAsClock)
 {
     guest.machine.clock_counts_tsc = false;

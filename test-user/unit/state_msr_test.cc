@@ -258,6 +258,7 @@ TEST_F(Msr, ApicModes)
 TEST_F(Msr, SecondVcpuIsNotTheBootstrapProcessor)
 {
     vcpu_vmx other{};
+    other.kvm = &guest.kvm();
     other.vcpu_id = 1;
     init_guest_msrs(other);
     EXPECT_EQ(other.apic_base, 0xfee00800u);

@@ -476,6 +476,7 @@ TEST(Extensions, WhatIsHere)
                                  KVM_CAP_VAPIC,
                                  KVM_CAP_TSC_DEADLINE_TIMER,
                                  KVM_CAP_NOP_IO_DELAY,
+                                 KVM_CAP_SET_BOOT_CPU_ID,
                                  KVM_CAP_EXT_EMUL_CPUID,
                                  KVM_CAP_GET_MSR_FEATURES,
                                  KVM_CAP_MSR_PLATFORM_INFO,

@@ -66,6 +66,8 @@ void timer_expired(Lapic &apic, bool kick)
         __atomic_store_n(&apic.tsc_deadline, 0, __ATOMIC_RELAXED);
     else if (apic.timer_mode == ApicTimerMode::kPeriodic)
         advance_target(apic, host_time_ns());
+    else
+        __atomic_store_n(&apic.expired, true, __ATOMIC_RELAXED);
     timer_event(apic, kick);
 }
 
@@ -116,10 +118,12 @@ void arm(Lapic &apic, bool may_use_preemption_timer)
     host_timer_start(apic.timer, apic.target_ns);
 }
 
+// Whether its interrupt is still to come. The time alone doesn't tell: the host's timer may be
+// late.
 bool is_counting(const Lapic &apic)
 {
     return apic.timer_mode == ApicTimerMode::kTscDeadline ? apic.tsc_deadline != 0
-                                                          : apic.period_ns != 0;
+                                                          : apic.period_ns != 0 && !apic.expired;
 }
 
 u64 period_of(const Lapic &apic, u64 count)
@@ -162,6 +166,7 @@ void lapic_timer_stop(Lapic &apic)
     host_timer_cancel(apic.timer);
     apic.hv_deadline = 0;
     apic.period_ns = 0;
+    apic.expired = false;
 }
 
 void lapic_timer_start(Lapic &apic)
@@ -169,6 +174,7 @@ void lapic_timer_start(Lapic &apic)
     if (apic.timer_mode != ApicTimerMode::kTscDeadline) {
         apic.period_ns = period_of(apic, apic_register(apic, kApicInitialCount));
         apic.target_ns = host_time_ns() + apic.period_ns;
+        apic.expired = false;
     }
     if (is_counting(apic))
         arm(apic, true);
@@ -217,12 +223,11 @@ void lapic_timer_lvt_changed(Lapic &apic)
         return;
     }
     // One-shot or periodic: the count goes on, unless it has reached 0.
-    if (!apic.period_ns)
-        return;
-    if (apic.target_ns > host_time_ns())
+    if (is_counting(apic))
         arm(apic, true);
     else
         apic.period_ns = 0;
+    apic.expired = false;
 }
 
 void lapic_timer_divide_changed(Lapic &apic)
@@ -230,17 +235,15 @@ void lapic_timer_divide_changed(Lapic &apic)
     const u32 divide = divide_of(apic_register(apic, kApicDivide));
     if (divide == apic.divide)
         return;
-    const bool counted = apic.timer_mode != ApicTimerMode::kTscDeadline && apic.period_ns != 0;
-    if (counted)
+    if (apic.timer_mode != ApicTimerMode::kTscDeadline)
         host_timer_cancel(apic.timer);
+    const bool counts = apic.timer_mode != ApicTimerMode::kTscDeadline && is_counting(apic);
     const u32 left = lapic_current_count(apic);
     apic.divide = divide;
-    if (!counted)
+    if (!counts)
         return;
     // The count stays; it goes down at the new pace.
     apic.period_ns = period_of(apic, apic_register(apic, kApicInitialCount));
-    if (left == 0 && apic.timer_mode == ApicTimerMode::kOneShot)
-        return;
     apic.target_ns = host_time_ns() + u64{left} * divide;
     arm(apic, true);
 }
@@ -252,8 +255,9 @@ u32 lapic_current_count(const Lapic &apic)
     const u64 target = __atomic_load_n(&apic.target_ns, __ATOMIC_RELAXED), now = host_time_ns();
     if (target > now)
         return static_cast<u32>((target - now) / apic.divide);
+    // A client that saves the count must not take an interrupt that is late for one that has come.
     if (apic.timer_mode == ApicTimerMode::kOneShot)
-        return 0;
+        return __atomic_load_n(&apic.expired, __ATOMIC_RELAXED) ? 0 : 1;
     const u64 since = (now - target) % apic.period_ns; // its interrupt is on its way
     return static_cast<u32>((apic.period_ns - since) / apic.divide);
 }
@@ -322,13 +326,10 @@ void lapic_timer_to_host(Lapic &apic)
 
 void lapic_timer_to_guest(Lapic &apic)
 {
-    if (apic.hv_deadline || !is_counting(apic))
+    if (apic.hv_deadline || !use_preemption_timer(*apic.vcpu) || !is_counting(apic))
         return;
     host_timer_cancel(apic.timer);
-    // It may have fired meanwhile.
-    if (apic.timer_mode == ApicTimerMode::kOneShot && apic.target_ns <= host_time_ns())
-        return;
-    if (is_counting(apic))
+    if (is_counting(apic)) // it may have fired meanwhile
         arm(apic, true);
 }
 

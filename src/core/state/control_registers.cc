@@ -6,9 +6,9 @@
 // and writes the CPU's. Where it has 1 the guest reads the shadow, and a write that differs from it
 // exits. SDM Vol. 3C, 25.6.6.
 #include <minivmx/control_shadow.hpp>
-#include <minivmx/lapic.hpp>
 #include <minivmx/guest_memory.hpp>
 #include <minivmx/hardware.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/segment.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vmcs_setup.hpp>

@@ -67,15 +67,28 @@ bool all_count_alike(const kvm_vm &kvm)
     return true;
 }
 
+// What a guest would compute from the master clock's pair at this TSC.
+u64 master_time_at(const VmTime &time, u64 tsc)
+{
+    SystemTimePage rate{};
+    set_rate(rate, hardware.info.tsc_khz);
+    u64 ticks = tsc > time.master_tsc ? tsc - time.master_tsc : 0;
+    ticks = rate.tsc_shift < 0 ? ticks >> -rate.tsc_shift : ticks << rate.tsc_shift;
+    return time.master_ns + multiply_shift(ticks, rate.tsc_to_system_mul, 32);
+}
+
 // The moment that the next pages tell of. The lock is held.
 void validate(kvm_vm &kvm, const host_clock &now)
 {
     VmTime &time = kvm.time;
     if (time.valid)
         return;
+    // The TSC's rate is known in kHz only, so guests may be a little ahead of the clock: they don't
+    // go back.
+    const u64 shown = time.master && now.counts_tsc ? master_time_at(time, now.tsc) : 0;
     time.valid = true;
     time.master = now.counts_tsc && all_count_alike(kvm);
-    time.master_ns = now.ns;
+    time.master_ns = shown > now.ns ? shown : now.ns;
     time.master_tsc = now.tsc;
 }
 
@@ -96,16 +109,6 @@ ClockReading clock_for_page(kvm_vm &kvm)
     if (time.master && now.counts_tsc)
         return {time.master_ns + time.clock_offset, time.master_tsc, true};
     return {now.ns + time.clock_offset, now.tsc, false};
-}
-
-// What a guest would compute from the master clock's pair at this TSC.
-u64 master_time_at(const VmTime &time, u64 tsc)
-{
-    SystemTimePage rate{};
-    set_rate(rate, hardware.info.tsc_khz);
-    u64 ticks = tsc > time.master_tsc ? tsc - time.master_tsc : 0;
-    ticks = rate.tsc_shift < 0 ? ticks >> -rate.tsc_shift : ticks << rate.tsc_shift;
-    return time.master_ns + multiply_shift(ticks, rate.tsc_to_system_mul, 32);
 }
 
 u64 clock_now(kvm_vm &kvm, host_clock &now, bool &master)
@@ -248,6 +251,7 @@ int core_set_clock(core_vm *vm, const kvm_clock_data *data)
     {
         const HostLockGuard guard(kvm.time.lock);
         kvm.time.clock_offset = clock - now.ns;
+        kvm.time.master = false; // what guests have seen so far doesn't count
     }
     clock_changed(kvm);
     return 0;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
 // Irqfds, ioeventfds and coalesced ranges: bad arguments, and that they do what they say.
+#include <atomic>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <thread>
 
@@ -58,6 +60,13 @@ struct Small {
         vcpu = Vcpu(device, vm);
         restart();
     }
+    void line(uint32_t irq, uint32_t level)
+    {
+        kvm_irq_level l = {};
+        l.irq = irq;
+        l.level = level;
+        REQUIRE_OK(call(vm, KVM_IRQ_LINE, &l));
+    }
     void restart()
     {
         kvm_sregs s = vcpu.sregs();
@@ -101,13 +110,6 @@ struct Irqs : Small {
         REQUIRE_OK(call(vm, KVM_GET_IRQCHIP, &chip));
         chip.chip.pic.imr = imr;
         REQUIRE_OK(call(vm, KVM_SET_IRQCHIP, &chip));
-    }
-    void line(uint32_t irq, uint32_t level)
-    {
-        kvm_irq_level l = {};
-        l.irq = irq;
-        l.level = level;
-        REQUIRE_OK(call(vm, KVM_IRQ_LINE, &l));
     }
 };
 
@@ -436,4 +438,103 @@ TEST(chips_timer)
     // 1193 ticks of 838 ns each; the first may have waited for us.
     EXPECT(us > 95'000);
     EXPECT(us < 2'000'000);
+}
+
+// Everything changes under a guest that uses it, from several threads: nothing may break, and the
+// VM goes at once afterwards.
+TEST_LIMIT(chips_change_under_a_guest, 60)
+{
+    signal(SIGUSR1, [](int) {});
+    Writes g;
+    Vm other(g.device);
+    std::atomic<bool> done = false;
+    auto repeat = [&done](auto &&step) {
+        return std::thread([&done, step] {
+            for (uint32_t i = 0; !done; i++)
+                step(i);
+        });
+    };
+    Small irqs(guest_chips_irqs, guest_chips_irqs_end, true);
+    std::atomic<bool> asleep = true;
+    std::vector<Eventfd> fds(8);
+    std::thread threads[] = {
+        // Eventfds of a port and of memory, and a coalesced range over both.
+        repeat([&](uint32_t i) {
+            const Eventfd &fd = fds[i % 4];
+            const bool port = i & 1;
+            if (ioeventfd(g.vm, fd, port ? kPort : kAddress,
+                          i & 4  ? 0
+                          : port ? 2
+                                 : 4,
+                          port ? kPio : 0) == 0)
+                ioeventfd(g.vm, fd, port ? kPort : kAddress,
+                          i & 4  ? 0
+                          : port ? 2
+                                 : 4,
+                          kDeassign | (port ? kPio : 0));
+            zone(g.vm, i & 2 ? KVM_REGISTER_COALESCED_MMIO : KVM_UNREGISTER_COALESCED_MMIO,
+                 port ? kPort : 0xe0000, port ? 2 : 0x1000, port);
+        }),
+        // Irqfds that come and go, closed and deassigned, with and without an end to hear of.
+        repeat([&](uint32_t i) {
+            Eventfd fd, end;
+            irqfd(irqs.vm, fd, 3 + i % 9, i & 1 ? KVM_IRQFD_FLAG_RESAMPLE : 0, &end);
+            fd.signal();
+            if (i & 2)
+                irqfd(irqs.vm, fd, 3 + i % 9, KVM_IRQFD_FLAG_DEASSIGN);
+            irqfd(irqs.vm, fds[4 + i % 4], 3 + i % 9, i & 4 ? KVM_IRQFD_FLAG_DEASSIGN : 0);
+        }),
+        repeat([&](uint32_t i) { fds[i % 8].signal(); }),
+        // Tables, states, lines.
+        repeat([&](uint32_t i) {
+            uint64_t table[1 + 2 * sizeof(kvm_irq_routing_entry) / 8] = {2};
+            auto *entries = reinterpret_cast<kvm_irq_routing_entry *>(table + 1);
+            for (uint32_t n = 0; n < 2; n++) {
+                entries[n].gsi = 3 + (i + n) % 9;
+                entries[n].type = i & 1 ? KVM_IRQ_ROUTING_IRQCHIP : KVM_IRQ_ROUTING_MSI;
+                if (i & 1)
+                    entries[n].u.irqchip = {n ? 2u : 0u, 3 + i % 5};
+                else
+                    entries[n].u.msi.address_lo = 0xfee00000 | (i & 2 ? 0xff000 : 0);
+                if (!(i & 1))
+                    entries[n].u.msi.data = 0x20 + i % 200;
+            }
+            call(irqs.vm, KVM_SET_GSI_ROUTING, table);
+        }),
+        repeat([&](uint32_t i) {
+            kvm_irqchip chip = {};
+            chip.chip_id = i % 3;
+            call(irqs.vm, KVM_GET_IRQCHIP, &chip);
+            if (i % 64 == 0)
+                call(irqs.vm, KVM_SET_IRQCHIP, &chip);
+            kvm_pit_state2 pit;
+            call(irqs.vm, KVM_GET_PIT2, &pit);
+            pit.channels[0].count = 1 + i % 5000;
+            pit.channels[0].mode = i % 8;
+            call(irqs.vm, KVM_SET_PIT2, &pit);
+            irqs.line(3 + i % 12, i & 1);
+        }),
+        std::thread([&] {
+            while (!done) {
+                g.restart();
+                while (!done && g.vcpu.enter() == 0 && g.vcpu.run->exit_reason != KVM_EXIT_HLT)
+                    ;
+                g.ring().first = g.ring().last;
+            }
+        }),
+        std::thread([&] {
+            while (!done)
+                irqs.vcpu.enter();
+            asleep = false;
+        }),
+    };
+    sleep(3);
+    done = true;
+    while (asleep) { // the guest sleeps in the kernel
+        pthread_kill(threads[6].native_handle(), SIGUSR1);
+        usleep(1000);
+    }
+    for (std::thread &thread : threads)
+        thread.join();
+    expect_usable(g.device, other);
 }
