@@ -7,7 +7,6 @@
 # add: test-user/linux/boot.sh:/tests/boot.sh
 # add: test-user/linux/boots.sh:/tests/boots.sh
 # timeout: 1200
-# in: test-long
 
 . /tests/boot.sh
 . /tests/boots.sh
