@@ -38,7 +38,7 @@ struct InterruptMessage {
 };
 
 // Sends it to every local APIC it is meant for; source is null unless it is an IPI. How many took
-// it, 0: it was merged with one that waits already; -1: nobody is meant. [any but NMI]
+// it; 0: none whose APIC is on; -1: nobody is meant. [any but NMI]
 int deliver_interrupt(kvm_vm &kvm, const vcpu_vmx *source, const InterruptMessage &message);
 
 // LAPIC -> IOAPIC: the vCPU's EOI of this vector; level: it was level triggered (TMR). Called at

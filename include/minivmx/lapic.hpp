@@ -143,9 +143,9 @@ void lapic_update_tpr_threshold(vcpu_vmx &vmx);
 
 // ----- Delivery (src/core/irqchip/lapic_delivery.cc) ---------------------------------------------
 
-// A vector arrives. 1, or 0 if it had arrived already or is none. Who isn't the vCPU's thread kicks
-// it. [any but NMI]
-int lapic_post(Lapic &apic, u8 vector, bool level, bool kick);
+// A vector arrives; false: it is none. One that waits already takes it in: the APIC has accepted
+// both (SDM Vol. 3A, 11.8.4). Who isn't the vCPU's thread kicks it. [any but NMI]
+bool lapic_post(Lapic &apic, u8 vector, bool level, bool kick);
 // An event of the APIC's own: what the entry of the local vector table says. [any but NMI]
 void lapic_local_event(Lapic &apic, ApicRegister lvt, bool kick);
 

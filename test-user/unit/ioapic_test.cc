@@ -101,8 +101,24 @@ TEST_F(IoapicTest, MergesWithOneThatWaits)
     redirect(17, 0x51);
     EXPECT_EQ(line(17, true), 1);
     line(17, false);
-    EXPECT_EQ(line(17, true), 0) << "the local APIC has it already";
+    EXPECT_EQ(line(17, true), 1) << "the local APIC has it already, and takes this one in";
     line(17, false);
+}
+
+TEST_F(IoapicTest, TwoLevelPinsWithOneVectorAreBothAccepted)
+{
+    redirect(18, 0x52 | kLevel);
+    redirect(19, 0x52 | kLevel);
+    EXPECT_EQ(line(18, true), 1);
+    EXPECT_EQ(line(19, true), 1);
+    EXPECT_EQ(entry(19), 0x52 | kLevel | kRemoteIrr);
+    EXPECT_TRUE(take(0x52));
+    line(18, false);
+    eoi(0x52, true);
+    EXPECT_TRUE(take(0x52)) << "the second line is still up";
+    line(19, false);
+    eoi(0x52, true);
+    EXPECT_FALSE(take(0x52));
 }
 
 TEST_F(IoapicTest, LevelTriggered)

@@ -187,11 +187,11 @@ Lapic *single_target(const kvm_vm &kvm, const vcpu_vmx *source, const InterruptM
 
 } // namespace
 
-int lapic_post(Lapic &apic, u8 vector, bool level, bool kick)
+bool lapic_post(Lapic &apic, u8 vector, bool level, bool kick)
 {
     if (vector < kFirstLegalVector) {
         log_apic_error(apic, kErrorReceiveIllegalVector, kick);
-        return 0;
+        return false;
     }
     u32 *trigger_mode = apic_slot(apic, vector_register(kApicTmr, vector));
     const u32 bit = bit32(vector % 32);
@@ -204,13 +204,12 @@ int lapic_post(Lapic &apic, u8 vector, bool level, bool kick)
     }
     const u64 posted_bit = bit64(vector % 64);
     if (__atomic_fetch_or(&apic.posted[vector / 64], posted_bit, __ATOMIC_SEQ_CST) & posted_bit)
-        return 0; // who posted it first kicks
-    const bool requested = test_vector(apic, kApicIrr, vector);
+        return true; // who posted it first kicks
     if (kick)
         host_vcpu_kick(apic.vcpu->host);
     else
         apic.attention = true;
-    return requested ? 0 : 1;
+    return true;
 }
 
 void lapic_local_event(Lapic &apic, ApicRegister lvt, bool kick)
