@@ -12,6 +12,7 @@
 namespace minivmx {
 namespace {
 
+using test::combination;
 using test::CpuProfile;
 using test::Loaded;
 using test::negotiate;
@@ -116,21 +117,6 @@ TEST_P(EveryCpu, BasicsAreTheMsrs)
     EXPECT_EQ(n.config.order, 0u);
     EXPECT_EQ(n.config.revision_id, basic & 0x7fffffff);
     EXPECT_EQ(n.config.basic_cap, basic >> 32 & ~u64{0x1fff});
-}
-
-/// Parameters 0 to 6 by bit of `number`.
-Parameters combination(unsigned number)
-{
-    Parameters p = default_parameters();
-    p.vnmi = (number & 1) == 0;
-    p.preemption_timer = (number & 2) == 0;
-    p.ept = (number & 4) == 0;
-    p.vpid = (number & 8) == 0;
-    p.unrestricted_guest = (number & 16) == 0;
-    p.flexpriority = (number & 32) == 0;
-    if ((number & 64) != 0)
-        p.ple_gap = 0;
-    return p;
 }
 
 TEST_P(EveryCpu, ParametersComeOutAsKvmIntels)

@@ -36,6 +36,21 @@ inline const CpuProfile &profile(const std::string &name)
     return *found;
 }
 
+/// The seven parameters that change control words, on or off by the bits of `number`.
+inline Parameters combination(unsigned number)
+{
+    Parameters p = default_parameters();
+    p.vnmi = (number & 1) == 0;
+    p.preemption_timer = (number & 2) == 0;
+    p.ept = (number & 4) == 0;
+    p.vpid = (number & 8) == 0;
+    p.unrestricted_guest = (number & 16) == 0;
+    p.flexpriority = (number & 32) == 0;
+    if ((number & 64) != 0)
+        p.ple_gap = 0;
+    return p;
+}
+
 /// Collects lines.
 struct Lines {
     std::vector<std::string> lines;

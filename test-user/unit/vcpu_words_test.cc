@@ -13,6 +13,7 @@
 namespace minivmx {
 namespace {
 
+using test::combination;
 using test::CpuProfile;
 using test::Loaded;
 using test::set_up;
@@ -21,20 +22,6 @@ using test::shipped_profiles;
 constexpr u32 kMwait = 1; // KVM_X86_DISABLE_EXITS_MWAIT and its siblings
 constexpr u32 kHlt = 2;
 constexpr u32 kPause = 4;
-
-Parameters combination(unsigned number)
-{
-    Parameters p = default_parameters();
-    p.vnmi = (number & 1) == 0;
-    p.preemption_timer = (number & 2) == 0;
-    p.ept = (number & 4) == 0;
-    p.vpid = (number & 8) == 0;
-    p.unrestricted_guest = (number & 16) == 0;
-    p.flexpriority = (number & 32) == 0;
-    if ((number & 64) != 0)
-        p.ple_gap = 0;
-    return p;
-}
 
 /// A vCPU of a VM whose owner emulates the APIC and has told no CPUID.
 VcpuControlInputs fresh_vcpu(const Hardware &hw, u32 disabled_exits)
