@@ -138,6 +138,19 @@ inline void run_body(const Case &c)
     c.body();
 }
 
+// Whether it becomes so within a minute of the machine's time: a bound for hangs, not a measure. It
+// looks seldom, since on a slow machine with one CPU each look takes from the guest's time.
+template <class Condition>
+bool soon(Condition condition)
+{
+    for (int look = 0; look < 3000; look++) {
+        if (condition())
+            return true;
+        usleep(20'000);
+    }
+    return condition();
+}
+
 // Runs one test in a child of its own, with a limit in seconds of the machine's clock.
 inline void run_forked(const Case &c)
 {

@@ -365,8 +365,7 @@ TEST_LIMIT(dirty_while_the_guest_runs, 60)
     volatile uint32_t *counter = &w.g.memory.at<uint32_t>(G_DATA + 8);
     auto let_it_run = [&] {
         uint32_t before = *counter;
-        for (int wait = 0; wait < 2000 && *counter - before < 200; wait++)
-            usleep(500);
+        EXPECT(test::soon([&] { return *counter - before >= 200 || failed; }));
     };
     let_it_run();
     w.log();

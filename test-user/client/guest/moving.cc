@@ -82,10 +82,7 @@ struct World {
     void let_it_run(uint32_t increments = 600)
     {
         uint32_t before = counted();
-        int wait = 0;
-        for (; wait < 4000 && counted() - before < increments && !failed; wait++)
-            usleep(500);
-        EXPECT(wait < 4000);
+        EXPECT(test::soon([&] { return counted() - before >= increments || failed; }));
     }
     void stop()
     {
@@ -117,7 +114,7 @@ long read_number(const char *path)
 
 } // namespace
 
-TEST_LIMIT(moving_fork, 60)
+TEST_LIMIT(moving_fork, 120)
 {
     // Every page is copied, again and again, by whoever writes first.
     World w;
@@ -137,7 +134,7 @@ TEST_LIMIT(moving_fork, 60)
     EXPECT_EQ(w.sum(), w.counted());
 }
 
-TEST_LIMIT(moving_collapse_and_split, 60)
+TEST_LIMIT(moving_collapse_and_split, 120)
 {
     World w;
     w.start_counting();
@@ -160,7 +157,7 @@ TEST_LIMIT(moving_collapse_and_split, 60)
         test::skip("this kernel does not collapse on demand");
 }
 
-TEST_LIMIT(moving_huge_page_loses_a_part, 60)
+TEST_LIMIT(moving_huge_page_loses_a_part, 120)
 {
     World w;
     if (!want_huge_pages(w.area, kAreaSize))
@@ -180,7 +177,7 @@ TEST_LIMIT(moving_huge_page_loses_a_part, 60)
         EXPECT(w.word(page) <= 1 + w.counted() / kPages);
 }
 
-TEST_LIMIT(moving_mremap, 60)
+TEST_LIMIT(moving_mremap, 120)
 {
     // The pages go elsewhere and come back; in between the guest finds nothing there.
     World w;
@@ -211,7 +208,7 @@ TEST_LIMIT(moving_mremap, 60)
     EXPECT_EQ(w.sum(), w.counted());
 }
 
-TEST_LIMIT(moving_merged, 90)
+TEST_LIMIT(moving_merged, 120)
 {
     // KSM gives two equal pages one frame; the guest that writes one of them gets its own again.
     World w;
@@ -223,10 +220,7 @@ TEST_LIMIT(moving_merged, 90)
     write_file("/sys/kernel/mm/ksm/pages_to_scan", "2000");
     write_file("/sys/kernel/mm/ksm/sleep_millisecs", "10");
     REQUIRE(write_file("/sys/kernel/mm/ksm/run", "1"));
-    int wait = 0;
-    for (; wait < 400 && read_number("/sys/kernel/mm/ksm/pages_sharing") < 400; wait++)
-        usleep(20000);
-    EXPECT(wait < 400);
+    EXPECT(test::soon([] { return read_number("/sys/kernel/mm/ksm/pages_sharing") >= 400; }));
     kvm_regs r = fresh_regs();
     r.rdi = kArea;
     for (uint64_t page = 0; page < 16; page++) {
@@ -249,7 +243,7 @@ TEST_LIMIT(moving_merged, 90)
     write_file("/sys/kernel/mm/ksm/run", "0");
 }
 
-TEST_LIMIT(moving_swapped, 60)
+TEST_LIMIT(moving_swapped, 120)
 {
     World w;
     w.start_counting();
@@ -262,7 +256,7 @@ TEST_LIMIT(moving_swapped, 60)
     EXPECT_EQ(w.sum(), w.counted());
 }
 
-TEST_LIMIT(moving_slot_deleted_while_running, 60)
+TEST_LIMIT(moving_slot_deleted_while_running, 120)
 {
     World w;
     w.start_counting();
@@ -272,10 +266,8 @@ TEST_LIMIT(moving_slot_deleted_while_running, 60)
         // From here on nothing of the guest's reaches this memory.
         uint64_t frozen = w.sum();
         uint64_t exits = __atomic_load_n(&w.mmio, __ATOMIC_RELAXED);
-        for (int wait = 0; wait < 4000 && __atomic_load_n(&w.mmio, __ATOMIC_RELAXED) < exits + 100;
-             wait++)
-            usleep(500);
-        EXPECT(__atomic_load_n(&w.mmio, __ATOMIC_RELAXED) >= exits + 100);
+        EXPECT(
+            test::soon([&] { return __atomic_load_n(&w.mmio, __ATOMIC_RELAXED) >= exits + 100; }));
         EXPECT_EQ(w.sum(), frozen);
         REQUIRE_OK(w.g.vm.set_slot(1, kArea, kAreaSize, w.area));
     }
@@ -283,7 +275,7 @@ TEST_LIMIT(moving_slot_deleted_while_running, 60)
     w.stop();
 }
 
-TEST_LIMIT(moving_slot_moved_while_running, 60)
+TEST_LIMIT(moving_slot_moved_while_running, 120)
 {
     World w;
     w.start_counting();
@@ -299,7 +291,7 @@ TEST_LIMIT(moving_slot_moved_while_running, 60)
     w.stop();
 }
 
-TEST_LIMIT(moving_logging_toggled_while_running, 60)
+TEST_LIMIT(moving_logging_toggled_while_running, 120)
 {
     World w;
     want_huge_pages(w.area, kAreaSize);
