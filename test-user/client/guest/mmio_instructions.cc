@@ -284,8 +284,9 @@ TEST(mmio_sse_moves)
 
 TEST(mmio_avx_moves)
 {
-    if (!host_has(1, 0, 'c', 28))
-        test::skip("the CPU has no AVX");
+    // AVX, and OSXSAVE: a CPU may have the one while the kernel does without the other.
+    if (!host_has(1, 0, 'c', 28) || !host_has(1, 0, 'c', 27))
+        test::skip("the host does not use AVX on this CPU");
     const Row rows[] = {
         ROW_HERE("vmovups ymm1, [rbx]"),       ROW_HERE("vmovups [rbx], ymm1"),
         ROW_HERE("vmovdqu xmm1, [rbx + 3]"),   ROW_HERE("vmovdqa [rbx], ymm2"),
