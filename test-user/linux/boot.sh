@@ -131,3 +131,25 @@ boot_small() {
     watch "minivmx run x$cpus" minivmx run --device /dev/kvm --kernel $KERNEL --initrd /linux/initrd --cpus "$cpus" \
         --mem ${MEMORY}M --cmdline "$(command_line host "$cpus")" "$@"
 }
+
+# migrate SECONDS TYPE MODEL CPUS: like boot, but after so many seconds everything moves to another QEMU, by a file: memory by way
+# of dirty logging, each vCPU's state by KVM's ioctls. What the first one's guest began the second one's must end.
+migrate() {
+    seconds=$1
+    name="$device: $2 $3 x$4, moved to another QEMU after $seconds s"
+    words="console=ttyS0 quiet expect_cpus=$4"
+    set -- qemu-system-x86_64 -accel kvm -M "$(machine_type "$2")" -cpu "$3" -smp "$4" -m $MEMORY -display none -no-reboot \
+        -nodefaults -kernel $KERNEL -initrd /linux/initrd -append "$words"
+    rm -f /tmp/moved
+    (sleep "$seconds"; echo 'migrate "exec:cat >/tmp/moved"'; echo quit) |
+        timeout -s KILL $LIMIT "$@" -serial file:/tmp/first -monitor stdio >/tmp/monitor 2>&1
+    timeout -s KILL $LIMIT "$@" -serial file:/tmp/second -monitor none -incoming "exec:cat /tmp/moved" >>/tmp/monitor 2>&1
+    status=$?
+    if grep -q '^guest: done' /tmp/first; then
+        echo "not ok - $name: the first guest had come to its end before"
+        failed=1
+        return
+    fi
+    cat /tmp/first /tmp/second >/tmp/output
+    findings "$name" $status
+}
