@@ -50,9 +50,11 @@ machine_type() {
     esac
 }
 
-# The kernel's command line for a CPU model and a number of CPUs.
+# The kernel's command line for a CPU model, a number of CPUs and a machine type.
 command_line() {
     printf '%s expect_cpus=%s' "$CMDLINE" "$2"
+    # microvm has no keyboard controller and, like this, no ACPI to ask for a reset.
+    if [ "$3" = microvm ]; then printf ' reboot=t'; fi
     # A guest that sees the machine's own CPU sees that it has AVX.
     if [ "$1" = host ] && grep -qw avx /proc/cpuinfo; then printf ' expect_avx=1'; fi
 }
@@ -117,9 +119,7 @@ boot() {
     model=$2
     cpus=$3
     shift 3
-    words=$(command_line "$model" "$cpus")
-    # microvm has no keyboard controller and, like this, no ACPI to ask for a reset.
-    if [ "$type" = microvm ]; then words="$words reboot=t"; fi
+    words=$(command_line "$model" "$cpus" "$type")
     watch "$type $model x$cpus" qemu-system-x86_64 -accel kvm -M "$(machine_type "$type")" -cpu "$model" -smp "$cpus" \
         -m $MEMORY -display none -monitor none -serial stdio -no-reboot -kernel $KERNEL -initrd /linux/initrd \
         -append "$words" "$@"
@@ -137,7 +137,7 @@ boot_small() {
 migrate() {
     seconds=$1
     name="$device: $2 $3 x$4, moved to another QEMU after $seconds s"
-    words="console=ttyS0 quiet expect_cpus=$4"
+    words=$(CMDLINE="console=ttyS0 quiet" command_line "$3" "$4" "$2")
     set -- qemu-system-x86_64 -accel kvm -M "$(machine_type "$2")" -cpu "$3" -smp "$4" -m $MEMORY -display none -no-reboot \
         -nodefaults -kernel $KERNEL -initrd /linux/initrd -append "$words"
     rm -f /tmp/moved
