@@ -156,6 +156,8 @@ u64 lapic_tsc_deadline(const vcpu_vmx &vmx);
 void lapic_write_tsc_deadline(vcpu_vmx &vmx, u64 value);
 // The guest's TSC was moved: a deadline comes sooner or later.
 void lapic_tsc_changed(Lapic &apic);
+// The host's was set back, or this CPU's is behind. [atomic]
+void lapic_host_tsc_went_back(Lapic &apic, u64 ticks);
 int lapic_timer_create(Lapic &apic);
 void lapic_timer_stop(Lapic &apic);
 void lapic_timer_start(Lapic &apic);

@@ -213,6 +213,9 @@ void step_over_instruction(vcpu_vmx &vmx);
 // must not hit again, and TF traps here, too.
 void finish_iteration(vcpu_vmx &vmx);
 void set_interrupt_shadow_off(vcpu_vmx &vmx);
+// If RFLAGS.TF is set the guest gets a single-step trap before its next instruction; it doesn't.
+void trap_single_step(vcpu_vmx &vmx);
+void forget_single_step_trap();
 
 // ----- The last exit -----------------------------------------------------------------------------
 

@@ -44,11 +44,13 @@ static u64 slept_ns(void)
 
 void host_clock_read(struct host_clock *clock)
 {
+	/* Before and after: the kernel may take another clock in between. */
+	const bool counted_tsc = READ_ONCE(counts_tsc);
 	struct system_time_snapshot now;
 
 	ktime_get_snapshot(&now);
 	clock->ns = ktime_to_ns(now.raw) + slept_ns();
 	clock->realtime_ns = ktime_to_ns(now.real);
-	clock->counts_tsc = READ_ONCE(counts_tsc) && !check_tsc_unstable();
+	clock->counts_tsc = counted_tsc && READ_ONCE(counts_tsc) && !check_tsc_unstable();
 	clock->tsc = clock->counts_tsc ? now.cycles : rdtsc();
 }

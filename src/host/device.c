@@ -6,6 +6,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 
 #include "compat.h"
@@ -24,8 +25,21 @@ int cpuid_to_user(struct kvm_cpuid2 __user *user, const struct kvm_cpuid2 *heade
 	return 0;
 }
 
-static int get_cpuid(struct kvm_cpuid2 __user *user,
-		     int (*get)(struct kvm_cpuid_entry2 *entries, host_u32 *count))
+/* What KVM_GET_EMULATED_CPUID asks for, and KVM_GET_SUPPORTED_CPUID doesn't. */
+static bool padding_is_zero(const struct kvm_cpuid_entry2 __user *entries, u32 count)
+{
+	u32 padding[ARRAY_SIZE(entries->padding)];
+	u32 i;
+
+	for (i = 0; i < count; i++) {
+		if (copy_from_user(padding, entries[i].padding, sizeof(padding)) ||
+		    memchr_inv(padding, 0, sizeof(padding)))
+			return false;
+	}
+	return true;
+}
+
+static int get_cpuid(struct kvm_cpuid2 __user *user, bool emulated)
 {
 	struct kvm_cpuid_entry2 *entries;
 	struct kvm_cpuid2 header;
@@ -37,11 +51,16 @@ static int get_cpuid(struct kvm_cpuid2 __user *user,
 	if (header.nent < 1)
 		return -E2BIG;
 	count = min_t(u32, header.nent, HOST_MAX_CPUID_ENTRIES);
+	if (emulated && !padding_is_zero(user->entries, count))
+		return -EINVAL;
 
 	entries = kvcalloc(count, sizeof(*entries), GFP_KERNEL);
 	if (!entries)
 		return -ENOMEM;
-	r = get(entries, &count);
+	if (emulated)
+		r = core_get_emulated_cpuid(entries, &count);
+	else
+		r = core_get_supported_cpuid(entries, &count);
 	if (r)
 		goto out;
 	header.nent = count;
@@ -70,9 +89,9 @@ static long device_ioctl(struct file *file, unsigned int ioctl, unsigned long ar
 	case KVM_GET_VCPU_MMAP_SIZE:
 		return arg ? -EINVAL : VCPU_MMAP_SIZE;
 	case KVM_GET_SUPPORTED_CPUID:
-		return get_cpuid((struct kvm_cpuid2 __user *)arg, core_get_supported_cpuid);
+		return get_cpuid((struct kvm_cpuid2 __user *)arg, false);
 	case KVM_GET_EMULATED_CPUID:
-		return get_cpuid((struct kvm_cpuid2 __user *)arg, core_get_emulated_cpuid);
+		return get_cpuid((struct kvm_cpuid2 __user *)arg, true);
 	case KVM_GET_MSR_INDEX_LIST:
 		return device_list_msrs((struct kvm_msr_list __user *)arg, false);
 	case KVM_GET_MSR_FEATURE_INDEX_LIST:

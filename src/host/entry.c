@@ -125,6 +125,17 @@ static __always_inline void guest_context_exit(void)
 	instrumentation_end();
 }
 
+/*
+ * A guest that reads a device's registers may find in the CPU's buffers what the host left there
+ * ("MMIO stale data"). Where that is all they leak, they are cleared for such guests only; CPUs
+ * that leak them more easily have vmenter.S clear them at each entry.
+ */
+static __always_inline void clear_buffers_before_entry(const struct host_vm *vm)
+{
+	if (static_branch_unlikely(&mmio_stale_data_clear) && READ_ONCE(vm->reaches_devices))
+		x86_clear_cpu_buffers();
+}
+
 noinstr host_u32 host_vmenter(struct host_vcpu *vcpu)
 {
 	struct vcpu_area *area = &vcpu->area;
@@ -132,6 +143,7 @@ noinstr host_u32 host_vmenter(struct host_vcpu *vcpu)
 
 	guest_context_enter();
 	l1d_flush_before_entry(vcpu);
+	clear_buffers_before_entry(vcpu->vm);
 	if (native_read_cr2() != area->cr2)
 		native_write_cr2(area->cr2);
 

@@ -74,6 +74,18 @@ static int get_page_at(unsigned long hva, bool want_write, struct page **page, b
 	return got < 0 ? got : -EFAULT;
 }
 
+/*
+ * From now on each entry clears the CPU's buffers. vCPUs that are in the guest went there without:
+ * they come out once.
+ */
+static void guest_reaches_devices(struct host_vm *vm)
+{
+	if (READ_ONCE(vm->reaches_devices))
+		return;
+	WRITE_ONCE(vm->reaches_devices, true);
+	host_request_all(vm, 0);
+}
+
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame)
 {
 	struct page *page = NULL;
@@ -99,6 +111,7 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
 		r = pfnmap_fault_in(hva, want_write, frame);
 		if (r)
 			return r == -EACCES ? -EACCES : -EFAULT;
+		guest_reaches_devices(vm);
 	}
 	if (page) {
 		frame->pfn = page_to_pfn(page);

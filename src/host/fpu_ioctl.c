@@ -13,15 +13,14 @@
 
 #define FP_AND_SSE 3 /* bits of XCR0 and XSTATE_BV */
 
-/* struct kvm_xsave's area, for all components that guests can have. */
-static struct kvm_xsave *save(struct host_vcpu *vcpu)
+/* struct kvm_xsave's area, with the components of xcr0. */
+static struct kvm_xsave *save(struct host_vcpu *vcpu, u64 xcr0)
 {
 	struct kvm_xsave *area = kzalloc(sizeof(*area), GFP_KERNEL_ACCOUNT);
 
 	if (area)
 		fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, area->region, sizeof(area->region),
-					       core_guest_xcr0(vcpu->core) | FP_AND_SSE,
-					       vcpu->pkru);
+					       xcr0 | FP_AND_SSE, vcpu->pkru);
 	return area;
 }
 
@@ -33,7 +32,7 @@ static int restore(struct host_vcpu *vcpu, const struct kvm_xsave *area)
 
 static long get_xsave(struct host_vcpu *vcpu, void __user *user)
 {
-	struct kvm_xsave *area = save(vcpu);
+	struct kvm_xsave *area = save(vcpu, core_guest_xcr0(vcpu->core));
 	long r;
 
 	if (!area)
@@ -64,7 +63,7 @@ static struct fxregs_state *legacy_part(struct kvm_xsave *area)
 
 static long get_fpu(struct host_vcpu *vcpu, void __user *user)
 {
-	struct kvm_xsave *area = save(vcpu);
+	struct kvm_xsave *area = save(vcpu, 0);
 	struct fxregs_state *regs;
 	struct kvm_fpu fpu;
 	long r;
@@ -96,7 +95,8 @@ static long set_fpu(struct host_vcpu *vcpu, const void __user *user)
 
 	if (copy_from_user(&fpu, user, sizeof(fpu)))
 		return -EFAULT;
-	area = save(vcpu);
+	/* All that there may be: what is left out of the area would be cleared by restore(). */
+	area = save(vcpu, core_supported_xcr0());
 	if (!area)
 		return -ENOMEM;
 	regs = legacy_part(area);

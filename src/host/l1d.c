@@ -2,10 +2,13 @@
 /*
  * L1 terminal fault: on affected CPUs a guest can speculatively read what is in the L1 data cache,
  * so it is flushed before VM entry. Parameter vmentry_l1d_flush has kvm_intel's values and meaning:
- *   never   not at all
- *   cond    when host code ran that may have brought in somebody else's data; an exit that was
- * answered by a few lines of ours is not always  before each entry Without it the kernel's l1tf=
- * option decides.
+ *
+ * - never: not at all
+ * - cond: when host code ran that may have brought in somebody else's data; an exit that was
+ *   answered by a few lines of ours is not
+ * - always: before each entry
+ *
+ * Without it the kernel's l1tf= option decides.
  */
 #define pr_fmt(fmt) "minivmx: " fmt
 

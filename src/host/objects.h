@@ -42,6 +42,7 @@ struct host_vm {
 	struct mm_struct *mm; /* of the creator; its guest's memory lives there */
 	refcount_t users;
 	bool dead; /* set once; every ioctl answers -EIO from then on */
+	bool reaches_devices; /* set once: physical addresses are mapped for the guest, see entry.c */
 
 	/* vCPU creation and settings of the VM as a whole; taken before slots_lock. */
 	struct mutex lock;

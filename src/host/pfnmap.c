@@ -48,10 +48,11 @@ static int find_pfn(struct vm_area_struct *vma, unsigned long hva, bool want_wri
 
 	if (r) {
 		r = fixup_user_fault(vma->vm_mm, hva, want_write ? FAULT_FLAG_WRITE : 0, &unlocked);
+		if (r)
+			return r;
 		if (unlocked)
 			return -EAGAIN;
-		if (!r)
-			r = compat_follow_pfn(vma, hva, &pfn, &writable);
+		r = compat_follow_pfn(vma, hva, &pfn, &writable);
 	}
 	if (r)
 		return r;

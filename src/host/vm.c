@@ -22,7 +22,7 @@ static void init_vm(struct host_vm *vm)
 	spin_lock_init(&vm->mmu_lock);
 	mutex_init(&vm->routing_lock);
 	irqfd_init(vm);
-	xa_init(&vm->vcpus);
+	xa_init_flags(&vm->vcpus, XA_FLAGS_ACCOUNT);
 	mmgrab(current->mm);
 	vm->mm = current->mm;
 }
@@ -215,7 +215,7 @@ static const struct file_operations vm_fops = {
 	.owner = THIS_MODULE,
 	.release = vm_release,
 	.unlocked_ioctl = vm_ioctl,
-	.compat_ioctl = vm_ioctl, /* no structure's layout differs in 32-bit clients */
+	.compat_ioctl = vm_ioctl, /* where 32-bit clients' structures differ, the ioctl knows */
 	.llseek = noop_llseek,
 };
 

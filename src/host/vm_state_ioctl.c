@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* A VM's ioctls for what its vCPUs share: the clock, the TSC's rate, which MSRs the guest may use. */
+#include <linux/compat.h>
 #include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -52,19 +53,16 @@ static void *copy_bitmap(const struct kvm_msr_filter_range *range)
 	return memdup_user((const void __user *)range->bitmap, size);
 }
 
-static long set_msr_filter(struct host_vm *vm, const void __user *user)
+static long use_msr_filter(struct host_vm *vm, const struct kvm_msr_filter *filter)
 {
 	u8 *bitmaps[KVM_MSR_FILTER_MAX_RANGES] = {};
-	struct kvm_msr_filter filter;
 	long r = 0;
 	u32 i;
 
-	if (copy_from_user(&filter, user, sizeof(filter)))
-		return -EFAULT;
-	if (filter.flags & ~(u32)KVM_MSR_FILTER_DEFAULT_DENY)
+	if (filter->flags & ~(u32)KVM_MSR_FILTER_DEFAULT_DENY)
 		return -EINVAL;
 	for (i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++) {
-		void *bitmap = copy_bitmap(&filter.ranges[i]);
+		void *bitmap = copy_bitmap(&filter->ranges[i]);
 
 		if (IS_ERR(bitmap)) {
 			r = PTR_ERR(bitmap);
@@ -73,12 +71,50 @@ static long set_msr_filter(struct host_vm *vm, const void __user *user)
 		bitmaps[i] = bitmap;
 	}
 	mutex_lock(&vm->lock);
-	r = core_set_msr_filter(vm->core, &filter, (const host_u8 *const *)bitmaps);
+	r = core_set_msr_filter(vm->core, filter, (const host_u8 *const *)bitmaps);
 	mutex_unlock(&vm->lock);
 out:
 	for (i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++)
 		kfree(bitmaps[i]);
 	return r;
+}
+
+static long set_msr_filter(struct host_vm *vm, const void __user *user)
+{
+	struct kvm_msr_filter filter;
+
+	if (copy_from_user(&filter, user, sizeof(filter)))
+		return -EFAULT;
+	return use_msr_filter(vm, &filter);
+}
+
+/* The same of a 32-bit client: its pointers are shorter, and so is the ioctl's number another. */
+struct compat_msr_filter_range {
+	u32 flags, nmsrs, base;
+	compat_uptr_t bitmap;
+};
+struct compat_msr_filter {
+	u32 flags;
+	struct compat_msr_filter_range ranges[KVM_MSR_FILTER_MAX_RANGES];
+};
+#define COMPAT_SET_MSR_FILTER _IOW(KVMIO, _IOC_NR(KVM_X86_SET_MSR_FILTER), struct compat_msr_filter)
+
+static long set_msr_filter_compat(struct host_vm *vm, const void __user *user)
+{
+	struct compat_msr_filter given;
+	struct kvm_msr_filter filter = {};
+	u32 i;
+
+	if (copy_from_user(&given, user, sizeof(given)))
+		return -EFAULT;
+	filter.flags = given.flags;
+	for (i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+		filter.ranges[i].flags = given.ranges[i].flags;
+		filter.ranges[i].nmsrs = given.ranges[i].nmsrs;
+		filter.ranges[i].base = given.ranges[i].base;
+		filter.ranges[i].bitmap = (void *)(uintptr_t)given.ranges[i].bitmap;
+	}
+	return use_msr_filter(vm, &filter);
 }
 
 long vm_state_ioctl(struct host_vm *vm, unsigned int ioctl, unsigned long arg)
@@ -96,6 +132,8 @@ long vm_state_ioctl(struct host_vm *vm, unsigned int ioctl, unsigned long arg)
 		return set_tsc_khz(vm, arg);
 	case KVM_X86_SET_MSR_FILTER:
 		return set_msr_filter(vm, user);
+	case COMPAT_SET_MSR_FILTER:
+		return in_compat_syscall() ? set_msr_filter_compat(vm, user) : -ENOIOCTLCMD;
 	default:
 		return -ENOIOCTLCMD;
 	}

@@ -286,6 +286,19 @@ TEST_F(IoapicTest, TicksOfTheClockAreCounted)
     EXPECT_TRUE(take(0x58));
 }
 
+// Linux moves an interrupt to another CPU while it serves it, before its EOI.
+TEST_F(IoapicTest, TickWhoseVectorIsChangedMeanwhile)
+{
+    out(0xa1, 0xff);
+    redirect(8, 0x58);
+    EXPECT_EQ(set_irq(vm(), IrqSource::kUser, 8, true, true), 1);
+    set_irq(vm(), IrqSource::kUser, 8, false, true);
+    redirect(8, 0x59, 1);
+    eoi(0x58, false);
+    EXPECT_EQ(set_irq(vm(), IrqSource::kUser, 8, true, true), 1);
+    EXPECT_TRUE(take(0x59, 1));
+}
+
 TEST_F(IoapicTest, StateGoesOutAndIn)
 {
     redirect(17, 0x51);

@@ -219,6 +219,16 @@ TEST_F(LapicDelivery, InitAndStartup)
     EXPECT_EQ(guest.field(host(1), GUEST_CS_SELECTOR.encoding), 0x9a00u) << "the second is lost";
 }
 
+// One that the running processor hasn't lost yet when INIT comes isn't what starts it again.
+TEST_F(LapicDelivery, StartupFromBeforeAnInitIsLost)
+{
+    icr(kAssert | kStartup | 0x9b, 1);
+    icr(kAssert | kLevel | kInit, 1);
+    load(1);
+    accept_init_and_sipi(vmx(1));
+    EXPECT_EQ(vmx(1).mp_state, u32{KVM_MP_STATE_INIT_RECEIVED});
+}
+
 TEST_F(LapicDelivery, InitOfTheBootstrapProcessorGoesOn)
 {
     icr(kAssert | kInit, 0, 1);

@@ -206,6 +206,30 @@ TEST_F(LapicTimer, ModeChangeKeepsACountThatRuns)
     EXPECT_EQ(fired(), 1u);
 }
 
+// A short count may not become a period below the limit.
+TEST_F(LapicTimer, ModeChangeKeepsTheLimit)
+{
+    write(kApicLvtTimer, 0x40);
+    write(kApicInitialCount, 100);
+    write(kApicLvtTimer, 0x20040);
+    advance(100);
+    EXPECT_EQ(fired(), 1u);
+    EXPECT_EQ(guest.machine.next_deadline(), guest.machine.time_ns + 200'000);
+}
+
+TEST_F(LapicTimer, CountsToZeroOnlyWhenItInterrupts)
+{
+    write(kApicDivide, 0xa); // by 128
+    write(kApicLvtTimer, 0x40);
+    write(kApicInitialCount, 10);
+    advance(1279);
+    EXPECT_EQ(read(kApicCurrentCount), 1u);
+    EXPECT_EQ(fired(), 0u);
+    advance(1);
+    EXPECT_EQ(read(kApicCurrentCount), 0u);
+    EXPECT_EQ(fired(), 1u);
+}
+
 TEST_F(LapicTimer, ResetStopsIt)
 {
     write(kApicLvtTimer, 0x20040);
@@ -311,6 +335,21 @@ TEST_F(LapicPreemptionTimer, LateInterruptIsNotLost)
     EXPECT_EQ(entered[1].event, event(0x51));
     EXPECT_EQ(entered[1].timer, 0u);
     EXPECT_EQ(receivers(0x40) | test_request(0x40), 1u);
+}
+
+// The machine slept, and its TSC began anew: the guest's goes on, so does the countdown.
+TEST_F(LapicPreemptionTimer, SurvivesATscThatGoesBack)
+{
+    write(kApicLvtTimer, 0x40040);
+    interrupts(true);
+    guest.machine.tsc = 1'000'000'000;
+    core_vcpu_load(host().core, 0);
+    lapic_write_tsc_deadline(vmx(), guest_tsc(vmx()) + 1'000'000);
+    core_vcpu_put(host().core);
+    guest.machine.tsc = 5'000;
+    EXPECT_EQ(run({EXIT_REASON_EXTERNAL_INTERRUPT}), 0);
+    EXPECT_LE(entered[0].timer, 1'000'000u);
+    EXPECT_GT(entered[0].timer, 900'000u);
 }
 
 } // namespace

@@ -117,6 +117,36 @@ TEST_F(Run, FailedEntryGivesTheHardwaresReason)
     EXPECT_EQ(run().fail_entry.hardware_entry_failure_reason, 0x80000021u);
 }
 
+// SDM Vol. 3C, 27.8: its event is still there, but may not be what the next entry injects.
+TEST_F(Run, FailedEntryLeavesNoEventBehind)
+{
+    interrupts_on();
+    ASSERT_EQ(core_interrupt(vcpu.core, 0x41), 0);
+    exits({EXIT_REASON_INVALID_STATE | kExitReasonFailedEntry, EXIT_REASON_HLT});
+    ASSERT_EQ(guest.run(vcpu), 0);
+    kvm_vcpu_events events{};
+    core_vcpu_load(vcpu.core, 0);
+    ASSERT_EQ(core_set_vcpu_events(vcpu.core, &events), 0); // user space takes it back
+    ASSERT_EQ(guest.run(vcpu), 0);
+    EXPECT_TRUE(injected.at(0) & INTR_INFO_VALID);
+    EXPECT_FALSE(injected.at(1) & INTR_INFO_VALID);
+}
+
+// Each debugger's step begins outside of an interrupt shadow: SDM Vol. 3C, 27.3.1.5.
+TEST_F(Run, SingleStepBeginsWithoutAShadow)
+{
+    kvm_guest_debug debug{};
+    debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
+    interrupts_on();
+    ASSERT_EQ(core_set_guest_debug(vcpu.core, &debug), 0);
+    set(GUEST_INTERRUPTIBILITY_INFO.encoding, GUEST_INTR_STATE_STI);
+    u64 state = ~u64{0};
+    during = [&] { state = read(GUEST_INTERRUPTIBILITY_INFO.encoding); };
+    exits({EXIT_REASON_TRIPLE_FAULT});
+    ASSERT_EQ(guest.run(vcpu), 0);
+    EXPECT_EQ(state, 0u);
+}
+
 TEST_F(Run, FailedVmlaunchGivesTheInstructionError)
 {
     guest.machine.on_vmenter = [this](host_vcpu &) -> u32 {

@@ -158,6 +158,37 @@ TEST_F(StateIoctl, PayloadReachesDr6AtDelivery)
     EXPECT_EQ(guest.area().dr6, DR6_ACTIVE_LOW | DR6_BS);
 }
 
+// The host loads DR6 into the CPU for a guest that reads it without exits, and MOV to DR6 faults
+// with any of bits 63:32.
+TEST_F(StateIoctl, DebugPayloadLeavesNothingInDr6ThatFaults)
+{
+    ASSERT_EQ(enable(KVM_CAP_EXCEPTION_PAYLOAD, 1), 0);
+    kvm_vcpu_events e = events();
+    e.exception.pending = 1;
+    e.exception.nr = DB_VECTOR;
+    e.exception_has_payload = 1;
+    e.exception_payload = 0xffffffff00001000 | DR6_BS;
+    ASSERT_EQ(set(e), 0);
+    inject_pending_events(guest.vmx());
+    EXPECT_EQ(guest.area().dr6, DR6_ACTIVE_LOW | DR6_BS);
+}
+
+// An entry that didn't take place: the exception was delivered as far as user space can tell.
+TEST_F(StateIoctl, InjectedExceptionOutlivesACancelledEntry)
+{
+    ASSERT_EQ(enable(KVM_CAP_EXCEPTION_PAYLOAD, 1), 0);
+    queue_exception(guest.vmx(), DB_VECTOR);
+    EXPECT_EQ(events().exception.pending, 1);
+    inject_pending_events(guest.vmx());
+    cancel_injection();
+    EXPECT_EQ(events().exception.pending, 0);
+    EXPECT_EQ(events().exception.injected, 1);
+    kvm_regs regs;
+    ASSERT_EQ(core_get_regs(guest.vcpu(), &regs), 0);
+    ASSERT_EQ(core_set_regs(guest.vcpu(), &regs), 0);
+    EXPECT_EQ(guest.exception(), DB_VECTOR);
+}
+
 TEST_F(StateIoctl, TripleFaultAsAnEvent)
 {
     ASSERT_EQ(enable(KVM_CAP_X86_TRIPLE_FAULT_EVENT, 1), 0);
@@ -279,7 +310,37 @@ TEST_F(StateIoctl, BlockedInterrupts)
     guest.set(GUEST_RFLAGS, X86_EFLAGS_FIXED | X86_EFLAGS_IF);
     EXPECT_TRUE(interrupt_allowed(guest.vmx()));
     ASSERT_EQ(debug(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_BLOCKIRQ), 0);
-    EXPECT_FALSE(interrupt_allowed(guest.vmx()));
+    ASSERT_EQ(core_nmi(guest.vcpu()), 0);
+    inject_pending_events(guest.vmx());
+    EXPECT_EQ(guest.get(VM_ENTRY_INTR_INFO_FIELD), 0u);
+    // A window would exit before each instruction.
+    EXPECT_FALSE(guest.get(CPU_BASED_VM_EXEC_CONTROL) &
+                 (CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING));
+    ASSERT_EQ(debug(0), 0);
+    inject_pending_events(guest.vmx());
+    EXPECT_EQ(guest.get(VM_ENTRY_INTR_INFO_FIELD), INTR_INFO_VALID | INTR_TYPE_NMI | NMI_VECTOR);
+}
+
+// SDM Vol. 3C, 27.3.1.5: with TF in the shadow of STI or MOV SS, VM entry wants the trap pending.
+TEST_F(StateIoctl, TrapInAnInterruptShadow)
+{
+    constexpr u64 kPendingStep = bit64(14);
+    guest.set(GUEST_RFLAGS, X86_EFLAGS_FIXED | X86_EFLAGS_IF | X86_EFLAGS_TF);
+    guest.set(GUEST_INTERRUPTIBILITY_INFO, GUEST_INTR_STATE_STI);
+    EXPECT_TRUE(exit(EXIT_REASON_EXCEPTION_NMI, DR6_BS, kDebugException).resumes());
+    EXPECT_EQ(guest.exception(), DB_VECTOR);
+    EXPECT_EQ(guest.get(GUEST_PENDING_DBG_EXCEPTIONS), kPendingStep);
+}
+
+// The trap of an instruction that was carried out in the guest's place is the debugger's as well.
+TEST_F(StateIoctl, SingleStepLeavesNoTrapBehind)
+{
+    ASSERT_EQ(debug(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP), 0);
+    at_instruction(2);
+    skip_emulated_instruction(guest.vmx());
+    EXPECT_NE(guest.get(GUEST_PENDING_DBG_EXCEPTIONS), 0u);
+    ASSERT_EQ(debug(0), 0);
+    EXPECT_EQ(guest.get(GUEST_PENDING_DBG_EXCEPTIONS), 0u);
 }
 
 // ---- KVM_GET/SET_MSRS ----
@@ -605,6 +666,18 @@ TEST_F(Time, SystemTimePage)
     ASSERT_TRUE(guest.wrmsr(MSR_KVM_SYSTEM_TIME, 0));
     EXPECT_EQ(core_kvmclock_ctrl(guest.vcpu()), -EINVAL);
     EXPECT_EQ(page().version, 6u);
+}
+
+// The thread may move to another CPU between the page and the entry: a request keeps it out.
+TEST_F(Time, MoveToAnotherCpuIsARequest)
+{
+    ASSERT_TRUE(guest.wrmsr(MSR_KVM_SYSTEM_TIME_NEW, kPage | 1));
+    (void)page();
+    guest.area().requests = 0;
+    time_vcpu_load(guest.vmx(), false);
+    EXPECT_EQ(guest.area().requests, 0u);
+    time_vcpu_load(guest.vmx(), true);
+    EXPECT_EQ(guest.area().requests, u32{VCPU_REQUEST_CLOCK});
 }
 
 TEST_F(Time, DoesNotGoBackWhereTheGuestIsAhead)

@@ -98,6 +98,10 @@ void ioapic_note_edge_vectors(Ioapic &ioapic)
     for (u64 entry : ioapic.redirect)
         if (!(entry & kRedirectLevel))
             vectors[(entry & kRedirectVector) / 64] |= bit64(entry & 63);
+    // An interrupt of the RTC that is to be ended may have had the vector from before: a guest
+    // moves it to another CPU while it serves it.
+    if (ioapic.rtc_waiting > 0)
+        vectors[ioapic.rtc_vector / 64] |= bit64(ioapic.rtc_vector % 64);
     for (u32 i = 0; i < 4; i++)
         __atomic_store_n(&ioapic.edge_vectors[i], vectors[i], __ATOMIC_RELAXED);
 }

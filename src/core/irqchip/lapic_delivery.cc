@@ -74,9 +74,17 @@ bool is_meant(const vcpu_vmx *source, const Lapic &target, const InterruptMessag
                            : matches_physical(target, message.destination);
 }
 
-void signal_event(Lapic &target, u32 set)
+// A SIPI from before belongs to an earlier start.
+void signal_init(Lapic &target)
 {
-    __atomic_fetch_or(&target.events, set, __ATOMIC_RELEASE);
+    __atomic_store_n(&target.events, u32{kApicEventInit}, __ATOMIC_RELEASE);
+    host_vcpu_kick(target.vcpu->host);
+}
+
+void signal_sipi(Lapic &target, u8 vector)
+{
+    __atomic_store_n(&target.sipi_vector, vector, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&target.events, u32{kApicEventSipi}, __ATOMIC_RELEASE);
     host_vcpu_kick(target.vcpu->host);
 }
 
@@ -102,11 +110,10 @@ int accept(const vcpu_vmx *source, Lapic &target, const InterruptMessage &messag
         // SDM Vol. 3A, 11.6.1: INIT level de-assert only synchronizes arbitration, long ago.
         if (message.level && !message.assert_level)
             return 0;
-        signal_event(target, kApicEventInit);
+        signal_init(target);
         return 1;
     case DeliveryMode::kStartup:
-        __atomic_store_n(&target.sipi_vector, message.vector, __ATOMIC_RELAXED);
-        signal_event(target, kApicEventSipi);
+        signal_sipi(target, message.vector);
         return 1;
     case DeliveryMode::kSmi:    // there is no SMM
     case DeliveryMode::kExtInt: // the PIC's, which tells by itself
@@ -229,7 +236,7 @@ void lapic_local_event(Lapic &apic, ApicRegister lvt, bool kick)
         signal_nmi(apic);
         break;
     case kLvtInit:
-        signal_event(apic, kApicEventInit);
+        signal_init(apic);
         break;
     default:
         break;

@@ -222,11 +222,13 @@ void lapic_timer_lvt_changed(Lapic &apic)
         set_apic_register(apic, kApicInitialCount, 0);
         return;
     }
-    // One-shot or periodic: the count goes on, unless it has reached 0.
-    if (is_counting(apic))
+    // One-shot or periodic: the count goes on, unless it has reached 0. A period has a lower limit.
+    if (is_counting(apic)) {
+        apic.period_ns = period_of(apic, apic_register(apic, kApicInitialCount));
         arm(apic, true);
-    else
+    } else {
         apic.period_ns = 0;
+    }
     apic.expired = false;
 }
 
@@ -253,9 +255,12 @@ u32 lapic_current_count(const Lapic &apic)
     if (apic.timer_mode == ApicTimerMode::kTscDeadline || !apic.period_ns)
         return 0;
     const u64 target = __atomic_load_n(&apic.target_ns, __ATOMIC_RELAXED), now = host_time_ns();
-    if (target > now)
-        return static_cast<u32>((target - now) / apic.divide);
-    // A client that saves the count must not take an interrupt that is late for one that has come.
+    // A client that saves the count must not take an interrupt that is late, or will come in less
+    // than a count, for one that has come.
+    if (target > now) {
+        const u64 left = (target - now) / apic.divide;
+        return left ? static_cast<u32>(left) : 1;
+    }
     if (apic.timer_mode == ApicTimerMode::kOneShot)
         return __atomic_load_n(&apic.expired, __ATOMIC_RELAXED) ? 0 : 1;
     const u64 since = (now - target) % apic.period_ns; // its interrupt is on its way
@@ -290,6 +295,12 @@ void lapic_tsc_changed(Lapic &apic)
     host_timer_cancel(apic.timer);
     if (is_counting(apic))
         arm(apic, true);
+}
+
+void lapic_host_tsc_went_back(Lapic &apic, u64 ticks)
+{
+    if (apic.hv_deadline)
+        apic.hv_deadline = apic.hv_deadline > ticks ? apic.hv_deadline - ticks : 1;
 }
 
 void lapic_program_preemption_timer(vcpu_vmx &vmx)

@@ -137,6 +137,9 @@ void inject_exception(vcpu_vmx &vmx)
         information |= INTR_TYPE_HARD_EXCEPTION;
     }
     write_entry_event(vmx, information);
+    // Should the entry not take place, what it did above isn't done again, and KVM_SET_REGS doesn't
+    // take it back.
+    queued.reinject = true;
 }
 
 void inject_interrupt(vcpu_vmx &vmx)
@@ -203,13 +206,20 @@ bool inject_one(vcpu_vmx &vmx)
     return false;
 }
 
+// A debugger that steps doesn't want to end up in a handler. No window is opened for what is held
+// back either: with RFLAGS.IF set it would exit before each instruction. KVM_RUN looks again.
+bool holds_interrupts(const vcpu_vmx &vmx)
+{
+    return (vmx.debug.control & KVM_GUESTDBG_BLOCKIRQ) != 0;
+}
+
 // SDM Vol. 3A, 6.9: external interrupts come last. Looks at the controllers only when something may
 // have changed there; what can't go in yet comes with the interrupt window, or when TPR or ISR let
 // it pass, each of which exits.
 void inject_from_controllers(vcpu_vmx &vmx, bool entering)
 {
     vmx.apic->attention = false;
-    if (has_interrupt(vmx)) {
+    if (!holds_interrupts(vmx) && has_interrupt(vmx)) {
         if (!entering && interrupt_allowed(vmx)) {
             const int vector = take_interrupt(vmx);
             if (vector >= 0) { // unless the PIC has changed its mind
@@ -323,8 +333,6 @@ void latch_nmis(vcpu_vmx &vmx)
 
 bool interrupt_allowed(vcpu_vmx &vmx)
 {
-    if (vmx.debug.control & KVM_GUESTDBG_BLOCKIRQ) [[unlikely]]
-        return false; // a debugger that steps doesn't want to end up in a handler
     return read_rflags(vmx) & X86_EFLAGS_IF && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
                                                  (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
 }
@@ -351,7 +359,8 @@ void inject_pending_events(vcpu_vmx &vmx)
 {
     take_nmis(vmx);
     bool entering = inject_one(vmx);
-    if (!entering && vmx.nmi_pending && nmi_allowed(vmx)) {
+    const bool nmis = vmx.nmi_pending && !holds_interrupts(vmx);
+    if (!entering && nmis && nmi_allowed(vmx)) {
         vmx.nmi_pending--;
         vmx.nmi_injected = true;
         inject_nmi(vmx);
@@ -359,7 +368,7 @@ void inject_pending_events(vcpu_vmx &vmx)
     }
     if (vmx.has_apic && vmx.apic->attention)
         inject_from_controllers(vmx, entering);
-    if (vmx.nmi_pending)
+    if (nmis && vmx.nmi_pending)
         enable_nmi_window(vmx);
     if (irq_window_requested(vmx))
         enable_irq_window(vmx);

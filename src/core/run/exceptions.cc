@@ -30,10 +30,13 @@ Outcome simultaneous_exception(vcpu_vmx &vmx, u32 information, u32 error_code)
 
 Outcome handle_debug_exception(vcpu_vmx &vmx, u32 information)
 {
+    constexpr u32 kInterruptShadow = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS;
     if (single_steps(vmx) || user_space_has_breakpoints(vmx))
         return debug_exit(vmx, DB_VECTOR, exit_qualification(vmx) | DR6_ACTIVE_LOW);
     if (is_icebp(information))
         step_over_instruction(vmx);
+    else if (vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & kInterruptShadow)
+        trap_single_step(vmx); // VM entry insists on it in a shadow: SDM Vol. 3C, 27.3.1.5
     inject_debug_exception(vmx, exit_qualification(vmx));
     return Outcome::resume();
 }
@@ -56,7 +59,11 @@ void apply_debug_payload(vcpu_vmx &vmx, u64 payload)
     u64 dr6 = (vmx.area->dr6 & ~DR6_TRAP_BITS) | DR6_ACTIVE_LOW;
     dr6 |= payload;
     dr6 ^= payload & DR6_ACTIVE_LOW;
-    vmx.area->dr6 = dr6;
+    // A client may have put anything into the payload (KVM_SET_VCPU_EVENTS), and the host will load
+    // this into the CPU, which refuses bits 63:32. Bit 12 means something only among the pending
+    // debug exceptions (SDM Vol. 3C, 25.4.2, table 25-4).
+    constexpr u64 kNotOfDr6 = 0xffffffff00000000 | bit64(12);
+    vmx.area->dr6 = dr6 & ~kNotOfDr6;
     if (vmx.area->dr7 & DR7_GD) {
         vmx.area->dr7 &= ~DR7_GD;
         update_dr7(vmx);

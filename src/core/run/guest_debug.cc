@@ -25,6 +25,10 @@ void set_trap_flag(vcpu_vmx &vmx, bool on)
 {
     const u64 flags = read_rflags(vmx);
     write_rflags(vmx, on ? flags | X86_EFLAGS_TF : flags & ~X86_EFLAGS_TF);
+    // Of an instruction that was carried out here, and that user space then looked at: not for the
+    // guest.
+    if (!on)
+        forget_single_step_trap();
 }
 
 void use_control(vcpu_vmx &vmx, const kvm_guest_debug &args)

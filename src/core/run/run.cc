@@ -68,6 +68,10 @@ void hand_host_events_over(vcpu_vmx &vmx)
 void vmx_vcpu_run(vcpu_vmx &vmx)
 {
     write_dirty_registers(vmx);
+    // In a shadow VM entry wants RFLAGS.TF to have its trap pending (SDM Vol. 3C, 27.3.1.5), but
+    // this TF is the debugger's, and the trap still to come.
+    if (single_steps(vmx)) [[unlikely]]
+        set_interrupt_shadow_off(vmx);
     refresh_host_state(vmx);
     load_guest_xcr0(vmx);
     if (vmx.has_apic && pin_controls_get(vmx.vmcs01) & PIN_BASED_VMX_PREEMPTION_TIMER)
@@ -126,6 +130,9 @@ Outcome failed_entry(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
     dump_vmcs(vmx);
+    // The event to be injected is still there (SDM Vol. 3C, 27.8), and user space may take it back
+    // before it tries again.
+    cancel_injection();
     run.exit_reason = KVM_EXIT_FAIL_ENTRY;
     // SDM Vol. 3C, 27.8: a VM-entry failure is an exit with bit 31 of its reason set. SDM Vol.
     // 3C, 31.4: a failing VMLAUNCH or VMRESUME leaves its number in the VM-instruction error field.

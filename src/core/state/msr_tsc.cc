@@ -177,11 +177,14 @@ void time_vcpu_load(vcpu_vmx &vmx, bool moved)
         const u64 by = scaled_tsc(vmx.time, vmx.time.last_host_tsc - now);
         vmx.msrs.tsc_offset += by;
         vmcs_write(TSC_OFFSET, vmx.msrs.tsc_offset);
+        if (vmx.has_apic)
+            lapic_host_tsc_went_back(*vmx.apic, vmx.time.last_host_tsc - now);
         vmx.time.last_host_tsc = now;
         __atomic_store_n(&vmx.kvm->time.valid, false, __ATOMIC_RELAXED);
     }
-    if (moved || backwards)
-        vmx.time.update_due = true;
+    // A request, since the page may have been written for this entry already.
+    if ((moved || backwards) && vmx.time.system_time_msr)
+        __atomic_fetch_or(&vmx.area->requests, u32{VCPU_REQUEST_CLOCK}, __ATOMIC_RELAXED);
 }
 
 bool read_tsc(vcpu_vmx &vmx, u32, u64 &value)

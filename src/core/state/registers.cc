@@ -113,6 +113,8 @@ void advance_rip(vcpu_vmx &vmx, u32 length)
     set_interrupt_shadow_off(vmx);
 }
 
+} // namespace
+
 // SDM Vol. 3B, 18.3.1.4: after an instruction that began with TF set comes a single-step trap; the
 // CPU can't know that the instruction was carried out.
 void trap_single_step(vcpu_vmx &vmx)
@@ -122,7 +124,12 @@ void trap_single_step(vcpu_vmx &vmx)
                    vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) | kPendingSingleStep);
 }
 
-} // namespace
+void forget_single_step_trap()
+{
+    const u64 pending = vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS);
+    if (pending & kPendingSingleStep)
+        vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, pending & ~kPendingSingleStep);
+}
 
 void step_over_instruction(vcpu_vmx &vmx)
 {

@@ -350,6 +350,44 @@ TEST(irqfd_many)
     // The VM goes with the rest.
 }
 
+TEST(irqfd_ends_in_any_order)
+{
+    Device device;
+    auto assign = [](const Vm &vm, Eventfd &fd, Eventfd &resample) {
+        REQUIRE_OK(call(vm, KVM_CREATE_IRQCHIP));
+        REQUIRE_OK(irqfd(vm, fd, 5, KVM_IRQFD_FLAG_RESAMPLE, &resample));
+        fd.signal();
+    };
+    Eventfd survivor, both;
+    for (int i = 0; i < 20; i++) {
+        Vm vm(device);
+        Eventfd resample;
+        assign(vm, survivor, resample);
+    } // the VM before the eventfd, which is free again then
+    survivor.signal();
+    EXPECT_EQ(survivor.count(), 1); // nobody takes it
+    for (int i = 0; i < 20; i++) {
+        Vm vm(device);
+        Eventfd fd;
+        assign(vm, fd, survivor);
+        Eventfd closed = std::move(fd); // closed first, and the VM at once
+    }
+    {
+        Vm vm(device);
+        assign(vm, both, both); // its own resampler
+        both.signal();
+    }
+    for (int i = 0; i < 20; i++) { // closed while it is deassigned
+        Vm vm(device);
+        Eventfd fd, resample;
+        assign(vm, fd, resample);
+        const int number = dup(fd.get());
+        std::thread other([&] { close(number); });
+        (void)irqfd(vm, fd, 5, KVM_IRQFD_FLAG_DEASSIGN);
+        other.join();
+    }
+}
+
 TEST(irqfd_interrupts)
 {
     Irqs g;

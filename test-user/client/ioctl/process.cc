@@ -196,3 +196,31 @@ TEST(compat_signal_mask)
     EXPECT_EQ(compat_ioctl(vcpu.get(), KVM_SET_SIGNAL_MASK, 0), 0);
     expect_usable(device, vm);
 }
+
+TEST(compat_msr_filter)
+{
+    // The one ioctl of a VM whose number differs, since its pointers are shorter.
+    Device device;
+    Vm vm(device);
+    struct Range {
+        uint32_t flags, nmsrs, base, bitmap;
+    };
+    struct Filter {
+        uint32_t flags;
+        Range ranges[KVM_MSR_FILTER_MAX_RANGES];
+    };
+    constexpr unsigned long kSet = _IOW(KVMIO, 0xc6, Filter);
+    auto &filter = low<Filter>();
+    EXPECT_EQ(compat_ioctl(vm.get(), kSet, at(filter)), 0);
+    filter.flags = KVM_MSR_FILTER_DEFAULT_DENY;
+    EXPECT_EQ(compat_ioctl(vm.get(), kSet, at(filter)), -EINVAL); // without a range
+    filter.ranges[15] = {KVM_MSR_FILTER_READ, 64, 0xc0000080,
+                         static_cast<uint32_t>(at(low<uint64_t>()))};
+    EXPECT_EQ(compat_ioctl(vm.get(), kSet, at(filter)), 0);
+    filter.ranges[15].bitmap = 0x10000;
+    EXPECT_EQ(compat_ioctl(vm.get(), kSet, at(filter)), -EFAULT);
+    filter.ranges[15].nmsrs = 0xffffffff;
+    EXPECT_EQ(compat_ioctl(vm.get(), kSet, at(filter)), -EINVAL);
+    EXPECT_EQ(compat_ioctl(vm.get(), kSet, 0x10000), -EFAULT);
+    EXPECT_ERRNO(call(vm, kSet, &filter), ENOTTY); // not a 64-bit client's
+}

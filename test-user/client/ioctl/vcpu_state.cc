@@ -259,6 +259,29 @@ TEST(fpu_round_trip)
     EXPECT(memcmp(back.xmm, fpu.xmm, sizeof(fpu.xmm)) == 0);
 }
 
+TEST(set_fpu_keeps_the_rest)
+{
+    // KVM_SET_FPU before KVM_SET_CPUID2: what the guest can't have yet stays all the same.
+    One o;
+    Cpuid cpuid;
+    Cpuid::supported(o.device, cpuid);
+    const kvm_cpuid_entry2 *leaf = cpuid.find(0xd);
+    if (!leaf || !(leaf->eax & 4))
+        return; // no AVX
+    auto area = get<kvm_xsave>(o.vcpu, KVM_GET_XSAVE);
+    const uint32_t ymm = cpuid.find(0xd, 2)->ebx / 4;
+    for (uint32_t i = 0; i < 64; i++)
+        area.region[ymm + i] = 0x5a000000 + i;
+    area.region[128] |= 7; // XSTATE_BV
+    REQUIRE_OK(call(o.vcpu, KVM_SET_XSAVE, &area));
+    auto fpu = get<kvm_fpu>(o.vcpu, KVM_GET_FPU);
+    REQUIRE_OK(call(o.vcpu, KVM_SET_FPU, &fpu));
+    REQUIRE_OK(call(o.vcpu, KVM_SET_CPUID2, cpuid.list));
+    auto back = get<kvm_xsave>(o.vcpu, KVM_GET_XSAVE);
+    EXPECT_EQ(back.region[128] & 4, 4);
+    EXPECT(memcmp(&back.region[ymm], &area.region[ymm], 256) == 0);
+}
+
 TEST(xcrs)
 {
     One o;
@@ -436,6 +459,14 @@ TEST(emulated_cpuid)
     EXPECT(list.list->nent >= 1);
     list.list->nent = 0;
     EXPECT_ERRNO(call(device, KVM_GET_EMULATED_CPUID, list.list), E2BIG);
+    // Unlike its siblings it looks at what the client left in the padding of all entries.
+    list.list->nent = 0xffffffff;
+    REQUIRE_OK(call(device, KVM_GET_EMULATED_CPUID, list.list));
+    list.list->nent = Cpuid::kRoom;
+    list.list->entries[Cpuid::kRoom - 1].padding[2] = 1;
+    EXPECT_ERRNO(call(device, KVM_GET_EMULATED_CPUID, list.list), EINVAL);
+    list.list->nent = Cpuid::kRoom - 1;
+    REQUIRE_OK(call(device, KVM_GET_EMULATED_CPUID, list.list));
 }
 
 // ----- Machine checks
