@@ -79,10 +79,10 @@ struct core_vcpu;
 enum vcpu_request {
     VCPU_REQUEST_TLB_FLUSH = 1u << 0, /* drop every guest-physical translation of this vCPU */
     VCPU_REQUEST_VM_DEAD = 1u << 1,   /* the VM can't run any more: KVM_RUN answers -EIO */
-    VCPU_REQUEST_DIRTY_LOGGING = 1u << 8, /* dirty logging begins or ends: PML on or off */
-    VCPU_REQUEST_CLOCK = 1u << 3,         /* the kvmclock page has to be written anew */
-    VCPU_REQUEST_MSR_FILTER = 1u << 4,    /* the VM's MSR filter has changed */
     VCPU_REQUEST_EVENT = 1u << 2,     /* interrupts, NMIs, INIT or SIPI arrived: host_vcpu_kick() */
+    VCPU_REQUEST_CLOCK = 1u << 3,     /* the kvmclock page has to be written anew */
+    VCPU_REQUEST_MSR_FILTER = 1u << 4,    /* the VM's MSR filter has changed */
+    VCPU_REQUEST_DIRTY_LOGGING = 1u << 5, /* dirty logging begins or ends: PML on or off */
 };
 
 /* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns
@@ -127,8 +127,8 @@ struct vcpu_area {
     host_u64 uret_mask[URET_COUNT]; /* bits of uret[] that count; 0: this MSR isn't switched */
     host_u32 uret_dirty;            /* uret[] changed since the host loaded it */
     host_u32 switch_db_regs; /* KVM_DEBUGREG_*: load db[], dr6 before entry, save them after exit */
-    host_u64 db[4];        /* the guest's */
-    host_u64 loaded_db[4]; /* what it runs with: the same, or a debugger's */
+    host_u64 db[4];          /* the guest's */
+    host_u64 loaded_db[4];   /* what it runs with: the same, or a debugger's */
     host_u64 dr6;
     host_u64 dr7; /* the guest's; in the VMCS while it runs */
 
@@ -495,7 +495,8 @@ bool core_irqchip_ready(const struct core_vm *vm);
 bool core_irqchip_in_kernel(const struct core_vm *vm); /* with PIC and IOAPIC */
 /* On whose behalf a line is driven. */
 enum host_irq_source { HOST_IRQ_USER, HOST_IRQ_RESAMPLE };
-/* Drives a GSI: how many vCPUs took it; 0: merged with one before; -1: masked, or it goes nowhere. */
+/* Drives a GSI: how many vCPUs took it; 0: merged with one before; -1: masked, or it goes nowhere.
+ */
 int core_set_irq(struct core_vm *vm, enum host_irq_source source, host_u32 gsi, bool level,
                  bool line_status);
 int core_irq_line(struct core_vm *vm, struct kvm_irq_level *line, bool line_status);
@@ -537,8 +538,8 @@ int core_set_cpuid2(struct core_vcpu *vcpu, const struct kvm_cpuid_entry2 *entri
 int core_get_cpuid2(struct core_vcpu *vcpu, struct kvm_cpuid_entry2 *entries, host_u32 *count);
 int core_interrupt(struct core_vcpu *vcpu, host_u32 vector);
 int core_nmi(struct core_vcpu *vcpu);
-/* The local APIC's; those of the APIC itself answer -EINVAL where user space has it. Of the states of
- * KVM_MP_STATE_* only "runnable" is one then. */
+/* The local APIC's; those of the APIC itself answer -EINVAL where user space has it. Of the states
+ * of KVM_MP_STATE_* only "runnable" is one then. */
 bool core_has_lapic(const struct core_vcpu *vcpu); /* [any] */
 int core_get_mp_state(struct core_vcpu *vcpu, host_u32 *state);
 int core_set_mp_state(struct core_vcpu *vcpu, host_u32 state);
@@ -584,8 +585,8 @@ host_u32 core_msr_index_list(bool features, host_u32 *indices, host_u32 limit);
 /* KVM_GET_EMULATED_CPUID */
 int core_get_emulated_cpuid(struct kvm_cpuid_entry2 *entries, host_u32 *count);
 
-/* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's thread
- * when that is about to sleep, so it may not. */
+/* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's
+ * thread when that is about to sleep, so it may not. */
 bool core_vcpu_runnable(struct core_vcpu *vcpu);
 
 #ifdef __cplusplus

@@ -60,6 +60,8 @@ void time_vcpu_put(vcpu_vmx &vmx);
 // False: a rate this CPU can't make, or not as KVM_SET_TSC_KHZ allows. 0: the host's.
 [[nodiscard]] bool set_tsc_khz(vcpu_vmx &vmx, u32 khz);
 u64 max_tsc_khz(); // a guest's has to be below
+// How fast the guest's TSC counts; time.khz is what was asked for, which may be a little off.
+u32 running_tsc_khz(const vcpu_vmx &vmx);
 
 // a * b >> shift, where the result fits.
 u64 multiply_shift(u64 a, u64 b, unsigned shift);

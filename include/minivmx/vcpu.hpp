@@ -139,6 +139,7 @@ struct vcpu_vmx : core_vcpu {
     bool nmi_injected;
     u32 event_instruction_length; // of a soft event being reinjected
     bool nmi_blocked_soft; // without virtual NMIs: a guest's NMI handler is (thought to be) running
+    u64 nmi_blocked_since_ns;
     bool triple_fault;
     // An IOAPIC in user space has to hear of this end of an interrupt: KVM_EXIT_IOAPIC_EOI.
     bool ioapic_eoi_pending;

@@ -78,7 +78,6 @@ inline vcpu_vmx *vcpu_at(const kvm_vm &kvm, u32 slot) // may be null
 {
     return __atomic_load_n(&kvm.vcpus[slot], __ATOMIC_ACQUIRE);
 }
-vcpu_vmx *vcpu_by_id(const kvm_vm &kvm, u32 id); // null: there is none
 
 inline Irqchip irqchip_of(const kvm_vm &kvm)
 {

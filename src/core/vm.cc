@@ -47,6 +47,7 @@ void core_vm_stop_timers(core_vm *vm)
 {
     pit_destroy(to_kvm(vm));
     ioapic_stop_timer(to_kvm(vm));
+    to_kvm(vm).vcpu_slots = 0; // who would look for a vCPU is gone
 }
 
 void core_vm_destroy(core_vm *vm)

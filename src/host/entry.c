@@ -8,6 +8,7 @@
 #include <linux/instrumentation.h>
 #include <linux/irqflags.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/signal.h>
 #include <linux/vtime.h>
 #include <asm/debugreg.h>
 #include <asm/desc.h>
@@ -247,9 +248,9 @@ void host_handle_machine_check(void)
 static int wait_for_vmx(struct host_vcpu *vcpu)
 {
 	while (!READ_ONCE(vcpu->loaded)) {
-		if (cpus_going_down())
+		if (cpus_going_down() || fatal_signal_pending(current))
 			return -EIO;
-		schedule_timeout_uninterruptible(1);
+		schedule_timeout_killable(1);
 	}
 	return cpus_going_down() ? -EIO : 0;
 }

@@ -5,6 +5,7 @@
  */
 #include <linux/preempt.h>
 #include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/smp.h>
 
 #include "cpus.h"
@@ -66,9 +67,10 @@ int vcpu_load(struct host_vcpu *vcpu)
 
 	while (!cpus_vmx_on_here()) {
 		put_cpu();
-		if (cpus_going_down())
+		/* It may not come back at all: see resume() in cpus.c. */
+		if (cpus_going_down() || fatal_signal_pending(current))
 			return -EIO;
-		schedule_timeout_uninterruptible(1);
+		schedule_timeout_killable(1);
 		cpu = get_cpu();
 	}
 	preempt_notifier_register(&vcpu->preempt_notifier);

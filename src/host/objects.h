@@ -139,7 +139,8 @@ long vcpu_lapic_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *u
 
 /*
  * load.c: between the two the vCPU follows its thread from CPU to CPU. The vCPU's mutex is held.
- * vcpu_load(): 0, or -EIO when the machine is going down and VMX is off for good. [sleep]
+ * vcpu_load(): 0, or -EIO when the machine is going down and VMX is off for good, or the thread was
+ * killed while it waited for VMX. [sleep]
  */
 int vcpu_load(struct host_vcpu *vcpu);
 void vcpu_put(struct host_vcpu *vcpu);

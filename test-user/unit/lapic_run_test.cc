@@ -99,6 +99,14 @@ TEST_F(LapicRun, HaltWithAnInterruptDoesNotSleep)
     EXPECT_EQ(entered[1].event, event(0x41));
 }
 
+TEST_F(LapicRun, HaltEndsWithItsSingleStepTrap)
+{
+    write_rflags(vmx(), X86_EFLAGS_FIXED | X86_EFLAGS_TF);
+    EXPECT_EQ(run({EXIT_REASON_HLT}), 0);
+    EXPECT_EQ(guest.machine.blocks, 0u);
+    EXPECT_EQ(guest.field(host(), GUEST_PENDING_DBG_EXCEPTIONS.encoding), bit64(14));
+}
+
 TEST_F(LapicRun, SignalEndsAHaltAndRunGoesOnWithIt)
 {
     guest.machine.on_block = [this](host_vcpu &) { guest.machine.signal_pending = true; };

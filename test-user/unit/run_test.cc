@@ -16,7 +16,8 @@ namespace {
 
 class Run : public testing::Test {
   protected:
-    Run() : guest(sim::cpu("corei7_haswell_4770"), quiet()), vcpu(guest.create_vcpu())
+    explicit Run(Parameters params = quiet())
+        : guest(sim::cpu("corei7_haswell_4770"), params), vcpu(guest.create_vcpu())
     {
         guest.machine.on_vmenter = [this](host_vcpu &) { return play(); };
     }
@@ -253,6 +254,35 @@ TEST_F(Run, SecondNmiWaitsForItsWindow)
     EXPECT_EQ(primary[0] & CPU_BASED_NMI_WINDOW_EXITING, CPU_BASED_NMI_WINDOW_EXITING);
     EXPECT_EQ(injected[1], INTR_INFO_VALID | INTR_TYPE_NMI | NMI_VECTOR);
     EXPECT_EQ(primary[1] & CPU_BASED_NMI_WINDOW_EXITING, 0u);
+}
+
+class RunWithoutVnmi : public Run {
+  protected:
+    static Parameters without_vnmi()
+    {
+        Parameters params = quiet();
+        params.vnmi = false;
+        return params;
+    }
+    RunWithoutVnmi() : Run(without_vnmi()) {}
+};
+
+// A handler that never opens interrupts, as that of a guest in panic.
+TEST_F(RunWithoutVnmi, EndOfAnNmiIsGuessed)
+{
+    core_nmi(vcpu.core);
+    exits({EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_EXTERNAL_INTERRUPT,
+           EXIT_REASON_EXTERNAL_INTERRUPT, EXIT_REASON_HLT});
+    during = [this] {
+        if (entry == 1)
+            core_nmi(vcpu.core);
+        guest.machine.advance(entry == 3 ? 900'000'000 : 200'000'000);
+    };
+    ASSERT_EQ(guest.run(vcpu), 0);
+    EXPECT_TRUE(injected[0] & INTR_INFO_VALID);
+    EXPECT_FALSE(injected[1] & INTR_INFO_VALID);
+    EXPECT_FALSE(injected[2] & INTR_INFO_VALID);
+    EXPECT_EQ(injected[3], INTR_INFO_VALID | INTR_TYPE_NMI | NMI_VECTOR);
 }
 
 TEST_F(Run, NmisBeyondTwoAreLost)

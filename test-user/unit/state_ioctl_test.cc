@@ -668,6 +668,17 @@ TEST_F(Time, SystemTimePage)
     EXPECT_EQ(page().version, 6u);
 }
 
+// A rate so near to the host's that nothing is scaled: the guest's TSC counts as the host's.
+TEST_F(Time, RateIsTheOneThatTheTscHas)
+{
+    ASSERT_TRUE(guest.wrmsr(MSR_KVM_SYSTEM_TIME_NEW, kPage | 1));
+    const Page first = page();
+    ASSERT_EQ(core_set_tsc_khz(guest.vcpu(), guest.machine.host_info.tsc_khz + 200), 0);
+    guest.vmx().time.update_due = true;
+    EXPECT_EQ(page().mul, first.mul);
+    EXPECT_EQ(page().shift, first.shift);
+}
+
 // The thread may move to another CPU between the page and the entry: a request keeps it out.
 TEST_F(Time, MoveToAnotherCpuIsARequest)
 {

@@ -268,20 +268,4 @@ void pic_output_changed(kvm_vm &kvm)
     }
 }
 
-vcpu_vmx *vcpu_by_id(const kvm_vm &kvm, u32 id)
-{
-    const u32 count = vcpu_count(kvm);
-    if (id < count) {
-        vcpu_vmx *vcpu = vcpu_at(kvm, id);
-        if (vcpu && vcpu->vcpu_id == id)
-            return vcpu;
-    }
-    for (u32 i = 0; i < count; i++) {
-        vcpu_vmx *vcpu = vcpu_at(kvm, i);
-        if (vcpu && vcpu->vcpu_id == id)
-            return vcpu;
-    }
-    return nullptr;
-}
-
 } // namespace minivmx

@@ -28,7 +28,6 @@ bool id_in_high_byte(const Lapic &apic)
     return apic_mode(apic) == ApicMode::kX2apic && !apic.vcpu->kvm->x2apic_format;
 }
 
-constexpr u32 kBitmapBits = ~0u;
 constexpr u32 kLvtAll = kLvtVector | kLvtDelivery | kLvtPending | kLvtPolarity | kLvtRemoteIrr |
                         kLvtLevel | kLvtMasked | kLvtTimerMode;
 
@@ -57,11 +56,10 @@ void restore_bitmaps(Lapic &apic, const kvm_lapic_state &state)
 {
     for (u64 &word : apic.posted)
         __atomic_store_n(&word, 0, __ATOMIC_RELAXED);
-    for (u32 offset = kApicIsr; offset < kApicEsr; offset += 16) {
-        // Vectors below 16 can't be there.
-        const u32 legal = offset % 0x80 == 0 ? ~0xffffu : kBitmapBits;
-        set_apic_register(apic, offset, load_saved(state, offset) & legal);
-    }
+    // All bits, as KVM: vectors below 16 can't get there otherwise, but a guest sees what the
+    // client put there, and no such vector is delivered, its class being 0 (SDM Vol. 3A, 11.8.3).
+    for (u32 offset = kApicIsr; offset < kApicEsr; offset += 16)
+        set_apic_register(apic, offset, load_saved(state, offset));
 }
 
 void restore_identity(Lapic &apic, u32 id, const kvm_lapic_state &state)

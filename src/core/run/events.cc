@@ -84,10 +84,29 @@ bool nmis_masked(vcpu_vmx &vmx)
     return vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_NMI;
 }
 
+void block_nmis_in_software(vcpu_vmx &vmx, bool blocked)
+{
+    if (blocked && !vmx.nmi_blocked_soft)
+        vmx.nmi_blocked_since_ns = host_time_ns();
+    vmx.nmi_blocked_soft = blocked;
+}
+
+// Without virtual NMIs the end of the guest's handler can only be guessed: interrupts are open
+// again, or another NMI has waited for longer than any handler takes.
+void guess_end_of_nmi(vcpu_vmx &vmx)
+{
+    constexpr u64 kLongestHandlerNs = 1'000'000'000;
+    if (!vmx.nmi_blocked_soft)
+        return;
+    if (interrupt_allowed(vmx) ||
+        (vmx.nmi_pending && host_time_ns() - vmx.nmi_blocked_since_ns > kLongestHandlerNs))
+        vmx.nmi_blocked_soft = false;
+}
+
 void set_nmis_masked(vcpu_vmx &vmx, bool masked)
 {
     if (!hardware.params.vnmi) {
-        vmx.nmi_blocked_soft = masked;
+        block_nmis_in_software(vmx, masked);
         return;
     }
     const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
@@ -157,7 +176,7 @@ void inject_interrupt(vcpu_vmx &vmx)
 void inject_nmi(vcpu_vmx &vmx)
 {
     if (!hardware.params.vnmi)
-        vmx.nmi_blocked_soft = true;
+        block_nmis_in_software(vmx, true);
     write_entry_event(vmx, INTR_TYPE_NMI | NMI_VECTOR);
 }
 
@@ -388,10 +407,7 @@ void complete_interrupted_events(vcpu_vmx &vmx)
         requeue(vmx, information, vmcs_read(VM_EXIT_INSTRUCTION_LEN),
                 vmcs_read(IDT_VECTORING_ERROR_CODE));
 
-    // Without virtual NMIs the end of the guest's handler can only be guessed: interrupts are open
-    // again.
-    if (vmx.nmi_blocked_soft && interrupt_allowed(vmx))
-        vmx.nmi_blocked_soft = false;
+    guess_end_of_nmi(vmx);
 }
 
 void cancel_injection()

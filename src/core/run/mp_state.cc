@@ -120,7 +120,9 @@ Outcome handle_halt(vcpu_vmx &vmx)
 {
     skip_emulated_instruction(vmx);
     if (vmx.has_apic) {
-        vmx.mp_state = KVM_MP_STATE_HALTED;
+        // A debug exception ends HLT (SDM Vol. 2A, HLT), and one is pending with TF.
+        if (!(read_rflags(vmx) & X86_EFLAGS_TF))
+            vmx.mp_state = KVM_MP_STATE_HALTED;
         return Outcome::resume();
     }
     vmx.area->run->exit_reason = KVM_EXIT_HLT;

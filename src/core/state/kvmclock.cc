@@ -177,7 +177,7 @@ void update_guest_clock(vcpu_vmx &vmx)
     SystemTimePage page{};
     page.tsc_timestamp = guest_tsc_at(vmx, reading.tsc);
     page.system_time = reading.ns;
-    set_rate(page, time.khz);
+    set_rate(page, running_tsc_khz(vmx));
     page.flags = static_cast<u8>((reading.master ? kTscStable : 0) |
                                  (time.guest_stopped ? kGuestStopped : 0));
     time.guest_stopped = false;

@@ -89,17 +89,8 @@ void init_msr_bitmap(vcpu_vmx &vmx)
 
 void msr_filter_changed(vcpu_vmx &vmx)
 {
-    // The local APIC's are no filter's.
-    constexpr u32 kFirstKept = 0x800 / 64, kEndKept = 0x900 / 64, kWords = kCovered / 64;
-    if (!vmx.msr_bitmap)
-        return;
-    u64 *words = static_cast<u64 *>(vmx.msr_bitmap);
-    for (u32 i = 0; i < kPageSize / sizeof(u64); i++) {
-        const bool low = i / kWords == kLowReads / 1024 || i / kWords == kLowWrites / 1024;
-        if (!low || i % kWords < kFirstKept || i % kWords >= kEndKept)
-            words[i] = ~u64{0};
-    }
-    pass_msrs(vmx);
+    if (vmx.msr_bitmap)
+        init_msr_bitmap(vmx);
 }
 
 } // namespace minivmx

@@ -155,6 +155,11 @@ bool set_tsc_khz(vcpu_vmx &vmx, u32 khz)
     return true;
 }
 
+u32 running_tsc_khz(const vcpu_vmx &vmx)
+{
+    return vmx.time.multiplier == kMultiplierOne ? hardware.info.tsc_khz : vmx.time.khz;
+}
+
 u64 max_tsc_khz()
 {
     // What the 16 bits in front of the multiplier's fraction allow.

@@ -210,16 +210,18 @@ void publish_vcpu(vcpu_vmx &vmx)
         __atomic_store_n(&kvm.vcpu_slots, slot + 1, __ATOMIC_RELEASE);
 }
 
+// Nobody finds it any more. Interrupt messages and kvmclock look for vCPUs, so where the VM goes
+// on, since only user space could not be given this one, they have to be done with it.
 void withdraw_vcpu(vcpu_vmx &vmx)
 {
     kvm_vm &kvm = *vmx.kvm;
-    for (u32 slot = 0; slot < kvm.vcpu_slots; slot++) {
-        if (kvm.vcpus[slot] == &vmx)
-            __atomic_store_n(&kvm.vcpus[slot], nullptr, __ATOMIC_RELEASE);
-    }
-    // Only interrupt messages look for vCPUs.
-    if (vmx.has_apic)
+    kvm.created_vcpus--;
+    for (u32 slot = 0; slot < vcpu_count(kvm); slot++) {
+        if (kvm.vcpus[slot] != &vmx)
+            continue;
+        __atomic_store_n(&kvm.vcpus[slot], nullptr, __ATOMIC_RELEASE);
         host_rcu_wait();
+    }
 }
 
 int vmx_create_vcpu(vcpu_vmx &vmx)

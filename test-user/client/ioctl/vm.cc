@@ -103,6 +103,24 @@ TEST(vcpu_id_stays_taken)
     expect_usable(device, vm);
 }
 
+TEST(create_vcpu_without_a_descriptor)
+{
+    // A vCPU that user space can't be given was never there.
+    Device device;
+    Vm vm(device);
+    rlimit before;
+    REQUIRE_OK(getrlimit(RLIMIT_NOFILE, &before));
+    const rlimit none = {0, before.rlim_max};
+    REQUIRE_OK(setrlimit(RLIMIT_NOFILE, &none));
+    for (int i = 0; i < 10; i++)
+        EXPECT_ERRNO(call(vm, KVM_CREATE_VCPU, 7UL), EMFILE);
+    REQUIRE_OK(setrlimit(RLIMIT_NOFILE, &before));
+    REQUIRE_OK(call(vm, KVM_CREATE_IRQCHIP)); // only before the first vCPU
+    REQUIRE_OK(call(vm, KVM_SET_BOOT_CPU_ID, 7UL));
+    Vcpu vcpu(device, vm, 7);
+    EXPECT_EQ(vcpu.sregs().cs.base, 0xffff0000);
+}
+
 TEST_LIMIT(create_vcpu_too_many, 240)
 {
     Device device;
