@@ -29,6 +29,21 @@ constexpr u64 bit64(unsigned n)
     return u64{1} << n;
 }
 
+/// The low `size` (1, 2, 4 or 8) bytes of `value` as a signed number.
+constexpr u64 sign_extend(u64 value, u32 size)
+{
+    switch (size) {
+    case 1:
+        return static_cast<u64>(static_cast<s8>(value));
+    case 2:
+        return static_cast<u64>(static_cast<s16>(value));
+    case 4:
+        return static_cast<u64>(static_cast<s32>(value));
+    default:
+        return value;
+    }
+}
+
 /// Bits `high` down to `low` of `value`, moved down to bit 0. Requires high >= low, high <= 63.
 constexpr u64 bit_field(u64 value, unsigned high, unsigned low)
 {

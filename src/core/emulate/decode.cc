@@ -37,13 +37,7 @@ struct ByteReader {
         return value;
     }
 
-    // size: 1 to 8
-    u64 next_signed(u32 size)
-    {
-        const u64 value = next_unsigned(size);
-        const u64 sign = bit64(8 * size - 1);
-        return (value ^ sign) - sign;
-    }
+    u64 next_signed(u32 size) { return sign_extend(next_unsigned(size), size); }
 };
 
 // What the legacy prefixes say: SDM Vol. 2A, 2.1.1. Of a group the last one counts.

@@ -59,7 +59,6 @@ u64 linear_rip(vcpu_vmx &vmx);
 // ---- Registers and addresses (operands.cc) ----------------------------------
 
 u64 size_mask(u32 size);
-u64 sign_extend(u64 value, u32 size);
 u64 load_little_endian(const u8 *bytes, u32 size);
 void store_little_endian(u8 *bytes, u64 value, u32 size);
 

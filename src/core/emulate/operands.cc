@@ -23,12 +23,6 @@ u64 size_mask(u32 size)
     return size == 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
 }
 
-u64 sign_extend(u64 value, u32 size)
-{
-    const u64 sign = bit64(8 * size - 1);
-    return ((value & size_mask(size)) ^ sign) - sign;
-}
-
 // ---- Registers --------------------------------------------------------------
 
 void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value)

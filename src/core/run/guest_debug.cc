@@ -72,16 +72,16 @@ using namespace minivmx;
 
 extern "C" {
 
-int core_set_guest_debug(core_vcpu *vcpu, const kvm_guest_debug *args)
+int core_set_guest_debug(core_vcpu *vcpu, const kvm_guest_debug *debug)
 {
     constexpr u32 kInjects = KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP;
     vcpu_vmx &vmx = to_vmx(vcpu);
-    if (args->control & ~kSupported)
+    if (debug->control & ~kSupported)
         return -EINVAL;
-    if (args->control & kInjects) {
+    if (debug->control & kInjects) {
         if (vmx.exception.pending && !vmx.exception.reinject)
             return -EBUSY;
-        queue_exception(vmx, args->control & KVM_GUESTDBG_INJECT_DB ? DB_VECTOR : BP_VECTOR);
+        queue_exception(vmx, debug->control & KVM_GUESTDBG_INJECT_DB ? DB_VECTOR : BP_VECTOR);
         // INT3 is a software exception: its return address is behind the instruction.
         if (vmx.exception.pending && vmx.exception.vector == BP_VECTOR) {
             vmx.exception.soft = true;
@@ -89,7 +89,7 @@ int core_set_guest_debug(core_vcpu *vcpu, const kvm_guest_debug *args)
                 vmx.event_instruction_length = 1;
         }
     }
-    use_control(vmx, *args);
+    use_control(vmx, *debug);
     return 0;
 }
 
