@@ -91,6 +91,7 @@ static inline int compat_follow_pfn(struct vm_area_struct *vma, unsigned long ad
 
 	if (r)
 		return r;
+	__acquire(lock); /* sparse can't know that it is held now */
 	*pfn = pte_pfn(*pte);
 	*writable = pte_write(*pte);
 	pte_unmap_unlock(pte, lock);

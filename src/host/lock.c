@@ -25,7 +25,7 @@ void host_lock_destroy(struct host_lock *lock)
 	kfree(lock);
 }
 
-host_u64 host_lock_take(struct host_lock *lock)
+host_u64 host_lock_take(struct host_lock *lock) __acquires(&lock->spinlock)
 {
 	unsigned long flags;
 
@@ -33,17 +33,17 @@ host_u64 host_lock_take(struct host_lock *lock)
 	return flags;
 }
 
-void host_lock_release(struct host_lock *lock, host_u64 flags)
+void host_lock_release(struct host_lock *lock, host_u64 flags) __releases(&lock->spinlock)
 {
 	raw_spin_unlock_irqrestore(&lock->spinlock, (unsigned long)flags);
 }
 
-void host_rcu_read_lock(void)
+void host_rcu_read_lock(void) __acquires(RCU)
 {
 	rcu_read_lock();
 }
 
-void host_rcu_read_unlock(void)
+void host_rcu_read_unlock(void) __releases(RCU)
 {
 	rcu_read_unlock();
 }
