@@ -33,16 +33,20 @@ bool all_bytes(u64 value)
 }
 
 constexpr u32 kFirstVariable = 0x200;
-constexpr u32 kFix16K = 0x258, kFix4K = 0x268;
+constexpr u32 kFix64K = 0x250, kFix16K = 0x258, kFix4K = 0x268;
 
 // IA32_MTRR_FIX64K_00000, FIX16K_80000 and _A0000, FIX4K_C0000 to _F8000.
 u64 &fixed_mtrr(GuestMtrrs &mtrr, u32 index)
 {
-    if (index >= kFix4K)
-        return mtrr.fixed[3 + (index - kFix4K)];
-    if (index >= kFix16K)
+    switch (index) {
+    case kFix64K:
+        return mtrr.fixed[0];
+    case kFix16K:
+    case kFix16K + 1:
         return mtrr.fixed[1 + (index - kFix16K)];
-    return mtrr.fixed[0];
+    default:
+        return mtrr.fixed[3 + (index - kFix4K)];
+    }
 }
 
 } // namespace
