@@ -139,12 +139,11 @@ struct EptViolationInfo {
     bool readable, writable, executable; // what the translation allowed
     bool linear_address_valid;
     bool to_final_page; // not to a guest paging structure
-    bool nmi_unblocking;
 
     static constexpr EptViolationInfo decode(u64 qualification)
     {
         auto bit = [qualification](u32 n) { return (qualification >> n & 1) != 0; };
-        return {bit(0), bit(1), bit(2), bit(3), bit(4), bit(5), bit(7), bit(8), bit(12)};
+        return {bit(0), bit(1), bit(2), bit(3), bit(4), bit(5), bit(7), bit(8)};
     }
 };
 

@@ -22,10 +22,14 @@ void cancel_injection();
 // Whether an external interrupt could be delivered at the next instruction boundary.
 bool interrupt_allowed(vcpu_vmx &vmx);
 bool nmi_allowed(vcpu_vmx &vmx);
-// NMIs are blocked since one is being handled; those that other threads sent are the vCPU's now.
-bool nmi_masked(vcpu_vmx &vmx);
-void mask_nmis(vcpu_vmx &vmx, bool masked);
-void latch_nmis(vcpu_vmx &vmx);
+// NMIs are blocked since one is being handled.
+bool nmis_masked(vcpu_vmx &vmx);
+void set_nmis_masked(vcpu_vmx &vmx, bool masked);
+// The exit's access was the IRET's own, which had unblocked NMIs already: SDM Vol. 3C, 28.2.3. For
+// exits whose qualification tells of it.
+void recover_nmi_blocking_of_access(vcpu_vmx &vmx);
+// NMIs that other threads sent are the vCPU's now.
+void take_nmis(vcpu_vmx &vmx);
 // KVM's ready_for_interrupt_injection.
 bool ready_for_interrupt_injection(vcpu_vmx &vmx);
 // Whether user space wants KVM_EXIT_IRQ_WINDOW_OPEN as soon as that is so.
@@ -65,10 +69,9 @@ Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data);
 // or null if it can.
 const char *why_it_cannot_run(vcpu_vmx &vmx);
 
-// ----- KVM_SET_GUEST_DEBUG (src/core/run/guest_debug.cc) ------------------------------------------
+// ----- KVM_SET_GUEST_DEBUG (src/core/run/guest_debug.cc)
+// ------------------------------------------
 
-// CS's base plus RIP.
-u64 linear_rip_of(vcpu_vmx &vmx);
 // KVM_EXIT_DEBUG for this exception, where the vCPU is.
 Outcome debug_exit(vcpu_vmx &vmx, u8 vector, u64 dr6);
 inline bool single_steps(const vcpu_vmx &vmx)

@@ -200,6 +200,7 @@ inline bool is_long_mode(vcpu_vmx &vmx)
     return vmx.efer & EFER_LMA;
 }
 bool is_64_bit_code(vcpu_vmx &vmx); // long mode and CS.L
+u64 linear_rip(vcpu_vmx &vmx);      // CS's base plus RIP
 u8 guest_cpl(vcpu_vmx &vmx);
 
 // An instruction of this length was carried out in the guest's place: RIP goes behind it, as wide

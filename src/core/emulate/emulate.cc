@@ -113,7 +113,7 @@ Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa)
     e.forget_reads();
     if (!fetch_and_decode(e))
         return e.outcome;
-    if ((vmx.exit_reason & 0xffff) == EXIT_REASON_EPT_VIOLATION) {
+    if ((vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EPT_VIOLATION) {
         const EptViolationInfo access = EptViolationInfo::decode(exit_qualification(vmx));
         if (access.linear_address_valid && access.to_final_page)
             e.known = {true, access.write, vmcs_read(GUEST_LINEAR_ADDRESS), gpa};

@@ -51,7 +51,6 @@ struct Emulation {
 
 // ---- Instruction bytes (fetch.cc) -------------------------------------------
 
-u64 linear_rip(vcpu_vmx &vmx);
 // Fetches and decodes the instruction at CS:RIP into pending.instruction. False: outcome is an
 // exception of the fetch, #UD, or an emulation failure.
 [[nodiscard]] bool fetch_and_decode(Emulation &e);

@@ -60,12 +60,6 @@ bool read_code(Emulation &e, CodeBytes &code, u32 n)
 
 } // namespace
 
-u64 linear_rip(vcpu_vmx &vmx)
-{
-    const u64 rip = read_rip(vmx);
-    return is_64_bit_code(vmx) ? rip : static_cast<u32>(vmcs_read(GUEST_CS_BASE) + rip);
-}
-
 bool fetch_and_decode(Emulation &e)
 {
     CodeBytes code;

@@ -17,28 +17,26 @@ u64 element_mask(const Instruction &insn)
     return size_mask(insn.destination.size);
 }
 
-bool read_at_rsi(Emulation &e, u64 &value)
+bool read_element(Emulation &e, u8 segment, Gpr address, u64 &value)
 {
     const u32 size = e.insn().destination.size;
     u64 linear;
-    if (!to_linear(e, e.insn().memory.segment, read_address_register(e, kRsi), size, false,
-                   linear) ||
+    if (!to_linear(e, segment, read_address_register(e, address), size, false, linear) ||
         !read_source(e, linear, size))
         return false;
     value = load_little_endian(e.pending.data, size);
     return true;
 }
 
+bool read_at_rsi(Emulation &e, u64 &value)
+{
+    return read_element(e, e.insn().memory.segment, kRsi, value);
+}
+
 // ES, which no prefix changes.
 bool read_at_rdi(Emulation &e, u64 &value)
 {
-    const u32 size = e.insn().destination.size;
-    u64 linear;
-    if (!to_linear(e, kEs, read_address_register(e, kRdi), size, false, linear) ||
-        !read_source(e, linear, size))
-        return false;
-    value = load_little_endian(e.pending.data, size);
-    return true;
+    return read_element(e, kEs, kRdi, value);
 }
 
 bool write_at_rdi(Emulation &e, u64 value)

@@ -5,6 +5,7 @@
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/run.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>
 
@@ -77,12 +78,7 @@ void flush_pml_buffer(vcpu_vmx &vmx)
 
 Outcome handle_pml_full(vcpu_vmx &vmx)
 {
-    // The access was the IRET's own, which had unblocked NMIs already: SDM Vol. 3C, 28.2.3.
-    constexpr u64 kNmiUnblocking = bit64(12);
-    if (hardware.params.vnmi && (vmx.idt_vectoring_info & INTR_INFO_VALID) == 0 &&
-        (exit_qualification(vmx) & kNmiUnblocking) != 0)
-        vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-                   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
+    recover_nmi_blocking_of_access(vmx);
     return Outcome::resume(); // it was emptied right after the exit
 }
 

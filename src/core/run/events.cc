@@ -77,13 +77,6 @@ void queue(vcpu_vmx &vmx, u8 vector, bool has_error_code, u32 error_code)
               .payload = 0};
 }
 
-bool nmis_masked(vcpu_vmx &vmx)
-{
-    if (!hardware.params.vnmi)
-        return vmx.nmi_blocked_soft;
-    return vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_NMI;
-}
-
 void block_nmis_in_software(vcpu_vmx &vmx, bool blocked)
 {
     if (blocked && !vmx.nmi_blocked_soft)
@@ -101,17 +94,6 @@ void guess_end_of_nmi(vcpu_vmx &vmx)
     if (interrupt_allowed(vmx) ||
         (vmx.nmi_pending && host_time_ns() - vmx.nmi_blocked_since_ns > kLongestHandlerNs))
         vmx.nmi_blocked_soft = false;
-}
-
-void set_nmis_masked(vcpu_vmx &vmx, bool masked)
-{
-    if (!hardware.params.vnmi) {
-        block_nmis_in_software(vmx, masked);
-        return;
-    }
-    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
-    vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-               masked ? state | GUEST_INTR_STATE_NMI : state & ~GUEST_INTR_STATE_NMI);
 }
 
 // A guest that executed HLT without exiting (hlt_in_guest) sits in activity state HLT, out of which
@@ -178,17 +160,6 @@ void inject_nmi(vcpu_vmx &vmx)
     if (!hardware.params.vnmi)
         block_nmis_in_software(vmx, true);
     write_entry_event(vmx, INTR_TYPE_NMI | NMI_VECTOR);
-}
-
-// The CPU latches one NMI while another is served: SDM Vol. 3A, 6.7.1.
-void take_nmis(vcpu_vmx &vmx)
-{
-    if (!__atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED))
-        return;
-    const u32 limit = nmis_masked(vmx) || vmx.nmi_injected ? 1 : 2;
-    const u32 latched =
-        vmx.nmi_pending + __atomic_exchange_n(&vmx.area->nmi_pending, 0, __ATOMIC_ACQUIRE);
-    vmx.nmi_pending = static_cast<u8>(latched < limit ? latched : limit);
 }
 
 void enable_irq_window(vcpu_vmx &vmx)
@@ -335,19 +306,41 @@ void inject_page_fault(vcpu_vmx &vmx, u64 address, u32 error_code)
     queue_exception(vmx, PF_VECTOR, error_code);
 }
 
-bool nmi_masked(vcpu_vmx &vmx)
+bool nmis_masked(vcpu_vmx &vmx)
 {
-    return nmis_masked(vmx);
+    if (!hardware.params.vnmi)
+        return vmx.nmi_blocked_soft;
+    return vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_NMI;
 }
 
-void mask_nmis(vcpu_vmx &vmx, bool masked)
+void set_nmis_masked(vcpu_vmx &vmx, bool masked)
 {
-    set_nmis_masked(vmx, masked);
+    if (!hardware.params.vnmi) {
+        block_nmis_in_software(vmx, masked);
+        return;
+    }
+    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+    vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
+               masked ? state | GUEST_INTR_STATE_NMI : state & ~GUEST_INTR_STATE_NMI);
 }
 
-void latch_nmis(vcpu_vmx &vmx)
+void recover_nmi_blocking_of_access(vcpu_vmx &vmx)
 {
-    take_nmis(vmx);
+    constexpr u64 kNmiUnblocking = bit64(12);
+    if (hardware.params.vnmi && (vmx.idt_vectoring_info & INTR_INFO_VALID) == 0 &&
+        (exit_qualification(vmx) & kNmiUnblocking) != 0)
+        set_nmis_masked(vmx, true);
+}
+
+// The CPU latches one NMI while another is served: SDM Vol. 3A, 6.7.1.
+void take_nmis(vcpu_vmx &vmx)
+{
+    if (!__atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED))
+        return;
+    const u32 limit = nmis_masked(vmx) || vmx.nmi_injected ? 1 : 2;
+    const u32 latched =
+        vmx.nmi_pending + __atomic_exchange_n(&vmx.area->nmi_pending, 0, __ATOMIC_ACQUIRE);
+    vmx.nmi_pending = static_cast<u8>(latched < limit ? latched : limit);
 }
 
 bool interrupt_allowed(vcpu_vmx &vmx)

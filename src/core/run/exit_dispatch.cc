@@ -55,11 +55,7 @@ Outcome handle_memory(vcpu_vmx &vmx)
 {
     const u64 gpa = vmcs_read(GUEST_PHYSICAL_ADDRESS);
     const EptViolationInfo access = EptViolationInfo::decode(exit_qualification(vmx));
-    // The access was the IRET's own, which had unblocked NMIs already: SDM Vol. 3C, 28.2.3.
-    if (hardware.params.vnmi && access.nmi_unblocking &&
-        !(vmx.idt_vectoring_info & INTR_INFO_VALID))
-        vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-                   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_NMI);
+    recover_nmi_blocking_of_access(vmx);
     return handle_ept_violation(vmx, gpa, access);
 }
 

@@ -46,21 +46,13 @@ void use_control(vcpu_vmx &vmx, const kvm_guest_debug &args)
 
 } // namespace
 
-u64 linear_rip_of(vcpu_vmx &vmx)
-{
-    const u64 rip = read_rip(vmx);
-    if (is_64_bit_code(vmx))
-        return rip;
-    return static_cast<u32>(vmcs_read(GUEST_CS_BASE) + rip);
-}
-
 Outcome debug_exit(vcpu_vmx &vmx, u8 vector, u64 dr6)
 {
     kvm_run &run = *vmx.area->run;
     run.exit_reason = KVM_EXIT_DEBUG;
     run.debug.arch.exception = vector;
     run.debug.arch.pad = 0;
-    run.debug.arch.pc = linear_rip_of(vmx);
+    run.debug.arch.pc = linear_rip(vmx);
     run.debug.arch.dr6 = dr6;
     run.debug.arch.dr7 = vmcs_read(GUEST_DR7);
     return Outcome::to_user();

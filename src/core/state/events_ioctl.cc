@@ -102,7 +102,7 @@ extern "C" {
 int core_get_vcpu_events(core_vcpu *vcpu, kvm_vcpu_events *events)
 {
     vcpu_vmx &vmx = to_vmx(vcpu);
-    latch_nmis(vmx);
+    take_nmis(vmx);
     *events = {};
     events->flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
     get_exception(vmx, *events);
@@ -111,7 +111,7 @@ int core_get_vcpu_events(core_vcpu *vcpu, kvm_vcpu_events *events)
     events->interrupt.shadow = interrupt_shadow();
     events->nmi.injected = vmx.nmi_injected;
     events->nmi.pending = vmx.nmi_pending != 0;
-    events->nmi.masked = nmi_masked(vmx);
+    events->nmi.masked = nmis_masked(vmx);
     if (vmx.kvm->triple_fault_event) {
         events->flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
         events->triple_fault.pending = vmx.triple_fault;
@@ -125,7 +125,7 @@ int core_set_vcpu_events(core_vcpu *vcpu, const kvm_vcpu_events *events)
     ExceptionEvent event;
     if (!valid_events(vmx, *events, event))
         return -EINVAL;
-    latch_nmis(vmx);
+    take_nmis(vmx);
     set_exception(vmx, *events, event);
     vmx.interrupt = {.pending = events->interrupt.injected != 0,
                      .soft = events->interrupt.soft != 0,
@@ -135,7 +135,7 @@ int core_set_vcpu_events(core_vcpu *vcpu, const kvm_vcpu_events *events)
     vmx.nmi_injected = events->nmi.injected != 0;
     if (events->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
         vmx.nmi_pending = events->nmi.pending != 0;
-    mask_nmis(vmx, events->nmi.masked != 0);
+    set_nmis_masked(vmx, events->nmi.masked != 0);
     if (events->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR && vmx.apic)
         vmx.apic->sipi_vector = static_cast<u8>(events->sipi_vector);
     if (events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT)

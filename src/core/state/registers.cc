@@ -81,6 +81,12 @@ bool is_64_bit_code(vcpu_vmx &vmx)
     return is_long_mode(vmx) && (vmcs_read(GUEST_CS_AR_BYTES) & AR_L) != 0;
 }
 
+u64 linear_rip(vcpu_vmx &vmx)
+{
+    const u64 rip = read_rip(vmx);
+    return is_64_bit_code(vmx) ? rip : static_cast<u32>(vmcs_read(GUEST_CS_BASE) + rip);
+}
+
 u8 guest_cpl(vcpu_vmx &vmx)
 {
     // SDM Vol. 3C, 25.4.1: the DPL of SS is the CPL, whatever the mode. In virtual-8086 mode that
