@@ -69,10 +69,11 @@ struct Row : ControlBit {
         row.not_in_evmcs = true;
         return row;
     }
-    constexpr Row exits(int reason) const
+    constexpr Row exits(int reason, int other = -1) const
     {
         Row row = *this;
         row.exit_reason = static_cast<s8>(reason);
+        row.other_exit_reason = static_cast<s8>(other);
         return row;
     }
     constexpr Row moved(const char *by) const
@@ -114,6 +115,7 @@ constexpr Row control(ControlField field, u64 mask, const char *macro, const cha
     row.when_off = WhenOff::kNothing;
     row.not_in_evmcs = false;
     row.exit_reason = -1;
+    row.other_exit_reason = -1;
     row.name = name;
     row.macro = macro;
     row.sdm = sdm;
@@ -164,7 +166,7 @@ inline constexpr ControlBit kControlTable[] = {
         .required().exits(12).moved("KVM_X86_DISABLE_EXITS_HLT"),
     PRIMARY(CPU_BASED_INVLPG_EXITING, "INVLPG exiting", "25.6.2, 26.1.3",
         "INVLPG and INVPCID leave the guest")
-        .required().set_without(Parameter::kEpt).exits(14),
+        .required().set_without(Parameter::kEpt).exits(14, 58),
     PRIMARY(CPU_BASED_MWAIT_EXITING, "MWAIT exiting", "25.6.2, 26.1.3",
         "MWAIT leaves the guest")
         .required().exits(36).moved("KVM_X86_DISABLE_EXITS_MWAIT"),
@@ -173,7 +175,7 @@ inline constexpr ControlBit kControlTable[] = {
         .required().exits(15),
     PRIMARY(CPU_BASED_RDTSC_EXITING, "RDTSC exiting", "25.6.2, 26.1.3",
         "RDTSC and RDTSCP leave the guest")
-        .optional().not_in_document().exits(16).moved("never set for a vCPU by default"),
+        .optional().not_in_document().exits(16, 51).moved("never set for a vCPU by default"),
     PRIMARY(CPU_BASED_CR3_LOAD_EXITING, "CR3-load exiting", "25.6.2, 26.1.3",
         "MOV to CR3 leaves the guest")
         .required().set_without(Parameter::kEpt).exits(28),
@@ -209,7 +211,7 @@ inline constexpr ControlBit kControlTable[] = {
         .optional().not_in_document().exits(37).moved("never set for a vCPU by default"),
     PRIMARY(CPU_BASED_USE_MSR_BITMAPS, "Use MSR bitmaps", "25.6.2, 25.6.9",
         "a page chooses the MSRs whose access leaves the guest; without it all do")
-        .optional(),
+        .optional().exits(31, 32),
     PRIMARY(CPU_BASED_MONITOR_EXITING, "MONITOR exiting", "25.6.2, 26.1.3",
         "MONITOR leaves the guest")
         .required().exits(39).moved("KVM_X86_DISABLE_EXITS_MWAIT"),
@@ -226,10 +228,10 @@ inline constexpr ControlBit kControlTable[] = {
         .optional().not_in_enlightened_vmcs().cleared_without(Parameter::kFlexpriority).exits(44).moved("an APIC in the kernel"),
     SECONDARY(SECONDARY_EXEC_ENABLE_EPT, "Enable EPT", "25.6.2, 29.3",
         "guest-physical addresses go through a second set of page tables")
-        .optional().cleared_without(Parameter::kEpt).exits(48),
+        .optional().cleared_without(Parameter::kEpt).exits(48, 49),
     SECONDARY(SECONDARY_EXEC_DESC, "Descriptor-table exiting", "25.6.2, 26.1.3",
         "LGDT, LIDT, LLDT, LTR and their stores leave the guest")
-        .optional().exits(46).moved("only while the guest's UMIP is emulated"),
+        .optional().exits(46, 47).moved("only while the guest's UMIP is emulated"),
     SECONDARY(SECONDARY_EXEC_ENABLE_RDTSCP, "Enable RDTSCP", "25.6.2, 26.3",
         "RDTSCP and RDPID work in the guest instead of raising #UD")
         .optional().moved("the guest's CPUID: RDTSCP or RDPID"),
@@ -282,10 +284,10 @@ inline constexpr ControlBit kControlTable[] = {
         .optional().moved("Intel PT is the host's alone"),
     SECONDARY(SECONDARY_EXEC_XSAVES, "Enable XSAVES/XRSTORS", "25.6.2, 26.3",
         "XSAVES and XRSTORS work in the guest instead of raising #UD")
-        .optional().exits(63).moved("the guest's CPUID: XSAVE and XSAVES"),
+        .optional().exits(63, 64).moved("the guest's CPUID: XSAVE and XSAVES"),
     SECONDARY(SECONDARY_EXEC_PASID_TRANSLATION, "PASID translation", "25.6.2, 26.5.8",
         "ENQCMD and ENQCMDS translate the guest's PASIDs")
-        .exits(72),
+        .exits(72, 73),
     SECONDARY(SECONDARY_EXEC_MODE_BASED_EPT_EXEC, "Mode-based execute control for EPT", "25.6.2, 29.3.3",
         "EPT has execute permissions for user and for supervisor addresses"),
     SECONDARY(SECONDARY_EXEC_SUB_PAGE_WRITE, "Sub-page write permissions for EPT", "25.6.2, 29.3.4",
@@ -299,7 +301,7 @@ inline constexpr ControlBit kControlTable[] = {
         .optional().not_in_enlightened_vmcs(),
     SECONDARY(SECONDARY_EXEC_ENABLE_USR_WAIT_PAUSE, "Enable user wait and pause", "25.6.2, 26.3",
         "TPAUSE, UMONITOR and UMWAIT work in the guest instead of raising #UD")
-        .optional().exits(67).moved("the guest's CPUID: WAITPKG"),
+        .optional().exits(67, 68).moved("the guest's CPUID: WAITPKG"),
     SECONDARY(SECONDARY_EXEC_ENABLE_PCONFIG, "Enable PCONFIG", "25.6.2, 26.3",
         "PCONFIG works in the guest instead of raising #UD")
         .exits(65),
@@ -330,7 +332,7 @@ inline constexpr ControlBit kControlTable[] = {
         "width of guest-physical addresses of a TDX guest"),
     TERTIARY(TERTIARY_EXEC_ENABLE_MSR_LIST, "Enable MSR-list instructions", "25.6.2, 26.3",
         "RDMSRLIST and WRMSRLIST work in the guest instead of raising #UD")
-        .exits(78),
+        .exits(78, 79),
     TERTIARY(TERTIARY_EXEC_VIRTUALIZE_SPEC_CTRL, "Virtualize IA32_SPEC_CTRL", "25.6.2, 26.3",
         "the guest sees and changes only some bits of IA32_SPEC_CTRL"),
     TERTIARY(TERTIARY_EXEC_APIC_TIMER_VIRT, "APIC-timer virtualization", "25.6.2",

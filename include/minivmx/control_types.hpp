@@ -69,8 +69,9 @@ struct ControlBit {
     WhenOff when_off;
     /// The VMCS fields behind the bit are not in Hyper-V's enlightened VMCS, version 1.
     bool not_in_evmcs;
-    /// Basic exit reason that the control causes (SDM Vol. 3D, Appendix C), or -1.
+    /// Basic exit reasons that the control causes (SDM Vol. 3D, Appendix C), or -1.
     s8 exit_reason;
+    s8 other_exit_reason;
     /// The architecture's name: "CR3-load exiting".
     const char *name;
     /// The document's and kvm_intel's name: "CPU_BASED_CR3_LOAD_EXITING".
