@@ -46,6 +46,7 @@ enum class Rule : u8 {
     kCapabilityNotEnabled,
     kProcessorTraceHostOnly,
     kToggledAtRunTime,
+    kIntercepted,
     kCount,
 };
 

@@ -76,6 +76,8 @@ constexpr RuleInfo kRules[] = {
      "Intel PT traces host and guest into the host's buffer"},
     {Rule::kToggledAtRunTime, "toggled-at-run-time", kCreate, "toggled at run time",
      "it is switched on and off while the guest runs, as the guest's state asks"},
+    {Rule::kIntercepted, "intercepted", kCreate, "intercepted",
+     "the client wants to see the exit (MINIVMX_SET_INTERCEPTS)"},
 };
 
 constexpr bool rules_in_order()

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// Why every control bit is on or off, for a machine and a vCPU that need not exist: what `minivmx
+// explain`, `diff` and `matrix` print. The core decides and gives the reasons; this keeps them.
+#pragma once
+
+#include <minivmx/explain.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <string>
+#include <vector>
+
+namespace minivmx::tool {
+
+/// A vCPU as a person describes it.
+struct VcpuChoice {
+    bool irqchip = false; ///< the interrupt controllers are in the kernel
+    bool x2apic = false;  ///< the guest has switched its APIC to x2APIC mode; with irqchip
+    bool dirty_log = false;
+    bool debug_registers = false;                   ///< the guest's debug registers are loaded
+    bool hlt = false, mwait = false, pause = false; ///< exits that the VM's owner disabled
+    /// Of the guest's CPUID.
+    bool xsaves = false, rdtscp = false, rdpid = false, invpcid = false, rdrand = false,
+         rdseed = false, waitpkg = false;
+};
+
+/// What to explain.
+struct Question {
+    std::string source; ///< what the answer calls the machine: a CPU's name, a file, "this machine"
+    HostDesc host;
+    Parameters parameters = default_parameters();
+    VcpuChoice vcpu;
+};
+
+struct ExplainedStep {
+    bool to_one;
+    const char *rule;   ///< "ept-cr3-invlpg"
+    const char *where;  ///< "setup_vmcs_config"
+    std::string reason; ///< a sentence's part
+};
+
+struct ExplainedBit {
+    const ControlBit *row;
+    Standing standing;
+    bool may_be_0, may_be_1;
+    bool negotiated;
+    bool on; ///< for the vCPU of the question
+    std::vector<ExplainedStep> steps;
+    std::string untouched; ///< why no step touched it; empty when one did
+
+    /// The reason of the last step, or why there is none.
+    std::string last_reason() const;
+};
+
+struct ExplainedWord {
+    const ControlWordInfo *info;
+    u32 deciding_msr;
+    u64 negotiated;
+    u64 value;                      ///< for the vCPU of the question
+    std::vector<ExplainedBit> bits; ///< those that the table has, lowest first
+};
+
+struct Explanation {
+    std::string source;
+    bool usable = false; ///< the module would load; otherwise the words are as far as it came
+    std::string error;   ///< why it would not
+    std::vector<std::string> warnings;
+    Hardware hardware;
+    VcpuControlInputs vcpu{};
+    std::vector<ExplainedWord> words; ///< all, in the order of ControlField
+
+    const ExplainedBit &bit(const ControlBit &row) const;
+};
+
+Explanation explain(const Question &question);
+
+/// What a vCPU of this choice hands to the core's control functions on such hardware.
+VcpuControlInputs control_inputs(const Hardware &hw, const VcpuChoice &choice);
+
+} // namespace minivmx::tool
