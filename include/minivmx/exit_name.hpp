@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The architecture's names of basic exit reasons. SDM Vol. 3D, Appendix C.
+// The names of basic exit reasons. SDM Vol. 3D, Appendix C.
 #pragma once
 
+#include <minivmx/exit.hpp>
 #include <minivmx/types.hpp>
 
 namespace minivmx {
 
 /// One past the highest basic exit reason that has a name.
-inline constexpr u32 kExitReasonNameCount = 86;
+inline constexpr u32 kExitReasonNameCount = EXIT_REASON_COUNT;
 
-/// "HLT", "EPT violation"; nullptr where the SDM lists no such reason. [any]
+/// The architecture's: "HLT", "EPT violation"; nullptr where the SDM lists no such reason. [any]
 const char *exit_reason_name(u32 basic_reason);
+/// As a word, as traces and counters have it: "HLT", "EPT_VIOLATION"; or nullptr. [any]
+const char *exit_reason_constant(u32 basic_reason);
 
 } // namespace minivmx
