@@ -9,26 +9,26 @@
 
 namespace minivmx {
 
-#define MINIVMX_BUILD_CONTROLS_SHADOW(lname, uname, word)                                          \
-    inline u32 lname##_controls_get(const loaded_vmcs &v)                                          \
+#define MINIVMX_BUILD_CONTROLS_SHADOW(lname, uname, word, type)                                    \
+    inline type lname##_controls_get(const loaded_vmcs &v)                                         \
     {                                                                                              \
         return v.shadow.lname;                                                                     \
     }                                                                                              \
-    inline void lname##_controls_set(loaded_vmcs &v, u32 value)                                    \
+    inline void lname##_controls_set(loaded_vmcs &v, type value)                                   \
     {                                                                                              \
         if (v.shadow.lname == value)                                                               \
             return;                                                                                \
         vmcs_write(uname, value);                                                                  \
         v.shadow.lname = value;                                                                    \
     }                                                                                              \
-    template <u32 bits>                                                                            \
+    template <type bits>                                                                           \
     inline void lname##_controls_setbit(loaded_vmcs &v)                                            \
     {                                                                                              \
         static_assert((bits & ~(negotiable_mask(word) | kEntryMode<word>)) == 0,                   \
                       "a bit that is never negotiated");                                           \
         lname##_controls_set(v, v.shadow.lname | bits);                                            \
     }                                                                                              \
-    template <u32 bits>                                                                            \
+    template <type bits>                                                                           \
     inline void lname##_controls_clearbit(loaded_vmcs &v)                                          \
     {                                                                                              \
         static_assert((bits & ~(negotiable_mask(word) | kEntryMode<word>)) == 0,                   \
@@ -41,11 +41,13 @@ namespace minivmx {
 template <ControlField word>
 inline constexpr u64 kEntryMode = word == ControlField::kEntry ? VM_ENTRY_IA32E_MODE : 0;
 
-MINIVMX_BUILD_CONTROLS_SHADOW(vm_entry, VM_ENTRY_CONTROLS, ControlField::kEntry)
-MINIVMX_BUILD_CONTROLS_SHADOW(vm_exit, VM_EXIT_CONTROLS, ControlField::kExit)
-MINIVMX_BUILD_CONTROLS_SHADOW(pin, PIN_BASED_VM_EXEC_CONTROL, ControlField::kPin)
-MINIVMX_BUILD_CONTROLS_SHADOW(exec, CPU_BASED_VM_EXEC_CONTROL, ControlField::kPrimary)
-MINIVMX_BUILD_CONTROLS_SHADOW(secondary_exec, SECONDARY_VM_EXEC_CONTROL, ControlField::kSecondary)
+MINIVMX_BUILD_CONTROLS_SHADOW(vm_entry, VM_ENTRY_CONTROLS, ControlField::kEntry, u32)
+MINIVMX_BUILD_CONTROLS_SHADOW(vm_exit, VM_EXIT_CONTROLS, ControlField::kExit, u32)
+MINIVMX_BUILD_CONTROLS_SHADOW(pin, PIN_BASED_VM_EXEC_CONTROL, ControlField::kPin, u32)
+MINIVMX_BUILD_CONTROLS_SHADOW(exec, CPU_BASED_VM_EXEC_CONTROL, ControlField::kPrimary, u32)
+MINIVMX_BUILD_CONTROLS_SHADOW(secondary_exec, SECONDARY_VM_EXEC_CONTROL, ControlField::kSecondary,
+                              u32)
+MINIVMX_BUILD_CONTROLS_SHADOW(tertiary_exec, TERTIARY_VM_EXEC_CONTROL, ControlField::kTertiary, u64)
 
 #undef MINIVMX_BUILD_CONTROLS_SHADOW
 

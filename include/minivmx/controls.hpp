@@ -37,6 +37,12 @@ AllowedSettings allowed_settings(const VmxMsrs &msrs, ControlField field);
 /// exists. SDM Vol. 3D, A.2.
 AllowedSettings true_allowed_settings(const VmxMsrs &msrs, ControlField field);
 
+/// The MSR that those come from.
+u32 deciding_msr(const VmxMsrs &msrs, ControlField field);
+/// The control that activates the word says that it exists, but its MSR is not among the values:
+/// dumps of CPUs rarely have the newest MSRs.
+bool word_is_unknown(const VmxMsrs &msrs, ControlField field);
+
 /// "kvm_intel's name" of a parameter: "preemption_timer"; "" for kNone.
 const char *parameter_name(Parameter parameter);
 

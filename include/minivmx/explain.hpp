@@ -13,6 +13,15 @@
 
 namespace minivmx {
 
+/// When a step is taken.
+enum class Stage : u8 {
+    kNegotiation, ///< module initialisation
+    kCreation,    ///< of a vCPU, or a change of what decides over its words
+    kRunning,     ///< since then
+};
+/// "negotiation", "vcpu", "running".
+const char *stage_name(Stage stage);
+
 /// The steps that made one control word, in order: module initialisation, and then, where a vCPU is
 /// described, its creation.
 class WordHistory {
@@ -30,19 +39,26 @@ class WordHistory {
     u64 negotiated() const { return negotiated_; }
     u64 value() const { return value_; }
     Span<const RuleEvent> events() const { return Span<const RuleEvent>(events_, count_); }
-    /// How many of events() are module initialisation's.
-    unsigned negotiation_count() const { return negotiation_count_; }
+    Stage stage_of(unsigned event) const
+    {
+        return event < negotiation_count_ ? Stage::kNegotiation
+               : event < creation_count_  ? Stage::kCreation
+                                          : Stage::kRunning;
+    }
     /// The rule that decided the bit last in module initialisation; Rule::kCount when none did.
     Rule last_negotiated(unsigned bit) const;
 
   private:
     static void record(void *context, const RuleEvent &event);
 
-    static constexpr unsigned kMaxEvents = 32;
+    void negotiate(const Hardware &hw);
+
+    static constexpr unsigned kMaxEvents = 40;
 
     RuleEvent events_[kMaxEvents];
     unsigned count_ = 0;
-    unsigned negotiation_count_ = 0;
+    unsigned negotiation_count_ = 0; ///< events_ from here on are creation's
+    unsigned creation_count_ = 0;    ///< events_ from here on are of a living vCPU
     u64 negotiated_ = 0;
     u64 value_ = 0;
     ControlField field_;
@@ -51,8 +67,8 @@ class WordHistory {
 /// One step of one bit.
 struct BitStep {
     Rule rule;
-    bool set;            ///< to 1; otherwise to 0
-    bool of_creation;    ///< of a vCPU; otherwise of module initialisation
+    bool set; ///< to 1; otherwise to 0
+    Stage stage;
     Parameter parameter; ///< of Rule::kParameter
 };
 
@@ -73,21 +89,22 @@ BitHistory history_of(const Hardware &hw, const WordHistory &word, const Control
 
 /// What a control is to minivmx on one CPU, in a word.
 enum class Standing : u8 {
+    kUnknown,   ///< the MSR that would say so is not among the values (dumps of real CPUs)
     kAbsent,    ///< the CPU does not have it
     kAvailable, ///< the CPU has it, minivmx leaves it alone or had to turn it off
     kUsed,      ///< optional, and negotiated
     kRequired,  ///< required, and there
 };
 Standing standing_of(const Hardware &hw, const ControlBit &row);
-/// "absent", "available", "used", "required".
+/// "unknown", "absent", "available", "used", "required".
 const char *standing_name(Standing standing);
 
 /// What the CPU lets the bit be: "0", "1", "0/1".
 const char *freedom_name(const BitHistory &bit);
-/// The MSR that says so: the TRUE one where it exists. SDM Vol. 3D, A.2.
-u32 deciding_msr(const VmxMsrs &msrs, ControlField field);
 /// The function that takes the step, under the document's name.
 const char *step_where(ControlField field, const BitStep &step);
+/// Appends the parameter and its value: "ept=0".
+void put_parameter(TextBuilder &out, const Hardware &hw, Parameter parameter);
 /// Appends the step's reason, such as "ept=0: this CPU has no EPT" or
 /// "with EPT the guest owns its page tables: ...".
 void put_step_reason(TextBuilder &out, const Hardware &hw, const BitStep &step);
@@ -101,10 +118,6 @@ const char *why_untouched(const Hardware &hw, const BitHistory &bit);
 ///         off ept-cr3-invlpg: with EPT the guest owns ... (setup_vmcs_config)
 void print_bit_history(const Hardware &hw, const BitHistory &bit, const LineSink &out);
 
-/// The control words of a vCPU as they are, by ControlField.
-struct ControlWords {
-    u64 word[kControlFieldCount];
-};
 /// The text of debugfs's file `controls`: every bit of every word of a vCPU. Does not sleep.
 void print_vcpu_controls(const Hardware &hw, const VcpuControlInputs &vcpu,
                          const ControlWords &words, const LineSink &out);

@@ -3,6 +3,7 @@
 // The negotiated capabilities as text: dmesg at module load, and `minivmx report`.
 #pragma once
 
+#include <minivmx/explain.hpp>
 #include <minivmx/text.hpp>
 #include <minivmx/vmcs_config.hpp>
 
@@ -18,31 +19,15 @@ enum class ReportLevel : u32 {
 /// Writes the report of a successful hardware_setup(), line by line. Does not sleep.
 void print_report(const Hardware &hardware, ReportLevel level, const LineSink &out);
 
-/// For each bit of each word: the rule that decided it last, as recorded while negotiating.
-class RuleHistory {
-  public:
-    /// Negotiates again for `hardware` and keeps what acted.
-    explicit RuleHistory(const Hardware &hardware);
-    /// Rule::kCount when no rule touched the bit.
-    Rule last_rule(ControlField field, unsigned bit) const
-    {
-        return last_[static_cast<unsigned>(field)][bit];
-    }
-
-  private:
-    static void record(void *context, const RuleEvent &event);
-
-    Rule last_[kControlFieldCount][64];
-};
-
 /// What became of a bit, in the order in which it was decided.
 struct BitFate {
-    bool negotiated; ///< on after setup_vmcs_config()
-    bool on;         ///< on after the parameters
-    bool allowed;    ///< the CPU has it
-    Rule rule;       ///< what decided it in setup_vmcs_config(), or Rule::kCount
+    bool negotiated;       ///< on after setup_vmcs_config()
+    bool on;               ///< on after the parameters
+    bool allowed;          ///< the CPU has it
+    Rule rule;             ///< what decided it in setup_vmcs_config(), or Rule::kCount
+    const char *untouched; ///< why nothing decided over it, or nullptr
 };
-BitFate fate_of(const Hardware &hw, const RuleHistory &history, const ControlBit &row);
+BitFate fate_of(const Hardware &hw, const WordHistory &history, const ControlBit &row);
 
 /// Appends why the bit is on or off, or what it does when there is nothing to explain.
 void put_reason(TextBuilder &line, const Hardware &hw, const ControlBit &row, const BitFate &fate);

@@ -53,7 +53,7 @@ enum class Rule : u8 {
 struct RuleInfo {
     Rule rule;
     const char *id;    ///< "tpr-shadow-cr8"
-    const char *where; ///< the function, under the document's name
+    const char *where; ///< the function, under the document's name; nullptr: the word's own
     const char *brief; ///< a few words for the report: "EPT in use"
     const char *text;  ///< the rule in words; fits after "because"
 };

@@ -30,7 +30,17 @@ u32 vmx_exec_control(const Hardware &hw, const VcpuControlInputs &in,
                      const RuleSink *sink = nullptr);
 u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
                                const RuleSink *sink = nullptr);
+u64 vmx_tertiary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
+                              const RuleSink *sink = nullptr);
 u32 vmx_vmexit_ctrl(const Hardware &hw, const RuleSink *sink = nullptr);
 u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink = nullptr);
+// Any of them; 0 for a word that the vCPU's VMCS does not have.
+u64 vcpu_control_word(const Hardware &hw, ControlField field, const VcpuControlInputs &in,
+                      const RuleSink *sink = nullptr);
+
+// A vCPU's control words, by ControlField.
+struct ControlWords {
+    u64 word[kControlFieldCount];
+};
 
 } // namespace minivmx

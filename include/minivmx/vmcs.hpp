@@ -20,6 +20,7 @@ struct controls_shadow {
     u32 pin;
     u32 exec;
     u32 secondary_exec;
+    u64 tertiary_exec;
 };
 
 // Host state fields that change between entries; written only when they differ.

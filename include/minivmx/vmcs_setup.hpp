@@ -10,7 +10,9 @@
 
 namespace minivmx {
 
-VcpuControlInputs vcpu_control_inputs(vcpu_vmx &vmx);
+VcpuControlInputs vcpu_control_inputs(const vcpu_vmx &vmx);
+// As the VMCS has them now. Whoever does not hold the vCPU's mutex may see some older than others.
+ControlWords vcpu_control_words(const vcpu_vmx &vmx);
 
 // The in-kernel local APIC decides over these three; without one they are false.
 bool cpu_need_tpr_shadow(const vcpu_vmx &vmx);

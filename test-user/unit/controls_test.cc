@@ -195,7 +195,9 @@ TEST(Rules, EachHasIdPlaceAndWords)
     for (unsigned i = 0; i < static_cast<unsigned>(Rule::kCount); i++) {
         const RuleInfo &info = rule_info(static_cast<Rule>(i));
         EXPECT_TRUE(ids.insert(info.id).second) << info.id;
-        EXPECT_GT(std::string(info.where).size(), 5u);
+        if (info.rule < Rule::kParameter) { // the others act where a vCPU's word is built
+            EXPECT_GT(std::string(info.where).size(), 5u);
+        }
         EXPECT_GT(std::string(info.text).size(), 15u);
     }
 }

@@ -135,17 +135,22 @@ TEST(Report, EveryBitSaysWhatTheCpuAllows)
     EXPECT_TRUE(contains(lines.text(), "IA32_VMX_PROCBASED_CTLS3 does not exist"));
 }
 
-TEST(RuleHistory, KeepsTheLastRuleOfEachBit)
+// Who decided over the bit last in module initialisation.
+Rule last_rule(const Loaded &s, ControlField field, unsigned bit)
+{
+    return WordHistory(s.hardware, field).last_negotiated(bit);
+}
+
+TEST(WordHistory, KeepsTheLastRuleOfEachBit)
 {
     const Loaded s = set_up(profile("corei5_lynnfield_750").host());
-    const RuleHistory history(s.hardware);
-    EXPECT_EQ(history.last_rule(ControlField::kPrimary, 15), Rule::kEptMakesCr3ExitsNeedless);
-    EXPECT_EQ(history.last_rule(ControlField::kPrimary, 19), Rule::kTprShadowServesCr8);
-    EXPECT_EQ(history.last_rule(ControlField::kPrimary, 7), Rule::kRequired);
-    EXPECT_EQ(history.last_rule(ControlField::kPrimary, 1), Rule::kMustBeOne);
-    EXPECT_EQ(history.last_rule(ControlField::kEntry, 13), Rule::kPerfGlobalCtrlErratum);
-    EXPECT_EQ(history.last_rule(ControlField::kSecondary, 17), Rule::kNotAllowed);
-    EXPECT_EQ(history.last_rule(ControlField::kPrimary, 18), Rule::kCount);
+    EXPECT_EQ(last_rule(s, ControlField::kPrimary, 15), Rule::kEptMakesCr3ExitsNeedless);
+    EXPECT_EQ(last_rule(s, ControlField::kPrimary, 19), Rule::kTprShadowServesCr8);
+    EXPECT_EQ(last_rule(s, ControlField::kPrimary, 7), Rule::kRequired);
+    EXPECT_EQ(last_rule(s, ControlField::kPrimary, 1), Rule::kMustBeOne);
+    EXPECT_EQ(last_rule(s, ControlField::kEntry, 13), Rule::kPerfGlobalCtrlErratum);
+    EXPECT_EQ(last_rule(s, ControlField::kSecondary, 17), Rule::kNotAllowed);
+    EXPECT_EQ(last_rule(s, ControlField::kPrimary, 18), Rule::kCount);
 }
 
 // Replaying the recorded steps gives the word: nothing changes a word behind the sink's back.

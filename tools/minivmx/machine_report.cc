@@ -52,7 +52,7 @@ Json msr_json(const VmxMsrs &msrs, u32 msr)
     return json;
 }
 
-Json bit_json(const Hardware &hw, const RuleHistory &history, const ControlBit &row)
+Json bit_json(const Hardware &hw, const WordHistory &history, const ControlBit &row)
 {
     const BitFate fate = fate_of(hw, history, row);
     const AllowedSettings allowed = true_allowed_settings(hw.host.msr, row.field);
@@ -71,8 +71,9 @@ Json bit_json(const Hardware &hw, const RuleHistory &history, const ControlBit &
             {"reason", reason.c_str()}};
 }
 
-Json word_json(const Hardware &hw, const RuleHistory &history, ControlField field)
+Json word_json(const Hardware &hw, ControlField field)
 {
+    const WordHistory history(hw, field);
     const ControlWordInfo &word = control_word_info(field);
     Json bits = Json::array();
     for (const ControlBit &row : control_bits_of(field))
@@ -107,13 +108,12 @@ Json cpu_json(const HostDesc &host)
 
 void put_negotiated(Json &json, const Hardware &hw)
 {
-    const RuleHistory history(hw);
     json["vmx"] = {{"revision", hex_json(hw.config.revision_id)},
                    {"vmcs_size", hw.config.size},
                    {"preemption_timer_shift", hw.preemption_timer_shift}};
     json["words"] = Json::array();
     for (unsigned i = 0; i < kControlFieldCount; i++)
-        json["words"].push_back(word_json(hw, history, static_cast<ControlField>(i)));
+        json["words"].push_back(word_json(hw, static_cast<ControlField>(i)));
     json["ept"] = capability_json(hw.capability.ept, ept_capability_names());
     json["vpid"] = capability_json(hw.capability.vpid, vpid_capability_names());
     json["parameters"] = parameters_json(hw.params);

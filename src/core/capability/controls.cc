@@ -121,11 +121,38 @@ AllowedSettings allowed_settings(const VmxMsrs &msrs, ControlField field)
     return settings_of(word, msrs[word.msr]);
 }
 
-AllowedSettings true_allowed_settings(const VmxMsrs &msrs, ControlField field)
+u32 deciding_msr(const VmxMsrs &msrs, ControlField field)
 {
     const ControlWordInfo &word = control_word_info(field);
     const bool has_true = word.true_msr != 0 && VmxBasic{msrs[MSR_IA32_VMX_BASIC]}.true_controls();
-    return settings_of(word, msrs[has_true ? word.true_msr : word.msr]);
+    return has_true ? word.true_msr : word.msr;
+}
+
+AllowedSettings true_allowed_settings(const VmxMsrs &msrs, ControlField field)
+{
+    return settings_of(control_word_info(field), msrs[deciding_msr(msrs, field)]);
+}
+
+bool word_is_unknown(const VmxMsrs &msrs, ControlField field)
+{
+    ControlField by = ControlField::kPrimary;
+    u64 activates = 0;
+    switch (field) {
+    case ControlField::kSecondary:
+        activates = CPU_BASED_ACTIVATE_SECONDARY_CONTROLS;
+        break;
+    case ControlField::kTertiary:
+        activates = CPU_BASED_ACTIVATE_TERTIARY_CONTROLS;
+        break;
+    case ControlField::kExitSecondary:
+        by = ControlField::kExit;
+        activates = VM_EXIT_ACTIVATE_SECONDARY_CONTROLS;
+        break;
+    default:
+        return false;
+    }
+    return allowed_settings(msrs, by).may_be_1(activates) &&
+           !msrs.present(control_word_info(field).msr);
 }
 
 const char *parameter_name(Parameter parameter)

@@ -58,16 +58,6 @@ constexpr ControlField kReportedWords[] = {
     ControlField::kTertiary, ControlField::kExit,    ControlField::kEntry,
 };
 
-/// The parameter behind a bit and its value: "ept=0".
-void put_parameter(TextBuilder &out, const Hardware &hw, Parameter parameter)
-{
-    out.put(parameter_name(parameter), "=");
-    if (parameter == Parameter::kPleGap)
-        out.put(hw.params.ple_gap);
-    else
-        out.put(parameter_on(hw.params, parameter) ? '1' : '0');
-}
-
 bool applies_to_host(const ControlBit &row, const HostDesc &host)
 {
     return row.condition != ControlCondition::kHost64 || host.is_64bit;
@@ -102,9 +92,9 @@ void put_word_value(TextBuilder &out, const Hardware &hw, ControlField field)
         out.put(" -> ", hex(after, digits));
 }
 
-void report_word_as_names(const Hardware &hw, const RuleHistory &history, ControlField field,
-                          const LineSink &out)
+void report_word_as_names(const Hardware &hw, ControlField field, const LineSink &out)
 {
+    const WordHistory history(hw, field);
     WrappedLines lines(out, control_word_info(field).slug);
     Line value;
     put_word_value(value, hw, field);
@@ -178,7 +168,6 @@ void report_parameters(const Hardware &hw, const LineSink &out)
 
 void report_screen(const Hardware &hw, const LineSink &out)
 {
-    const RuleHistory history(hw);
     report_cpu(hw, out);
     out("controls: *required  +optional, got  -not on this CPU  xturned off (why)  -> with "
         "parameters");
@@ -187,7 +176,7 @@ void report_screen(const Hardware &hw, const LineSink &out)
             continue;
         if (field == ControlField::kSecondary && !cpu_has_secondary_exec_ctrls(hw.config))
             continue;
-        report_word_as_names(hw, history, field, out);
+        report_word_as_names(hw, field, out);
     }
     if (hw.capability.ept != 0)
         report_capability("EPT", hw.capability.ept, ept_capability_names(), out);
@@ -196,30 +185,21 @@ void report_screen(const Hardware &hw, const LineSink &out)
     report_parameters(hw, out);
 }
 
-/// What the CPU lets the bit be.
-const char *freedom_name(const AllowedSettings &allowed, u64 mask)
-{
-    if (!allowed.may_be_1(mask))
-        return "0";
-    return allowed.may_be_0(mask) ? "0/1" : "1";
-}
-
-void report_bit(const Hardware &hw, const RuleHistory &history, const ControlBit &row,
+void report_bit(const Hardware &hw, const WordHistory &history, const ControlBit &row,
                 const LineSink &out)
 {
     const BitFate fate = fate_of(hw, history, row);
-    const AllowedSettings allowed = true_allowed_settings(hw.host.msr, row.field);
     Line line;
     line.put("  ", row.bit < 10 ? " " : "", row.bit, fate.on ? "  on   " : "  off  ",
-             padded(use_name(row.use), 9), padded(freedom_name(allowed, row.mask()), 4),
+             padded(use_name(row.use), 9), padded(freedom_name(history_of(hw, history, row)), 4),
              padded(row.name, 39));
     put_reason(line, hw, row, fate);
     out(line);
 }
 
-void report_word_in_full(const Hardware &hw, const RuleHistory &history, ControlField field,
-                         const LineSink &out)
+void report_word_in_full(const Hardware &hw, ControlField field, const LineSink &out)
 {
+    const WordHistory history(hw, field);
     const ControlWordInfo &word = control_word_info(field);
     Line line;
     line.put(word.name, " controls: ");
@@ -240,11 +220,10 @@ void report_word_in_full(const Hardware &hw, const RuleHistory &history, Control
 
 void report_every_bit(const Hardware &hw, const LineSink &out)
 {
-    const RuleHistory history(hw);
     report_cpu(hw, out);
     out("columns: bit, state, minivmx wants it, the CPU allows, name, reason");
     for (unsigned i = 0; i < kControlFieldCount; i++)
-        report_word_in_full(hw, history, static_cast<ControlField>(i), out);
+        report_word_in_full(hw, static_cast<ControlField>(i), out);
     report_capability("EPT", hw.capability.ept, ept_capability_names(), out);
     report_capability("VPID", hw.capability.vpid, vpid_capability_names(), out);
     report_parameters(hw, out);
@@ -252,14 +231,14 @@ void report_every_bit(const Hardware &hw, const LineSink &out)
 
 } // namespace
 
-BitFate fate_of(const Hardware &hw, const RuleHistory &history, const ControlBit &row)
+BitFate fate_of(const Hardware &hw, const WordHistory &history, const ControlBit &row)
 {
     ControlWord word(row.field, nullptr, hw.config.control(row.field));
     const bool negotiated = word.has(row.mask());
     word.apply_parameter(row.parameter, parameter_on(hw.params, row.parameter));
-    const AllowedSettings allowed = true_allowed_settings(hw.host.msr, row.field);
-    return BitFate{negotiated, word.has(row.mask()), allowed.may_be_1(row.mask()),
-                   history.last_rule(row.field, row.bit)};
+    const BitHistory bit = history_of(hw, history, row);
+    return BitFate{negotiated, word.has(row.mask()), bit.may_be_1, history.last_negotiated(row.bit),
+                   why_untouched(hw, bit)};
 }
 
 u64 word_after_parameters(const Hardware &hw, ControlField field)
@@ -294,10 +273,8 @@ void put_reason(TextBuilder &line, const Hardware &hw, const ControlBit &row, co
             line.put(": ", hw.why_off[static_cast<unsigned>(row.parameter)]);
         return;
     }
-    if (row.use == ControlUse::kUnused && !fate.on)
-        line.put(fate.allowed ? "available, but minivmx has no use for it" : "not on this CPU");
-    else if (!applies_to_host(row, hw.host))
-        line.put("not asked for on a 32-bit host");
+    if (fate.untouched != nullptr)
+        line.put(fate.untouched);
     else if (fate.rule == Rule::kRequired || fate.rule == Rule::kOptional)
         line.put(row.summary);
     else if (fate.rule == Rule::kNotAllowed)
@@ -314,28 +291,6 @@ Span<const CapabilityName> ept_capability_names()
 Span<const CapabilityName> vpid_capability_names()
 {
     return Span<const CapabilityName>(kVpidNames);
-}
-
-RuleHistory::RuleHistory(const Hardware &hardware)
-{
-    for (Rule(&word)[64] : last_) {
-        for (Rule &rule : word)
-            rule = Rule::kCount;
-    }
-    const RuleSink sink{record, this};
-    SetupLog log;
-    log.rules = &sink;
-    vmcs_config conf;
-    vmx_capability cap;
-    // It succeeded before with the same input; only the events are of interest now.
-    (void)setup_vmcs_config(hardware.host, hardware.asked, conf, cap, log);
-}
-
-void RuleHistory::record(void *context, const RuleEvent &event)
-{
-    RuleHistory *const history = static_cast<RuleHistory *>(context);
-    for (u64 rest = event.bits; rest != 0; rest &= rest - 1)
-        history->last_[static_cast<unsigned>(event.field)][lowest_bit(rest)] = event.rule;
 }
 
 void print_report(const Hardware &hardware, ReportLevel level, const LineSink &out)

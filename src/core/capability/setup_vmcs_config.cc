@@ -282,14 +282,6 @@ Status check_vmx_basic(Negotiation &n)
     return Status::success();
 }
 
-/// The MSR that says what the hardware really accepts: default1 controls may be 0 where the TRUE
-/// MSR, if there is one, says so. SDM Vol. 3D, A.2.
-u32 deciding_msr(const HostDesc &host, const ControlWordInfo &word)
-{
-    const bool has_true = VmxBasic{host.msr[MSR_IA32_VMX_BASIC]}.true_controls();
-    return word.true_msr != 0 && has_true ? word.true_msr : word.msr;
-}
-
 Status word_not_accepted(Negotiation &n, const ControlWordInfo &word, u64 bits, const char *why,
                          u32 msr)
 {
@@ -317,7 +309,7 @@ Status check_word_is_accepted(Negotiation &n, const ControlWord &word)
         return word_not_accepted(n, info, missing,
                                  "with the other controls that it has, this one must be off, but "
                                  "it wants always on",
-                                 deciding_msr(n.host, info));
+                                 deciding_msr(n.host.msr, info.field));
     return Status::success();
 }
 

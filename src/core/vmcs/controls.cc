@@ -1,58 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The control words of one vCPU, from the negotiated configuration: the document's
 // vmx_exec_control() and its siblings.
-#include <minivmx/dirty_log.hpp>
-#include <minivmx/lapic.hpp>
-#include <minivmx/vmcs_setup.hpp>
+#include <minivmx/capabilities.hpp>
+#include <minivmx/vcpu_controls.hpp>
 
 namespace minivmx {
-
-bool cpu_need_tpr_shadow(const vcpu_vmx &vmx)
-{
-    // A TPR shadow shows the guest the TPR of an APIC that the hypervisor holds.
-    return hardware.config.cpu_based_exec_ctrl & CPU_BASED_TPR_SHADOW && vmx.has_apic;
-}
-
-bool cpu_need_virtualize_apic_accesses(const vcpu_vmx &vmx)
-{
-    return hardware.params.flexpriority && vmx.has_apic;
-}
-
-bool kvm_vcpu_apicv_active(const vcpu_vmx &vmx)
-{
-    return vmx.has_apic && vmx.apicv_active;
-}
-
-VcpuControlInputs vcpu_control_inputs(vcpu_vmx &vmx)
-{
-    const Cpuid &cpuid = vmx.cpuid;
-    return {
-        .debugreg_wont_exit = (vmx.area->switch_db_regs & KVM_DEBUGREG_WONT_EXIT) != 0,
-        .need_tpr_shadow = cpu_need_tpr_shadow(vmx),
-        .virtualize_apic_accesses = cpu_need_virtualize_apic_accesses(vmx),
-        .xapic_mode = vmx.has_apic && apic_mode(*vmx.apic) == ApicMode::kXapic,
-        .x2apic_mode = vmx.has_apic && apic_mode(*vmx.apic) == ApicMode::kX2apic,
-        .apicv_active = kvm_vcpu_apicv_active(vmx),
-        .mwait_in_guest = vmx.kvm->mwait_in_guest,
-        .hlt_in_guest = vmx.kvm->hlt_in_guest,
-        .pause_in_guest = vmx.kvm->pause_in_guest,
-        .has_vpid = vmx.vpid != 0,
-        .dirty_logging = uses_pml(*vmx.kvm),
-        .xsaves = cpuid.has(CpuidFeature::kXsave) && cpuid.has(CpuidFeature::kXsaves),
-        .rdtscp = cpuid.has(CpuidFeature::kRdtscp),
-        .rdpid = cpuid.has(CpuidFeature::kRdpid),
-        .invpcid = cpuid.has(CpuidFeature::kInvpcid),
-        .rdrand = cpuid.has(CpuidFeature::kRdrand),
-        .rdseed = cpuid.has(CpuidFeature::kRdseed),
-        .waitpkg = cpuid.has(CpuidFeature::kWaitpkg),
-    };
-}
 
 u32 vmx_pin_based_exec_ctrl(const Hardware &hw, const VcpuControlInputs &in, const RuleSink *sink)
 {
     ControlWord word(ControlField::kPin, sink);
     word.set(Rule::kNegotiated, hw.config.pin_based_exec_ctrl);
 
+    word.apply_parameter(Parameter::kApicv, hw.params.enable_apicv);
     if (!in.apicv_active)
         word.clear(Rule::kApicvInactive, PIN_BASED_POSTED_INTR);
     word.apply_parameter(Parameter::kVnmi, hw.params.vnmi);
@@ -111,8 +70,10 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     word.apply_parameter(Parameter::kEpt, hw.params.ept);
     word.apply_parameter(Parameter::kUnrestrictedGuest,
                          hw.params.ept && hw.params.unrestricted_guest);
+    word.apply_parameter(Parameter::kPleGap, hw.params.ple_gap != 0);
     if (in.pause_in_guest)
         word.clear(Rule::kExitDisabled, SECONDARY_EXEC_PAUSE_LOOP_EXITING);
+    word.apply_parameter(Parameter::kApicv, hw.params.enable_apicv);
     if (!in.apicv_active)
         word.clear(Rule::kApicvInactive,
                    SECONDARY_EXEC_APIC_REGISTER_VIRT | SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
@@ -120,6 +81,7 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
         word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
     word.clear(Rule::kUmipNotEmulated, SECONDARY_EXEC_DESC);
     word.clear(Rule::kUnusedByVcpu, SECONDARY_EXEC_SHADOW_VMCS);
+    word.apply_parameter(Parameter::kPml, hw.params.pml);
     if (!in.dirty_logging)
         word.clear(Rule::kDirtyLoggingOff, SECONDARY_EXEC_ENABLE_PML);
     word.clear(Rule::kCapabilityNotEnabled,
@@ -145,6 +107,16 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     return word.value32();
 }
 
+u64 vmx_tertiary_exec_control(const Hardware &hw, const VcpuControlInputs &in, const RuleSink *sink)
+{
+    ControlWord word(ControlField::kTertiary, sink);
+    word.set(Rule::kNegotiated, hw.config.cpu_based_3rd_exec_ctrl);
+    word.apply_parameter(Parameter::kApicv, hw.params.enable_apicv);
+    if (!in.apicv_active)
+        word.clear(Rule::kApicvInactive, TERTIARY_EXEC_IPI_VIRT);
+    return word.value();
+}
+
 u32 vmx_vmexit_ctrl(const Hardware &hw, const RuleSink *sink)
 {
     ControlWord word(ControlField::kExit, sink);
@@ -168,22 +140,27 @@ u32 vmx_vmentry_ctrl(const Hardware &hw, const RuleSink *sink)
     return word.value32();
 }
 
-u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints)
+u64 vcpu_control_word(const Hardware &hw, ControlField field, const VcpuControlInputs &in,
+                      const RuleSink *sink)
 {
-    // #UD: the guest may lack an instruction that the CPU has. #MC: is the host's. #DB and #AC: a
-    // guest that makes their delivery raise them again would hold the CPU forever (CVE-2015-5307,
-    // CVE-2015-8104). #PF: only to shadow the page tables.
-    u32 bitmap = bit32(UD_VECTOR) | bit32(MC_VECTOR) | bit32(DB_VECTOR) | bit32(AC_VECTOR);
-    if (software_breakpoints)
-        bitmap |= bit32(BP_VECTOR);
-    // In virtual-8086 mode every exception goes through the emulation of real mode.
-    if (vm86_active)
-        bitmap = ~0u;
-    if (hw.params.ept)
-        bitmap &= ~bit32(PF_VECTOR);
-    else
-        bitmap |= bit32(PF_VECTOR);
-    return bitmap;
+    switch (field) {
+    case ControlField::kPin:
+        return vmx_pin_based_exec_ctrl(hw, in, sink);
+    case ControlField::kPrimary:
+        return vmx_exec_control(hw, in, sink);
+    case ControlField::kSecondary:
+        return cpu_has_secondary_exec_ctrls(hw.config) ? vmx_secondary_exec_control(hw, in, sink)
+                                                       : 0;
+    case ControlField::kTertiary:
+        return cpu_has_tertiary_exec_ctrls(hw.config) ? vmx_tertiary_exec_control(hw, in, sink) : 0;
+    case ControlField::kExit:
+        return vmx_vmexit_ctrl(hw, sink);
+    case ControlField::kExitSecondary:
+        break; // never activated
+    case ControlField::kEntry:
+        return vmx_vmentry_ctrl(hw, sink);
+    }
+    return 0;
 }
 
 } // namespace minivmx

@@ -26,6 +26,10 @@ void write_controls(vcpu_vmx &vmx)
         secondary_exec_controls_set(v, vmx_secondary_exec_control(hardware, in));
     else
         v.shadow.secondary_exec = 0; // there is no such field; its controls are all off
+    if (cpu_has_tertiary_exec_ctrls(hardware.config))
+        tertiary_exec_controls_set(v, vmx_tertiary_exec_control(hardware, in));
+    else
+        v.shadow.tertiary_exec = 0;
     vm_exit_controls_set(v, vmx_vmexit_ctrl(hardware));
     vm_entry_controls_set(v, vmx_vmentry_ctrl(hardware));
 }
@@ -133,7 +137,7 @@ void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &)
 {
     // Nothing is known of a fresh VMCS's control words: make the shadows differ from whatever is
     // written.
-    vmx.vmcs01.shadow = {~0u, ~0u, ~0u, ~0u, ~0u};
+    vmx.vmcs01.shadow = {~0u, ~0u, ~0u, ~0u, ~0u, ~0ull};
     write_controls(vmx);
     write_control_operands(vmx);
     write_constant_host_state(vmx);
@@ -272,6 +276,7 @@ void free_vcpu(vcpu_vmx &vmx)
     free_vpid(vmx.vpid);
     lapic_destroy(vmx);
     vmx.cpuid.release();
+    host_free(vmx.entry_audit);
     host_free(&vmx);
 }
 
