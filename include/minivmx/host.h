@@ -249,9 +249,10 @@ host_u64 host_lock_take(struct host_lock *lock);
 void host_lock_release(struct host_lock *lock, host_u64 flags);
 
 /* What is read between these two stays valid until the reader leaves; who replaced it waits with
- * host_rcu_wait() before it frees. Readers: [any but NMI]; the wait: [sleep] */
-void host_rcu_read_lock(void);
-void host_rcu_read_unlock(void);
+ * host_rcu_wait() before it frees. Sections nest; each is left with what entering it returned.
+ * Readers: [any but NMI]; the wait: [sleep] */
+int host_rcu_read_lock(void);
+void host_rcu_read_unlock(int section);
 void host_rcu_wait(void);
 
 /* Makes the vCPU look at what is pending: ends host_vcpu_block(), or interrupts it in the guest;

@@ -21,10 +21,13 @@ class HostLockGuard {
 
 class RcuReader {
   public:
-    RcuReader() { host_rcu_read_lock(); }
-    ~RcuReader() { host_rcu_read_unlock(); }
+    RcuReader() : section_{host_rcu_read_lock()} {}
+    ~RcuReader() { host_rcu_read_unlock(section_); }
     RcuReader(const RcuReader &) = delete;
     RcuReader &operator=(const RcuReader &) = delete;
+
+  private:
+    int section_;
 };
 
 } // namespace minivmx

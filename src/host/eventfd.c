@@ -57,9 +57,9 @@ void host_irq_acked(struct host_vm *vm, host_u32 gsi)
 {
 	bool down = false;
 	struct irqfd *irqfd;
+	int section = host_rcu_read_lock();
 
-	rcu_read_lock();
-	list_for_each_entry_rcu(irqfd, &vm->resamplers, resample_link)
+	list_for_each_entry_srcu(irqfd, &vm->resamplers, resample_link, true)
 	{
 		if (irqfd->gsi != gsi)
 			continue;
@@ -68,7 +68,7 @@ void host_irq_acked(struct host_vm *vm, host_u32 gsi)
 		down = true;
 		compat_eventfd_signal(irqfd->resample);
 	}
-	rcu_read_unlock();
+	host_rcu_read_unlock(section);
 }
 
 /* ---- The end of an irqfd ---- */
@@ -91,7 +91,7 @@ static void remove_resampler(struct irqfd *irqfd)
 	struct host_vm *vm = irqfd->vm;
 
 	list_del_rcu(&irqfd->resample_link);
-	synchronize_rcu_expedited();
+	host_rcu_wait();
 	if (!has_resampler(vm, irqfd->gsi))
 		core_set_irq(vm->core, HOST_IRQ_RESAMPLE, irqfd->gsi, false, false);
 	eventfd_ctx_put(irqfd->resample);
@@ -185,7 +185,7 @@ static int set_up(struct irqfd *irqfd, struct file *file)
 	if (r) {
 		if (irqfd->resample) {
 			list_del_rcu(&irqfd->resample_link);
-			synchronize_rcu_expedited();
+			host_rcu_wait();
 		}
 		return r;
 	}

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The core's locks, and what its readers read without one. */
-#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/srcu.h>
 
 #include <minivmx/host.h>
+
+#include "lock.h"
 
 /* Raw: timers' handlers take it in hard interrupt context. */
 struct host_lock {
@@ -38,18 +40,34 @@ void host_lock_release(struct host_lock *lock, host_u64 flags) __releases(&lock-
 	raw_spin_unlock_irqrestore(&lock->spinlock, (unsigned long)flags);
 }
 
-void host_rcu_read_lock(void) __acquires(RCU)
+/*
+ * The module's own readers: who waits, waits for these alone. With the kernel's RCU each wait had
+ * to interrupt every CPU, or to last until all of them had passed through the scheduler, and a
+ * client that sets up its routing waits many times.
+ */
+static struct srcu_struct readers;
+
+int readers_init(void)
 {
-	rcu_read_lock();
+	return init_srcu_struct(&readers);
 }
 
-void host_rcu_read_unlock(void) __releases(RCU)
+void readers_exit(void)
 {
-	rcu_read_unlock();
+	cleanup_srcu_struct(&readers);
+}
+
+int host_rcu_read_lock(void) __acquires(&readers)
+{
+	return srcu_read_lock(&readers);
+}
+
+void host_rcu_read_unlock(int section) __releases(&readers)
+{
+	srcu_read_unlock(&readers, section);
 }
 
 void host_rcu_wait(void)
 {
-	/* A client that sets up its routing waits for this, and does it many times. */
-	synchronize_rcu_expedited();
+	synchronize_srcu_expedited(&readers);
 }

@@ -12,6 +12,7 @@
 #include "cpus.h"
 #include "device.h"
 #include "host_info.h"
+#include "lock.h"
 #include "world.h"
 
 /*
@@ -84,9 +85,12 @@ static int __init minivmx_init(void)
 	r = l1d_init(params.ept);
 	if (r)
 		goto out_core;
-	r = kick_init();
+	r = readers_init();
 	if (r)
 		goto out_l1d;
+	r = kick_init();
+	if (r)
+		goto out_readers;
 	r = cpus_init();
 	if (r)
 		goto out_kick;
@@ -103,6 +107,8 @@ out_clock:
 	cpus_exit();
 out_kick:
 	kick_exit();
+out_readers:
+	readers_exit();
 out_l1d:
 	l1d_exit();
 out_core:
@@ -117,6 +123,7 @@ static void __exit minivmx_exit(void)
 	preempt_notifier_dec();
 	cpus_exit();
 	kick_exit();
+	readers_exit();
 	l1d_exit();
 	core_hardware_unsetup();
 }

@@ -57,7 +57,7 @@ struct host_vm {
 	struct mutex irqfd_mutex; /* taken while one is set up or taken apart */
 	spinlock_t irqfd_lock;
 	struct list_head irqfds; /* the active ones, under irqfd_lock */
-	struct list_head resamplers; /* changed under irqfd_mutex, read under RCU */
+	struct list_head resamplers; /* changed under irqfd_mutex, read by host_rcu_read_lock() */
 	struct workqueue_struct *irqfd_queue; /* takes them apart; made with the first one */
 
 	struct mmu_notifier notifier;

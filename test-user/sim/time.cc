@@ -134,16 +134,17 @@ void host_lock_release(host_lock *lock, host_u64 flags)
     host_irq_restore(flags);
 }
 
-void host_rcu_read_lock()
+int host_rcu_read_lock()
 {
-    Machine::current().rcu_readers++;
+    return ++Machine::current().rcu_readers;
 }
 
-void host_rcu_read_unlock()
+// Scopes nest, so who leaves is the last who entered.
+void host_rcu_read_unlock(int section)
 {
     Machine &m = Machine::current();
-    if (m.rcu_readers == 0)
-        m.violation("host_rcu_read_unlock without a reader");
+    if (section <= 0 || section != m.rcu_readers)
+        m.violation("host_rcu_read_unlock of a section that isn't the innermost");
     else
         m.rcu_readers--;
 }
