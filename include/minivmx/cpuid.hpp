@@ -30,6 +30,20 @@ enum class CpuidWord : u8 {
 };
 inline constexpr unsigned kCpuidWordCount = 11;
 
+// Where each of them is; `word` picks the register.
+struct CpuidWordPlace {
+    u32 leaf, subleaf;
+    __u32 kvm_cpuid_entry2::*word;
+};
+inline constexpr CpuidWordPlace kCpuidWordPlaces[kCpuidWordCount] = {
+    {1, 0, &kvm_cpuid_entry2::ecx},          {1, 0, &kvm_cpuid_entry2::edx},
+    {7, 0, &kvm_cpuid_entry2::ebx},          {7, 0, &kvm_cpuid_entry2::ecx},
+    {7, 0, &kvm_cpuid_entry2::edx},          {7, 1, &kvm_cpuid_entry2::eax},
+    {7, 2, &kvm_cpuid_entry2::edx},          {0xd, 1, &kvm_cpuid_entry2::eax},
+    {0x80000001, 0, &kvm_cpuid_entry2::ecx}, {0x80000001, 0, &kvm_cpuid_entry2::edx},
+    {0x80000008, 0, &kvm_cpuid_entry2::ebx},
+};
+
 constexpr u16 cpuid_feature(CpuidWord word, unsigned bit)
 {
     return static_cast<u16>(static_cast<unsigned>(word) * 32 + bit);

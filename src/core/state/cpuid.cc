@@ -9,20 +9,6 @@ namespace minivmx {
 
 namespace {
 
-// Where each CpuidWord is; `word` picks the register.
-struct WordPlace {
-    u32 leaf, subleaf;
-    __u32 kvm_cpuid_entry2::*word;
-};
-constexpr WordPlace kWordPlaces[kCpuidWordCount] = {
-    {1, 0, &kvm_cpuid_entry2::ecx},          {1, 0, &kvm_cpuid_entry2::edx},
-    {7, 0, &kvm_cpuid_entry2::ebx},          {7, 0, &kvm_cpuid_entry2::ecx},
-    {7, 0, &kvm_cpuid_entry2::edx},          {7, 1, &kvm_cpuid_entry2::eax},
-    {7, 2, &kvm_cpuid_entry2::edx},          {0xd, 1, &kvm_cpuid_entry2::eax},
-    {0x80000001, 0, &kvm_cpuid_entry2::ecx}, {0x80000001, 0, &kvm_cpuid_entry2::edx},
-    {0x80000008, 0, &kvm_cpuid_entry2::ebx},
-};
-
 constexpr u32 kBitApic = bit32(9);     // leaf 1, EDX
 constexpr u32 kBitOsxsave = bit32(27); // leaf 1, ECX
 constexpr u64 kApicBaseEnable = bit64(11);
@@ -115,8 +101,8 @@ void compute_derived(Cpuid &cpuid)
     const Entries entries = entries_of(cpuid);
     for (unsigned i = 0; i < kCpuidWordCount; i++) {
         const kvm_cpuid_entry2 *entry =
-            find_entry(entries, kWordPlaces[i].leaf, kWordPlaces[i].subleaf);
-        cpuid.words[i] = entry ? entry->*kWordPlaces[i].word : 0;
+            find_entry(entries, kCpuidWordPlaces[i].leaf, kCpuidWordPlaces[i].subleaf);
+        cpuid.words[i] = entry ? entry->*kCpuidWordPlaces[i].word : 0;
     }
     cpuid.physical_bits = physical_bits(entries);
     const kvm_cpuid_entry2 *xstate = find_entry(entries, 0xd, 0);
