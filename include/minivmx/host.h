@@ -58,6 +58,10 @@ struct kvm_pit_state2;
 struct kvm_ioeventfd;
 struct kvm_coalesced_mmio_zone;
 struct kvm_clear_dirty_log;
+struct minivmx_controls;
+struct minivmx_control_step;
+struct minivmx_entry_audit;
+struct minivmx_audit_finding;
 
 /* The host's objects; opaque to the core. */
 struct host_vm;
@@ -353,6 +357,36 @@ void host_preempt_enable(void);
 host_u64 host_irq_save(void);
 void host_irq_restore(host_u64 flags);
 
+/* ---- Core -> host: tracepoints. [any but NMI], with the vCPU loaded ----------------------------- */
+
+/* A tracepoint's static key (struct static_key of the kernel): above 0 while somebody listens. */
+struct host_trace_key {
+    int enabled;
+};
+extern struct host_trace_key host_tracing_entry, host_tracing_exit, host_tracing_inject,
+    host_tracing_ept_violation, host_tracing_control_change;
+
+struct host_trace_exit {
+    host_u32 reason; /* as the VMCS has it */
+    /* VM-instruction error, where VMLAUNCH or VMRESUME itself failed and nothing else counts. */
+    host_u32 instruction_error;
+    host_u64 rip;
+    host_u64 qualification;
+    host_u32 intr_info;          /* VM-exit interruption information */
+    host_u32 idt_vectoring_info; /* what was being delivered */
+    const char *facts;           /* the rest, for people */
+};
+void host_trace_entry(const struct host_vcpu *vcpu, host_u64 rip);
+void host_trace_exit(const struct host_vcpu *vcpu, const struct host_trace_exit *exit);
+/* In the format of VM-entry interruption information. */
+void host_trace_inject(const struct host_vcpu *vcpu, host_u32 information, host_u32 error_code,
+                       const char *event);
+void host_trace_ept_violation(const struct host_vcpu *vcpu, host_u64 gpa, host_u64 linear_address,
+                              host_u64 qualification, const char *access);
+/* field: enum class ControlField. */
+void host_trace_control_change(const struct host_vcpu *vcpu, host_u32 field, host_u64 before,
+                               host_u64 after, const char *changes);
+
 /* ---- Host -> core: module -------------------------------------------------------------------- */
 
 /* The module's parameters; hardware_setup() turns off what the hardware lacks, so the values read
@@ -567,6 +601,13 @@ host_u64 core_mce_capability(void);
 int core_set_tsc_khz(struct core_vcpu *vcpu, host_u32 khz);
 host_u32 core_get_tsc_khz(struct core_vcpu *vcpu);
 int core_kvmclock_ctrl(struct core_vcpu *vcpu);
+/* MINIVMX_GET_ENTRY_AUDIT: audit->count says how many findings there is room for; -ENOENT, -E2BIG.
+ */
+int core_get_entry_audit(struct core_vcpu *vcpu, struct minivmx_entry_audit *audit,
+                         struct minivmx_audit_finding *findings);
+/* MINIVMX_GET_CONTROLS: controls->count says how many steps there is room for; -E2BIG. */
+int core_get_controls(struct core_vcpu *vcpu, struct minivmx_controls *controls,
+                      struct minivmx_control_step *steps);
 int core_vcpu_enable_cap(struct core_vcpu *vcpu, const struct kvm_enable_cap *cap);
 /* The same of the VM: its mutex is held by core_vm_set_tsc_khz(). */
 int core_vm_set_tsc_khz(struct core_vm *vm, host_u32 khz);
@@ -585,6 +626,18 @@ int core_set_msrs(struct core_vcpu *vcpu, const struct kvm_msr_entry *entries, h
 host_u32 core_msr_index_list(bool features, host_u32 *indices, host_u32 limit);
 /* KVM_GET_EMULATED_CPUID */
 int core_get_emulated_cpuid(struct kvm_cpuid_entry2 *entries, host_u32 *count);
+
+/* What debugfs shows, line by line; a line is valid only during the call. Neither sleeps, nor needs
+ * the vCPU's mutex: only that the objects stay. */
+typedef void (*host_line_function)(void *context, const char *line);
+/* Every bit of the vCPU's control words, with the steps that made it what it is. */
+void core_vcpu_print_controls(const struct core_vcpu *vcpu, host_line_function line, void *context);
+/* "CPUID 1234": exits by their reason, of a vCPU or of all vCPUs of a VM. */
+void core_vcpu_print_exits(const struct core_vcpu *vcpu, host_line_function line, void *context);
+void core_vm_print_exits(const struct core_vm *vm, host_line_function line, void *context);
+/* "halts 3": what else is counted. */
+void core_vcpu_print_events(const struct core_vcpu *vcpu, host_line_function line, void *context);
+void core_vm_print_events(const struct core_vm *vm, host_line_function line, void *context);
 
 /* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's
  * thread when that is about to sleep, so it may not. */

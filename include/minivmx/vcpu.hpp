@@ -15,6 +15,7 @@
 #include <minivmx/exit.hpp>
 #include <minivmx/guest_msrs.hpp>
 #include <minivmx/host.h>
+#include <minivmx/intercept.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
@@ -91,6 +92,7 @@ struct GuestDebug {
 enum class PendingMsr : u8 { kNone, kRead, kWrite };
 
 struct Lapic;
+struct EntryAudit;
 
 struct vcpu_vmx : core_vcpu {
     kvm_vm *kvm;
@@ -152,6 +154,7 @@ struct vcpu_vmx : core_vcpu {
     void *pml_buffer; // one page, or null without PML
     PendingInstruction pending;
     bool cannot_run; // the reason was already told in dmesg
+    EntryAudit *entry_audit; // of the last failed VM entry; null until one fails
 
     Cpuid cpuid;
     GuestMsrs msrs;
@@ -159,6 +162,11 @@ struct vcpu_vmx : core_vcpu {
     GuestDebug debug;
     PendingMsr pending_msr;
     u64 pending_msr_rip;
+    Intercepts *intercepts; // null: the client has asked for none
+    PendingIntercept pending_intercept;
+    // Of the intercepts, for whoever looks at the vCPU without its mutex.
+    u64 intercepted_controls; // MINIVMX_INTERCEPT_*
+    bool intercepts_ports;
     // An ioctl reads or writes MSRs, not the guest: checks of what the guest's CPUID allows, and of
     // read-only bits, are off, as in KVM.
     bool msr_access_by_host;

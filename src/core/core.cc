@@ -90,7 +90,11 @@
 #include "vm.cc"
 #include "vmcs/control_inputs.cc"
 #include "vmcs/controls.cc"
+#include "vmcs/controls_ioctl.cc"
 #include "vmcs/dump.cc"
 #include "vmcs/loaded_vmcs.cc"
 #include "vmcs/setup.cc"
 #include "vmcs/vpid.cc"
+#ifdef MINIVMX_BREAKAGE
+#include "../../kunit/breakage/breakage.cc"
+#endif

@@ -7,6 +7,7 @@
 
 #include <minivmx/host.h>
 
+#include "breakage.h"
 #include "clock.h"
 #include "compat.h"
 #include "cpus.h"
@@ -96,6 +97,7 @@ static int __init minivmx_init(void)
 		goto out_kick;
 	preempt_notifier_inc();
 	clock_init();
+	breakage_init();
 	r = device_init();
 	if (r)
 		goto out_clock;

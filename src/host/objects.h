@@ -136,6 +136,8 @@ long vm_state_ioctl(struct host_vm *vm, unsigned int ioctl, unsigned long arg);
 
 /* lapic_ioctl.c: with the vCPU loaded; -EINVAL for ioctls that aren't its own. */
 long vcpu_lapic_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user);
+/* own_ioctl.c: MINIVMX_*, with the vCPU loaded; -EINVAL for unknown ones. [sleep] */
+long vcpu_own_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user);
 
 /*
  * load.c: between the two the vCPU follows its thread from CPU to CPU. The vCPU's mutex is held.

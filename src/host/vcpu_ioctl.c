@@ -11,6 +11,8 @@
 #include <linux/uaccess.h>
 #include <asm/fpu/api.h>
 
+#include <minivmx.h>
+
 #include "objects.h"
 
 /* ---- KVM_RUN ---- */
@@ -206,6 +208,8 @@ static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, unsigned lo
 {
 	void __user *user = (void __user *)arg;
 
+	if (_IOC_TYPE(ioctl) == MINIVMX_IO)
+		return vcpu_own_ioctl(vcpu, ioctl, user);
 	switch (ioctl) {
 	case KVM_RUN:
 		return run(vcpu);
@@ -261,7 +265,7 @@ long vcpu_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 
 	if (r)
 		return r;
-	if (_IOC_TYPE(ioctl) != KVMIO)
+	if (_IOC_TYPE(ioctl) != KVMIO && _IOC_TYPE(ioctl) != MINIVMX_IO)
 		return -EINVAL;
 	if (mutex_lock_killable(&vcpu->mutex))
 		return -EINTR;

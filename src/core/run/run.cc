@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // KVM_RUN: in and out of the guest until user space has to do something.
+#include <minivmx/breakage.hpp>
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/dirty_log.hpp>
 #include <minivmx/emulate.hpp>
+#include <minivmx/entry_audit.hpp>
 #include <minivmx/lapic.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
@@ -78,6 +80,7 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
         lapic_program_preemption_timer(vmx);
 
     vmx.last_vmentry_cpu = host_cpu();
+    break_entry(vmx);
     vmx.entry_failed = host_vmenter(vmx.host) != 0;
 
     load_host_xcr0(vmx);
@@ -89,6 +92,7 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
     if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
         return;
     vmx.area->launched = 1;
+    mend_entry(vmx);
     vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
     flush_pml_buffer(vmx);
 }
@@ -129,7 +133,9 @@ Outcome handle_requests(vcpu_vmx &vmx)
 Outcome failed_entry(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
+    audit_failed_entry(vmx);
     dump_vmcs(vmx);
+    mend_entry(vmx);
     // The event to be injected is still there (SDM Vol. 3C, 27.8), and user space may take it back
     // before it tries again.
     cancel_injection();
@@ -204,6 +210,7 @@ Outcome vcpu_run(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
     run.exit_reason = KVM_EXIT_UNKNOWN;
+    forget_entry_audit(vmx);
     // User space may have changed what decides over interrupts.
     if (vmx.has_apic) {
         vmx.apic->attention = true;
