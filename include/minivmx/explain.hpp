@@ -38,6 +38,7 @@ class WordHistory {
     ControlField field() const { return field_; }
     u64 negotiated() const { return negotiated_; }
     u64 value() const { return value_; }
+    /// Taken one after the other from 0 they give value(). Rule::kNegotiated is not among them.
     Span<const RuleEvent> events() const { return Span<const RuleEvent>(events_, count_); }
     Stage stage_of(unsigned event) const
     {
@@ -53,7 +54,7 @@ class WordHistory {
 
     void negotiate(const Hardware &hw);
 
-    static constexpr unsigned kMaxEvents = 40;
+    static constexpr unsigned kMaxEvents = 34;
 
     RuleEvent events_[kMaxEvents];
     unsigned count_ = 0;

@@ -59,6 +59,9 @@ struct kvm_ioeventfd;
 struct kvm_coalesced_mmio_zone;
 struct kvm_clear_dirty_log;
 struct minivmx_controls;
+struct minivmx_intercepts;
+struct minivmx_port_range;
+struct minivmx_msr_range;
 struct minivmx_control_step;
 struct minivmx_entry_audit;
 struct minivmx_audit_finding;
@@ -605,6 +608,11 @@ int core_kvmclock_ctrl(struct core_vcpu *vcpu);
  */
 int core_get_entry_audit(struct core_vcpu *vcpu, struct minivmx_entry_audit *audit,
                          struct minivmx_audit_finding *findings);
+/* MINIVMX_SET_INTERCEPTS: the ranges are kernel copies of as many as *asked says, of which there are
+ * MINIVMX_MAX_INTERCEPT_RANGES at most. -EINVAL, -EOPNOTSUPP, -ENOMEM: nothing has changed. */
+int core_set_intercepts(struct core_vcpu *vcpu, const struct minivmx_intercepts *asked,
+                        const struct minivmx_port_range *ports,
+                        const struct minivmx_msr_range *msrs);
 /* MINIVMX_GET_CONTROLS: controls->count says how many steps there is room for; -E2BIG. */
 int core_get_controls(struct core_vcpu *vcpu, struct minivmx_controls *controls,
                       struct minivmx_control_step *steps);

@@ -65,8 +65,8 @@ struct RuleEvent {
     ControlField field;
     Rule rule;
     bool set;            ///< to 1; otherwise to 0
-    u64 bits;            ///< the bits that changed
     Parameter parameter; ///< the parameter of kParameter
+    u64 bits;            ///< the bits that changed
 };
 
 /// Who hears of the steps, in order. The event is valid only during the call.
@@ -101,7 +101,7 @@ class ControlWord {
             return;
         value_ ^= bits;
         if (sink_ != nullptr && sink_->record != nullptr)
-            sink_->record(sink_->context, RuleEvent{field_, why, to_one, bits, parameter});
+            sink_->record(sink_->context, RuleEvent{field_, why, to_one, parameter, bits});
     }
 
     u64 value_;

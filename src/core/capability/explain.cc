@@ -40,7 +40,8 @@ void WordHistory::record(void *context, const RuleEvent &event)
     if (event.field != word.field_)
         return;
     word.value_ = event.set ? word.value_ | event.bits : word.value_ & ~event.bits;
-    if (word.count_ < kMaxEvents)
+    // Creation starts with what was negotiated, which goes on with its steps.
+    if (event.rule != Rule::kNegotiated && word.count_ < kMaxEvents)
         word.events_[word.count_++] = event;
 }
 
@@ -49,9 +50,9 @@ void WordHistory::observe(u64 word)
     const u64 sets = word & ~value_;
     const u64 clears = value_ & ~word;
     if (sets != 0)
-        record(this, {field_, Rule::kToggledAtRunTime, true, sets, Parameter::kNone});
+        record(this, {field_, Rule::kToggledAtRunTime, true, Parameter::kNone, sets});
     if (clears != 0)
-        record(this, {field_, Rule::kToggledAtRunTime, false, clears, Parameter::kNone});
+        record(this, {field_, Rule::kToggledAtRunTime, false, Parameter::kNone, clears});
 }
 
 Rule WordHistory::last_negotiated(unsigned bit) const
@@ -76,11 +77,8 @@ BitHistory history_of(const Hardware &hw, const WordHistory &word, const Control
     unsigned number = 0;
     for (const RuleEvent &event : word.events()) {
         const Stage stage = word.stage_of(number++);
-        // That creation starts with what was negotiated is no step in the life of a bit.
-        if ((event.bits & row.mask()) == 0 || event.rule == Rule::kNegotiated ||
-            bit.count == BitHistory::kMaxSteps)
-            continue;
-        bit.steps[bit.count++] = {event.rule, event.set, stage, event.parameter};
+        if ((event.bits & row.mask()) != 0 && bit.count < BitHistory::kMaxSteps)
+            bit.steps[bit.count++] = {event.rule, event.set, stage, event.parameter};
     }
     return bit;
 }

@@ -96,13 +96,13 @@ void report_word_as_names(const Hardware &hw, ControlField field, const LineSink
 {
     const WordHistory history(hw, field);
     WrappedLines lines(out, control_word_info(field).slug);
-    Line value;
-    put_word_value(value, hw, field);
-    lines.add(value);
+    Line item;
+    put_word_value(item, hw, field);
+    lines.add(item);
     for (const ControlBit &row : control_bits_of(field)) {
         if (row.use == ControlUse::kUnused || !applies_to_host(row, hw.host))
             continue;
-        Line item;
+        item.clear();
         put_item(item, hw, row, fate_of(hw, history, row));
         lines.add(item);
     }
@@ -185,16 +185,14 @@ void report_screen(const Hardware &hw, const LineSink &out)
     report_parameters(hw, out);
 }
 
-void report_bit(const Hardware &hw, const WordHistory &history, const ControlBit &row,
-                const LineSink &out)
+void put_bit(TextBuilder &line, const Hardware &hw, const WordHistory &history,
+             const ControlBit &row)
 {
     const BitFate fate = fate_of(hw, history, row);
-    Line line;
     line.put("  ", row.bit < 10 ? " " : "", row.bit, fate.on ? "  on   " : "  off  ",
              padded(use_name(row.use), 9), padded(freedom_name(history_of(hw, history, row)), 4),
              padded(row.name, 39));
     put_reason(line, hw, row, fate);
-    out(line);
 }
 
 void report_word_in_full(const Hardware &hw, ControlField field, const LineSink &out)
@@ -214,8 +212,11 @@ void report_word_in_full(const Hardware &hw, ControlField field, const LineSink 
     if (word.true_msr != 0 && hw.host.msr.present(word.true_msr))
         line.put(", ", msr_name(word.true_msr), " ", hex(hw.host.msr[word.true_msr], 16));
     out(line);
-    for (const ControlBit &row : control_bits_of(field))
-        report_bit(hw, history, row, out);
+    for (const ControlBit &row : control_bits_of(field)) {
+        line.clear();
+        put_bit(line, hw, history, row);
+        out(line);
+    }
 }
 
 void report_every_bit(const Hardware &hw, const LineSink &out)
