@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
 // Why a VM entry failed: every check that the CPU makes on a VMCS, as a table of named predicates.
-// SDM Vol. 3C, chapter 27 "VM Entries": 27.2 controls and host state, 27.3 guest state, 27.4 loading
-// MSRs.
+// SDM Vol. 3C, chapter 27 "VM Entries": 27.2 controls and host state, 27.3 guest state, 27.4 MSRs
+// that are loaded.
 //
 // The CPU stops at the first check that fails and tells almost nothing of it; the audit makes them
 // all. It reads the VMCS through an accessor, so it works on the current VMCS in the module and on
 // the text of a dump in userspace. What an accessor does not know makes the checks that need it
-// "not checkable": never passed, never violated.
+// "not checkable": never passed, never violated. The CPU is taken to be outside SMM.
 #pragma once
 
 #include <minivmx/text.hpp>
@@ -31,6 +31,7 @@ enum class AuditFact : u8 {
     kHostMode,      ///< whether the host runs in IA-32e mode
     kCpuFeatures,   ///< which bits of an MSR this model has
     kMemory,        ///< memory that an address in the VMCS points to
+    kVmcsAddress,   ///< where the VMCS itself is
 };
 
 /// Something that a check needed and nobody knew.
@@ -43,7 +44,7 @@ class AuditView; // what the predicates read through; src/core/audit/view.hpp
 
 /// A predicate returns the bits at fault of the field that its row names: 0 when the check holds,
 /// kWholeValue when no single bit is to blame.
-using AuditPredicate = u64 (*)(AuditView &view);
+using AuditPredicate = u64 (*)(const AuditView &view);
 inline constexpr u64 kWholeValue = ~u64{0};
 
 /// One check.
@@ -56,8 +57,9 @@ struct AuditCheck {
     AuditPredicate predicate;
 };
 
-/// All checks, in the order in which the architecture lists them.
-Span<const Span<const AuditCheck>> audit_checks();
+/// All checks, by section, in the order in which the architecture makes them.
+unsigned audit_table_count();
+Span<const AuditCheck> audit_table(unsigned number);
 unsigned audit_check_count();
 /// By name; nullptr when unknown.
 const AuditCheck *find_audit_check(const char *name);
@@ -68,10 +70,9 @@ enum class AuditVerdict : u8 { kViolated, kNotCheckable };
 struct AuditFinding {
     const AuditCheck *check;
     AuditVerdict verdict;
-    u64 value; ///< kViolated: of check->field
+    u64 value; ///< kViolated: of check->field; kMsrLoad: the number of the entry's MSR
     u64 bits;  ///< kViolated: the bits at fault, or kWholeValue
-    /// kMsrLoad: which entry of the list; else 0.
-    u32 entry;
+    u32 entry; ///< kMsrLoad: which entry of the list; else 0
     AuditInput missing; ///< kNotCheckable: what nobody knew
 };
 
@@ -82,12 +83,24 @@ struct AuditMsrEntry {
     u64 value;
 };
 
+/// What CPUID says of bits that only some models have.
+struct AuditFeatures {
+    bool known = false;
+    bool nx = false;          ///< IA32_EFER.NXE. CPUID.80000001H:EDX[20]
+    bool rtm = false;         ///< CPUID.07H:EBX[11]
+    bool sgx = false;         ///< CPUID.07H:EBX[2]
+    bool bus_lock = false;    ///< OS bus-lock detection. CPUID.07H:ECX[24]
+    bool lam = false;         ///< linear-address masking. CPUID.07H.1:EAX[26]
+    u64 perf_global_ctrl = 0; ///< the counters of IA32_PERF_GLOBAL_CTRL. CPUID.0AH
+};
+
 /// The CPU that was to make the entry. The default is a CPU of which nothing is known.
 struct AuditCpu {
-    const VmxMsrs *msr = nullptr; ///< nullptr: unknown
+    const VmxMsrs *msr = nullptr; ///< nullptr: unknown; an MSR that is not in it is unknown, too
     u32 physical_bits = 0;        ///< CPUID.80000008H:EAX[7:0]; 0: unknown
     u32 linear_bits = 0;          ///< CPUID.80000008H:EAX[15:8]; 0: unknown
     enum class Mode : u8 { kUnknown, kLegacy, kIa32e } mode = Mode::kUnknown; ///< of the host
+    AuditFeatures features;
 };
 
 /// What is audited.
@@ -102,10 +115,13 @@ struct AuditSource {
     /// nullptr.
     bool (*msr_entry)(void *context, u32 index, AuditMsrEntry *entry) = nullptr;
     void *context = nullptr;
+    u64 vmcs_address = kUnknownAddress; ///< of the VMCS
     AuditCpu cpu;
+
+    static constexpr u64 kUnknownAddress = ~u64{0};
 };
 
-/// Who hears of the findings, in the order of audit_checks(). The finding is valid only during the
+/// Who hears of the findings, in the order of the tables. The finding is valid only during the
 /// call, its `check` for ever.
 struct AuditSink {
     void (*report)(void *context, const AuditFinding &finding) = nullptr;
@@ -126,7 +142,7 @@ AuditSummary audit_vmcs(const AuditSource &source, const AuditSink &sink);
 AuditSource audit_current_vmcs();
 
 /// Appends a violated finding as a sentence: field, value, bits, the rule, the clause. Values of
-/// host state and host addresses are left out unless `host_values`.
+/// host state and host addresses are left out unless `host_values`. 400 bytes are enough.
 void put_audit_finding(TextBuilder &out, const AuditFinding &finding, bool host_values);
 /// Appends what was missing: "VMCS_LINK_POINTER", "IA32_VMX_MISC", "the width of physical
 /// addresses".

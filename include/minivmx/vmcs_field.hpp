@@ -55,6 +55,7 @@ using VmcsFieldNatural = VmcsField<VmcsWidth::kNatural, u64>;
     X(16, GUEST_TR_SELECTOR, 0x0000080e)                  \
     X(16, GUEST_INTR_STATUS, 0x00000810)                  \
     X(16, GUEST_PML_INDEX, 0x00000812)                    \
+    X(16, GUEST_UINV, 0x00000814)                         \
     X(16, HOST_ES_SELECTOR, 0x00000c00)                   \
     X(16, HOST_CS_SELECTOR, 0x00000c02)                   \
     X(16, HOST_SS_SELECTOR, 0x00000c04)                   \
@@ -90,7 +91,11 @@ using VmcsFieldNatural = VmcsField<VmcsWidth::kNatural, u64>;
     X(64, TSC_MULTIPLIER, 0x00002032)                     \
     X(64, TERTIARY_VM_EXEC_CONTROL, 0x00002034)           \
     X(64, ENCLV_EXITING_BITMAP, 0x00002036)               \
+    X(64, LOW_PASID_DIRECTORY, 0x00002038)                \
+    X(64, HIGH_PASID_DIRECTORY, 0x0000203a)               \
+    X(64, HLAT_POINTER, 0x00002040)                       \
     X(64, PID_POINTER_TABLE, 0x00002042)                  \
+    X(64, SECONDARY_VM_EXIT_CONTROLS, 0x00002044)         \
     X(64, GUEST_PHYSICAL_ADDRESS, 0x00002400)             \
     X(64, VMCS_LINK_POINTER, 0x00002800)                  \
     X(64, GUEST_IA32_DEBUGCTL, 0x00002802)                \
@@ -105,10 +110,26 @@ using VmcsFieldNatural = VmcsField<VmcsWidth::kNatural, u64>;
     X(64, GUEST_IA32_RTIT_CTL, 0x00002814)                \
     X(64, GUEST_IA32_LBR_CTL, 0x00002816)                 \
     X(64, GUEST_IA32_PKRS, 0x00002818)                    \
+    X(64, GUEST_IA32_FRED_CONFIG, 0x0000281a)             \
+    X(64, GUEST_IA32_FRED_RSP1, 0x0000281c)               \
+    X(64, GUEST_IA32_FRED_RSP2, 0x0000281e)               \
+    X(64, GUEST_IA32_FRED_RSP3, 0x00002820)               \
+    X(64, GUEST_IA32_FRED_STKLVLS, 0x00002822)            \
+    X(64, GUEST_IA32_FRED_SSP1, 0x00002824)               \
+    X(64, GUEST_IA32_FRED_SSP2, 0x00002826)               \
+    X(64, GUEST_IA32_FRED_SSP3, 0x00002828)               \
     X(64, HOST_IA32_PAT, 0x00002c00)                      \
     X(64, HOST_IA32_EFER, 0x00002c02)                     \
     X(64, HOST_IA32_PERF_GLOBAL_CTRL, 0x00002c04)         \
     X(64, HOST_IA32_PKRS, 0x00002c06)                     \
+    X(64, HOST_IA32_FRED_CONFIG, 0x00002c08)              \
+    X(64, HOST_IA32_FRED_RSP1, 0x00002c0a)                \
+    X(64, HOST_IA32_FRED_RSP2, 0x00002c0c)                \
+    X(64, HOST_IA32_FRED_RSP3, 0x00002c0e)                \
+    X(64, HOST_IA32_FRED_STKLVLS, 0x00002c10)             \
+    X(64, HOST_IA32_FRED_SSP1, 0x00002c12)                \
+    X(64, HOST_IA32_FRED_SSP2, 0x00002c14)                \
+    X(64, HOST_IA32_FRED_SSP3, 0x00002c16)                \
     X(32, PIN_BASED_VM_EXEC_CONTROL, 0x00004000)          \
     X(32, CPU_BASED_VM_EXEC_CONTROL, 0x00004002)          \
     X(32, EXCEPTION_BITMAP, 0x00004004)                   \
