@@ -35,17 +35,17 @@ struct Question {
 
 struct ExplainedStep {
     bool to_one;
-    const char *rule;   ///< "ept-cr3-invlpg"
-    const char *where;  ///< "setup_vmcs_config"
+    std::string rule;   ///< "ept-cr3-invlpg"
+    std::string where;  ///< "setup_vmcs_config"
     std::string reason; ///< a sentence's part
 };
 
 struct ExplainedBit {
-    const ControlBit *row;
-    Standing standing;
-    bool may_be_0, may_be_1;
-    bool negotiated;
-    bool on; ///< for the vCPU of the question
+    const ControlBit *row = nullptr;
+    Standing standing = Standing::kUnknown;
+    bool may_be_0 = false, may_be_1 = false;
+    bool negotiated = false;
+    bool on = false; ///< for the vCPU of the question
     std::vector<ExplainedStep> steps;
     std::string untouched; ///< why no step touched it; empty when one did
 
@@ -54,10 +54,10 @@ struct ExplainedBit {
 };
 
 struct ExplainedWord {
-    const ControlWordInfo *info;
-    u32 deciding_msr;
-    u64 negotiated;
-    u64 value;                      ///< for the vCPU of the question
+    const ControlWordInfo *info = nullptr;
+    u32 deciding_msr = 0; ///< says what the CPU accepts
+    u64 negotiated = 0;
+    u64 value = 0;                  ///< for the vCPU of the question
     std::vector<ExplainedBit> bits; ///< those that the table has, lowest first
 };
 
@@ -67,13 +67,17 @@ struct Explanation {
     std::string error;   ///< why it would not
     std::vector<std::string> warnings;
     Hardware hardware;
-    VcpuControlInputs vcpu{};
+    std::string vcpu;                 ///< in words: "a vCPU without irqchip, ..."
     std::vector<ExplainedWord> words; ///< all, in the order of ControlField
 
+    const ExplainedWord &word(ControlField field) const;
     const ExplainedBit &bit(const ControlBit &row) const;
 };
 
 Explanation explain(const Question &question);
+
+/// "a fresh vCPU" and what is special about it.
+std::string vcpu_text(const VcpuChoice &choice);
 
 /// What a vCPU of this choice hands to the core's control functions on such hardware.
 VcpuControlInputs control_inputs(const Hardware &hw, const VcpuChoice &choice);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "machine_report.hpp"
 
+#include "line_list.hpp"
 #include "parameters.hpp"
 
 #include <minivmx/controls.hpp>
@@ -16,15 +17,6 @@ using Json = nlohmann::ordered_json;
 Json hex_json(u64 value)
 {
     return fmt::format("{:#x}", value);
-}
-
-/// Collects lines in a vector of strings.
-LineSink collect(std::vector<std::string> &lines)
-{
-    return {[](void *context, const char *line) {
-                static_cast<std::vector<std::string> *>(context)->emplace_back(line);
-            },
-            &lines};
 }
 
 /// "0-3, 6": how kernels write sets of CPUs.
@@ -131,7 +123,7 @@ MachineReport make_report(std::string source, const std::vector<HostDesc> &hosts
     MachineReport report;
     report.source = std::move(source);
     SetupLog log;
-    log.warnings = collect(report.warnings);
+    log.warnings = line_list_sink(report.warnings);
     const Status status = hardware_setup(hosts.front(), parameters, report.hardware, log);
     report.usable = status.ok();
     report.error = status.why();
@@ -157,7 +149,7 @@ std::string report_text(const MachineReport &report, ReportLevel level)
     std::vector<std::string> lines;
     const bool negotiated = report.usable || !report.differences.empty();
     if (negotiated)
-        print_report(report.hardware, level, collect(lines));
+        print_report(report.hardware, level, line_list_sink(lines));
     for (const std::string &warning : report.warnings)
         lines.push_back("warning: " + warning);
     for (const Difference &difference : report.differences)
