@@ -70,9 +70,9 @@ enum class AuditVerdict : u8 { kViolated, kNotCheckable };
 struct AuditFinding {
     const AuditCheck *check;
     AuditVerdict verdict;
-    u64 value; ///< kViolated: of check->field; kMsrLoad: the number of the entry's MSR
-    u64 bits;  ///< kViolated: the bits at fault, or kWholeValue
-    u32 entry; ///< kMsrLoad: which entry of the list; else 0
+    u64 value;          ///< kViolated: of check->field; kMsrLoad: the number of the entry's MSR
+    u64 bits;           ///< kViolated: the bits at fault, or kWholeValue
+    u32 entry;          ///< kMsrLoad: which entry of the list; else 0
     AuditInput missing; ///< kNotCheckable: what nobody knew
 };
 

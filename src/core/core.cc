@@ -3,6 +3,17 @@
 // The whole core as one translation unit: the only C++ object of minivmx.ko. Two objects sharing an
 // inline function can't be linked into a module (their __mcount_loc entries would point into
 // discarded sections). Userspace builds may compile the files one by one.
+#include "audit/audit.cc"
+#include "audit/execution_controls.cc"
+#include "audit/exit_entry_controls.cc"
+#include "audit/guest_registers.cc"
+#include "audit/guest_segments.cc"
+#include "audit/guest_state.cc"
+#include "audit/host_state.cc"
+#include "audit/msr_load.cc"
+#include "audit/names.cc"
+#include "audit/view.cc"
+#include "audit/virtualization_controls.cc"
 #include "capability/compatibility.cc"
 #include "capability/controls.cc"
 #include "capability/errata.cc"

@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// SDM Vol. 3C, 27.3.1.2 "Checks on Guest Segment Registers".
+#include "view.hpp"
+
+namespace minivmx::audit {
+
+namespace {
+
+constexpr u32 kReservedLow = 0xf00, kReservedHigh = 0xfffe0000;
+// Types of code and data segments: SDM Vol. 3A, 3.4.5.1, table 3-1.
+constexpr u32 kAccessed = bit32(0), kReadable = bit32(1), kConforming = bit32(2), kCode = bit32(3);
+constexpr u32 kDataWritable = 3, kDataWritableDown = 7, kBusyTss16 = 3;
+constexpr u32 kAr8086 = 0xf3;
+
+/// Which register the check's field belongs to: each kind of field has the eight of them in a row.
+Segment segment_of(const AuditView &v)
+{
+    constexpr u32 kFirst[] = {GUEST_ES_SELECTOR.encoding, GUEST_ES_BASE.encoding,
+                              GUEST_ES_LIMIT.encoding, GUEST_ES_AR_BYTES.encoding};
+    constexpr u32 kCount = 8;
+    u32 index = kCount;
+    for (u32 first : kFirst) {
+        // Before the first it wraps around to a large number.
+        if ((v.check().field - first) / 2 < kCount)
+            index = (v.check().field - first) / 2;
+    }
+    return static_cast<Segment>(index);
+}
+
+/// Access rights, with names.
+struct Rights {
+    u32 ar;
+
+    u32 type() const { return ar & AR_TYPE_MASK; }
+    u32 dpl() const { return (ar & AR_DPL_MASK) >> AR_DPL_SHIFT; }
+    bool usable() const { return (ar & AR_UNUSABLE) == 0; }
+    bool code() const { return (type() & kCode) != 0; }
+    bool conforming() const { return code() && (type() & kConforming) != 0; }
+};
+
+Rights rights(const AuditView &v, Segment s)
+{
+    return Rights{v[GUEST_ES_AR_BYTES + s]};
+}
+
+u32 rpl(const AuditView &v, Segment s)
+{
+    return v[GUEST_ES_SELECTOR + s] & 3u;
+}
+
+/// Whether the checks of access rights apply: CS and TR are always used, the others if they are
+/// usable; and virtual-8086 mode has its own.
+bool rights_count(const AuditView &v, Segment s)
+{
+    if (s == kTr)
+        return true;
+    if (s == kLdtr)
+        return rights(v, s).usable();
+    return !v.virtual_8086() && (s == kCs || rights(v, s).usable());
+}
+
+u64 segment_table_indicator(const AuditView &v)
+{
+    return rights_count(v, segment_of(v)) ? v.value() & 4 : 0;
+}
+
+u64 ss_rpl(const AuditView &v)
+{
+    if (v.virtual_8086() || v.unrestricted_guest())
+        return 0;
+    return rpl(v, kSs) != rpl(v, kCs) ? 3 : 0;
+}
+
+u64 base_in_virtual_8086(const AuditView &v)
+{
+    if (!v.virtual_8086())
+        return 0;
+    return fault_if(v.value() != u64{v[GUEST_ES_SELECTOR + segment_of(v)]} << 4);
+}
+
+u64 base_canonical_if_usable(const AuditView &v)
+{
+    return rights(v, segment_of(v)).usable() ? canonical_address(v) : 0;
+}
+
+u64 base_32bit(const AuditView &v)
+{
+    const Segment s = segment_of(v);
+    const u64 high = v.value() & kHighHalf;
+    return high != 0 && (s == kCs || rights(v, s).usable()) ? high : 0;
+}
+
+u64 limit_in_virtual_8086(const AuditView &v)
+{
+    return fault_if(v.virtual_8086() && v.value() != 0xffff);
+}
+
+u64 rights_in_virtual_8086(const AuditView &v)
+{
+    return v.virtual_8086() ? v.value() ^ kAr8086 : 0;
+}
+
+u64 cs_type(const AuditView &v)
+{
+    if (v.virtual_8086())
+        return 0;
+    const u32 type = rights(v, kCs).type();
+    const bool code = (type & (kCode | kAccessed)) == (kCode | kAccessed);
+    return code || (type == kDataWritable && v.unrestricted_guest()) ? 0 : AR_TYPE_MASK;
+}
+
+u64 ss_type(const AuditView &v)
+{
+    if (!rights_count(v, kSs))
+        return 0;
+    const u32 type = rights(v, kSs).type();
+    return type == kDataWritable || type == kDataWritableDown ? 0 : AR_TYPE_MASK;
+}
+
+u64 data_accessed(const AuditView &v)
+{
+    return rights_count(v, segment_of(v)) ? ~v.value() & kAccessed : 0;
+}
+
+u64 data_readable(const AuditView &v)
+{
+    const Segment s = segment_of(v);
+    return rights_count(v, s) && rights(v, s).code() ? ~v.value() & kReadable : 0;
+}
+
+u64 not_system(const AuditView &v)
+{
+    return rights_count(v, segment_of(v)) ? ~v.value() & AR_S : 0;
+}
+
+u64 system(const AuditView &v)
+{
+    return rights_count(v, segment_of(v)) ? v.value() & AR_S : 0;
+}
+
+u64 cs_dpl_of_data(const AuditView &v)
+{
+    const Rights cs = rights(v, kCs);
+    return !v.virtual_8086() && cs.type() == kDataWritable && cs.dpl() != 0 ? AR_DPL_MASK : 0;
+}
+
+u64 cs_dpl_of_code(const AuditView &v)
+{
+    const Rights cs = rights(v, kCs);
+    if (v.virtual_8086() || !cs.code() || cs.conforming())
+        return 0;
+    return cs.dpl() != rights(v, kSs).dpl() ? AR_DPL_MASK : 0;
+}
+
+u64 cs_dpl_of_conforming_code(const AuditView &v)
+{
+    const Rights cs = rights(v, kCs);
+    return !v.virtual_8086() && cs.conforming() && cs.dpl() > rights(v, kSs).dpl() ? AR_DPL_MASK
+                                                                                   : 0;
+}
+
+u64 ss_dpl_is_rpl(const AuditView &v)
+{
+    if (v.virtual_8086() || v.unrestricted_guest())
+        return 0;
+    return rights(v, kSs).dpl() != rpl(v, kSs) ? AR_DPL_MASK : 0;
+}
+
+u64 ss_dpl_of_real_mode(const AuditView &v)
+{
+    if (v.virtual_8086() || rights(v, kSs).dpl() == 0)
+        return 0;
+    const bool real = rights(v, kCs).type() == kDataWritable || !(v[GUEST_CR0] & X86_CR0_PE);
+    return real ? AR_DPL_MASK : 0;
+}
+
+u64 data_dpl(const AuditView &v)
+{
+    const Segment s = segment_of(v);
+    if (!rights_count(v, s) || v.unrestricted_guest() || rights(v, s).conforming())
+        return 0;
+    return rights(v, s).dpl() < rpl(v, s) ? AR_DPL_MASK : 0;
+}
+
+u64 present(const AuditView &v)
+{
+    return rights_count(v, segment_of(v)) ? ~v.value() & AR_PRESENT : 0;
+}
+
+u64 rights_reserved(const AuditView &v)
+{
+    return rights_count(v, segment_of(v)) ? v.value() & (kReservedLow | kReservedHigh) : 0;
+}
+
+u64 cs_default_size(const AuditView &v)
+{
+    constexpr u64 kBoth = AR_L | AR_DB;
+    return v.ia32e_guest() && (v.value() & kBoth) == kBoth ? u64{AR_DB} : 0;
+}
+
+u64 granularity(const AuditView &v)
+{
+    const Segment s = segment_of(v);
+    if (!rights_count(v, s))
+        return 0;
+    const u32 limit = v[GUEST_ES_LIMIT + s];
+    const bool pages = (v.value() & AR_G) != 0;
+    return (pages && (limit & 0xfff) != 0xfff) || (!pages && limit >> 20 != 0) ? u64{AR_G} : 0;
+}
+
+u64 tr_type(const AuditView &v)
+{
+    const u32 type = rights(v, kTr).type();
+    return type == AR_TYPE_BUSY_TSS || (type == kBusyTss16 && !v.ia32e_guest()) ? 0 : AR_TYPE_MASK;
+}
+
+u64 tr_usable(const AuditView &v)
+{
+    return v.value() & AR_UNUSABLE;
+}
+
+u64 ldtr_type(const AuditView &v)
+{
+    return rights_count(v, kLdtr) && rights(v, kLdtr).type() != AR_TYPE_LDT ? AR_TYPE_MASK : 0;
+}
+
+// clang-format off
+#define ROW(field, name, rule, predicate) {AuditStage::kGuest, field.encoding, "27.3.1.2", name, rule, predicate}
+
+/// What holds of CS, SS, DS, ES, FS and GS.
+#define SEGMENT_ROWS(REG, reg, if_usable) \
+    ROW(GUEST_##REG##_BASE, "guest-" reg "-base-v8086", "the base of " #REG " must be its selector times 16 in virtual-8086 mode", base_in_virtual_8086), \
+    ROW(GUEST_##REG##_LIMIT, "guest-" reg "-limit-v8086", "the limit of " #REG " must be 0xffff in virtual-8086 mode", limit_in_virtual_8086), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-rights-v8086", "the access rights of " #REG " must be 0xf3 in virtual-8086 mode", rights_in_virtual_8086), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-segment", #REG " must be a code or data segment: S = 1" if_usable, not_system), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-present", #REG " must be present" if_usable, present), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-reserved", "bits 11:8 and 31:17 of the access rights of " #REG " must be 0" if_usable, rights_reserved), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-granularity", \
+        "G of " #REG " must be 0 if a bit of 11:0 of its limit is 0, 1 if a bit of 31:20 is 1" if_usable, granularity)
+
+/// What holds of DS, ES, FS and GS besides.
+#define DATA_ROWS(REG, reg) \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-accessed", #REG " must be accessed: bit 0 of its type, if it is usable", data_accessed), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-readable", #REG " must be readable if it is a code segment: bit 1 of its type, if it is usable", data_readable), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-dpl", \
+        "DPL of " #REG " must not be below its RPL, if it is usable, no conforming code, and without unrestricted guest", data_dpl)
+
+/// What holds of TR and LDTR.
+#define SYSTEM_ROWS(REG, reg, if_usable) \
+    ROW(GUEST_##REG##_SELECTOR, "guest-" reg "-ti", "TI of " #REG " must be 0" if_usable, segment_table_indicator), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-system", #REG " must be a system segment: S = 0" if_usable, system), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-present", #REG " must be present" if_usable, present), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-reserved", "bits 11:8 and 31:17 of the access rights of " #REG " must be 0" if_usable, rights_reserved), \
+    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-granularity", \
+        "G of " #REG " must be 0 if a bit of 11:0 of its limit is 0, 1 if a bit of 31:20 is 1" if_usable, granularity)
+
+constexpr AuditCheck kGuestSegmentRows[] = {
+    SEGMENT_ROWS(CS, "cs", ""),
+    ROW(GUEST_CS_BASE, "guest-cs-base-32bit", "bits 63:32 of the base of CS must be 0", base_32bit),
+    ROW(GUEST_CS_AR_BYTES, "guest-cs-type", "the type of CS must be 9, 11, 13 or 15 (accessed code); 3 is possible with unrestricted guest", cs_type),
+    ROW(GUEST_CS_AR_BYTES, "guest-cs-dpl-data", "DPL of CS must be 0 if its type is 3", cs_dpl_of_data),
+    ROW(GUEST_CS_AR_BYTES, "guest-cs-dpl-code", "DPL of CS must equal that of SS if CS is non-conforming code", cs_dpl_of_code),
+    ROW(GUEST_CS_AR_BYTES, "guest-cs-dpl-conforming", "DPL of CS must not be above that of SS if CS is conforming code", cs_dpl_of_conforming_code),
+    ROW(GUEST_CS_AR_BYTES, "guest-cs-default-size", "D/B of CS must be 0 in 64-bit mode: while IA-32e mode guest and L are 1", cs_default_size),
+
+    SEGMENT_ROWS(SS, "ss", ", if it is usable"),
+    ROW(GUEST_SS_SELECTOR, "guest-ss-rpl", "RPL of SS must equal that of CS, without unrestricted guest", ss_rpl),
+    ROW(GUEST_SS_BASE, "guest-ss-base-32bit", "bits 63:32 of the base of SS must be 0, if it is usable", base_32bit),
+    ROW(GUEST_SS_AR_BYTES, "guest-ss-type", "the type of SS must be 3 or 7 (accessed writable data), if it is usable", ss_type),
+    ROW(GUEST_SS_AR_BYTES, "guest-ss-dpl-rpl", "DPL of SS must equal its RPL, without unrestricted guest", ss_dpl_is_rpl),
+    ROW(GUEST_SS_AR_BYTES, "guest-ss-dpl-real", "DPL of SS must be 0 if the type of CS is 3 or CR0.PE is 0", ss_dpl_of_real_mode),
+
+    SEGMENT_ROWS(DS, "ds", ", if it is usable"),
+    ROW(GUEST_DS_BASE, "guest-ds-base-32bit", "bits 63:32 of the base of DS must be 0, if it is usable", base_32bit),
+    DATA_ROWS(DS, "ds"),
+    SEGMENT_ROWS(ES, "es", ", if it is usable"),
+    ROW(GUEST_ES_BASE, "guest-es-base-32bit", "bits 63:32 of the base of ES must be 0, if it is usable", base_32bit),
+    DATA_ROWS(ES, "es"),
+    SEGMENT_ROWS(FS, "fs", ", if it is usable"),
+    ROW(GUEST_FS_BASE, "guest-fs-base-canonical", "the base of FS must be canonical", canonical_address),
+    DATA_ROWS(FS, "fs"),
+    SEGMENT_ROWS(GS, "gs", ", if it is usable"),
+    ROW(GUEST_GS_BASE, "guest-gs-base-canonical", "the base of GS must be canonical", canonical_address),
+    DATA_ROWS(GS, "gs"),
+
+    SYSTEM_ROWS(LDTR, "ldtr", ", if it is usable"),
+    ROW(GUEST_LDTR_BASE, "guest-ldtr-base-canonical", "the base of LDTR must be canonical, if it is usable", base_canonical_if_usable),
+    ROW(GUEST_LDTR_AR_BYTES, "guest-ldtr-type", "the type of LDTR must be 2, if it is usable", ldtr_type),
+    SYSTEM_ROWS(TR, "tr", ""),
+    ROW(GUEST_TR_BASE, "guest-tr-base-canonical", "the base of TR must be canonical", canonical_address),
+    ROW(GUEST_TR_AR_BYTES, "guest-tr-type", "the type of TR must be 11 (busy 32-bit or 64-bit TSS); 3 (busy 16-bit TSS) is possible outside IA-32e mode", tr_type),
+    ROW(GUEST_TR_AR_BYTES, "guest-tr-usable", "TR must be usable", tr_usable),
+};
+#undef SYSTEM_ROWS
+#undef DATA_ROWS
+#undef SEGMENT_ROWS
+#undef ROW
+// clang-format on
+
+} // namespace
+
+constinit const Span<const AuditCheck> kGuestSegmentChecks{kGuestSegmentRows};
+
+} // namespace minivmx::audit

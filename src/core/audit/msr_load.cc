@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// SDM Vol. 3C, 27.4 "Loading MSRs": each entry of the VM-entry MSR-load area.
+#include "view.hpp"
+
+namespace minivmx::audit {
+
+namespace {
+
+constexpr u32 kSmmMonitorCtl = 0x9b, kUpdateTrigger = 0x79;
+
+u64 entry_reserved(const AuditView &v)
+{
+    return fault_if(v.msr_entry().reserved != 0);
+}
+
+u64 entry_segment_base(const AuditView &v)
+{
+    const u32 index = v.msr_entry().index;
+    return fault_if(index == MSR_FS_BASE || index == MSR_GS_BASE);
+}
+
+u64 entry_x2apic(const AuditView &v)
+{
+    return fault_if(v.msr_entry().index >> 8 == 8);
+}
+
+u64 entry_smm(const AuditView &v)
+{
+    return fault_if(v.msr_entry().index == kSmmMonitorCtl);
+}
+
+u64 entry_microcode(const AuditView &v)
+{
+    const u32 index = v.msr_entry().index;
+    return fault_if(index == kUpdateTrigger || index == MSR_IA32_UCODE_REV);
+}
+
+/// What WRMSR takes is up to the model.
+u64 entry_writable(const AuditView &v)
+{
+    v.miss(AuditFact::kCpuFeatures);
+    return 0;
+}
+
+// clang-format off
+constexpr AuditCheck kMsrLoadRows[] = {
+#define ROW(name, rule, predicate) {AuditStage::kMsrLoad, VM_ENTRY_MSR_LOAD_ADDR.encoding, "27.4", name, rule, predicate}
+    ROW("msr-load-reserved", "bits 63:32 of an entry of the VM-entry MSR-load area must be 0", entry_reserved),
+    ROW("msr-load-segment-base", "the VM-entry MSR-load area must not have IA32_FS_BASE or IA32_GS_BASE", entry_segment_base),
+    ROW("msr-load-x2apic", "the VM-entry MSR-load area must not have an MSR of the x2APIC: 0x800 to 0x8ff", entry_x2apic),
+    ROW("msr-load-smm", "the VM-entry MSR-load area must not have IA32_SMM_MONITOR_CTL outside SMM", entry_smm),
+    ROW("msr-load-microcode", "the VM-entry MSR-load area must not have an MSR of microcode updates", entry_microcode),
+    ROW("msr-load-writable", "WRMSR must take each entry of the VM-entry MSR-load area", entry_writable),
+#undef ROW
+};
+// clang-format on
+
+} // namespace
+
+constinit const Span<const AuditCheck> kMsrLoadChecks{kMsrLoadRows};
+
+} // namespace minivmx::audit
