@@ -49,6 +49,9 @@ bool wrmsr_safe(u32 msr, u64 value);
 u64 rdtsc();
 CpuidResult cpuid(u32 leaf, u32 subleaf);
 void xsetbv(u32 index, u64 value);
+// False: none is ready, and value is 0. Only on CPUs that have them.
+bool rdrand(u64 &value);
+bool rdseed(u64 &value);
 
 } // namespace minivmx::arch
 #endif

@@ -140,6 +140,20 @@ inline CpuidResult cpuid(u32 leaf, u32 subleaf)
     return r;
 }
 
+inline bool rdrand(u64 &value)
+{
+    bool ready;
+    asm volatile("rdrand %0" : "=r"(value), "=@ccc"(ready));
+    return ready;
+}
+
+inline bool rdseed(u64 &value)
+{
+    bool ready;
+    asm volatile("rdseed %0" : "=r"(value), "=@ccc"(ready));
+    return ready;
+}
+
 inline void xsetbv(u32 index, u64 value)
 {
     asm volatile("xsetbv"

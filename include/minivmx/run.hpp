@@ -49,6 +49,8 @@ Outcome handle_halt(vcpu_vmx &vmx);
 
 // Dispatches the last exit to its handler (src/core/run/exit_dispatch.cc).
 Outcome vmx_handle_exit(vcpu_vmx &vmx);
+// The same without asking the client about intercepts.
+Outcome dispatch_exit(vcpu_vmx &vmx);
 
 // The rest of src/core/run; each handles one exit reason or family.
 Outcome handle_exception_nmi(vcpu_vmx &vmx);

@@ -20,6 +20,10 @@ void init_guest_msrs(vcpu_vmx &vmx);
 void init_msr_bitmap(vcpu_vmx &vmx);
 // CR0 and CR4 guest/host masks: which bits the guest changes without an exit.
 void set_cr_guest_host_masks(vcpu_vmx &vmx);
+// The same where they change while the guest has values: a bit that changes hands keeps its own.
+void update_cr_guest_host_masks(vcpu_vmx &vmx);
+// With EPT but without "unrestricted guest", a guest without paging runs on page tables of ours.
+bool runs_on_identity_map(vcpu_vmx &vmx);
 // A new guest CPUID: bits of CR4 that it lacks are reserved, and not the guest's to change.
 void update_cr4_reserved_bits(vcpu_vmx &vmx);
 // Registers, segments and descriptor tables as after RESET, or INIT: SDM Vol. 3A, 10.1.1, table
@@ -97,6 +101,7 @@ Outcome handle_cpuid(vcpu_vmx &vmx);
 Outcome handle_rdmsr(vcpu_vmx &vmx);
 Outcome handle_wrmsr(vcpu_vmx &vmx);
 Outcome handle_cr_access(vcpu_vmx &vmx);
+u64 cr0_after_lmsw(u64 cr0, u16 source);
 Outcome handle_xsetbv(vcpu_vmx &vmx);
 
 } // namespace minivmx

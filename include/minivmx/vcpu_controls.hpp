@@ -22,6 +22,9 @@ struct VcpuControlInputs {
     bool dirty_logging; // some slot is logged, by PML
     // Of the guest's CPUID.
     bool xsaves, rdtscp, rdpid, invpcid, rdrand, rdseed, waitpkg;
+    // What a client wants to see beyond what the hypervisor needs.
+    u64 intercepts; // MINIVMX_INTERCEPT_*
+    bool intercepts_ports;
 };
 
 u32 vmx_pin_based_exec_ctrl(const Hardware &hw, const VcpuControlInputs &in,

@@ -21,7 +21,8 @@ bool kvm_vcpu_apicv_active(const vcpu_vmx &vmx);
 
 // Which exceptions exit to us. vm86_active: the guest's real mode runs as virtual-8086 mode.
 // software_breakpoints: #BP is a debugger's.
-u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints = false);
+u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints = false,
+                         u32 intercepted = 0);
 
 // Writes every field of a fresh VMCS but the guest's register state. The guard shows that it is
 // loaded: the document calls this before it is, which VMWRITE does not allow.
@@ -33,6 +34,8 @@ void set_virtual_apic_mode(vcpu_vmx &vmx);
 // A new guest CPUID moves the secondary controls that depend on it. The vCPU is loaded.
 void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx);
 void vmx_update_exception_bitmap(vcpu_vmx &vmx);
+// Another set of intercepts: both processor-based words anew. The vCPU is loaded.
+void update_exec_controls(vcpu_vmx &vmx);
 
 // A virtual-processor identifier of its own (SDM Vol. 3C, 29.1), or 0 when there is none left or
 // vpid is off. [any]

@@ -30,9 +30,13 @@ inline constexpr u64 EFER_SCE = 1ull << 0, EFER_LME = 1ull << 8, EFER_LMA = 1ull
                      EFER_NX = 1ull << 11;
 
 inline constexpr u64 X86_EFLAGS_CF = 1ull << 0, X86_EFLAGS_FIXED = 1ull << 1,
+                     X86_EFLAGS_PF = 1ull << 2, X86_EFLAGS_AF = 1ull << 4,
+                     X86_EFLAGS_ZF = 1ull << 6, X86_EFLAGS_SF = 1ull << 7,
+                     X86_EFLAGS_OF = 1ull << 11,
                      X86_EFLAGS_TF = 1ull << 8, X86_EFLAGS_IF = 1ull << 9,
-                     X86_EFLAGS_DF = 1ull << 10, X86_EFLAGS_RF = 1ull << 16,
-                     X86_EFLAGS_VM = 1ull << 17, X86_EFLAGS_AC = 1ull << 18;
+                     X86_EFLAGS_DF = 1ull << 10, X86_EFLAGS_NT = 1ull << 14,
+                     X86_EFLAGS_RF = 1ull << 16, X86_EFLAGS_VM = 1ull << 17,
+                     X86_EFLAGS_AC = 1ull << 18;
 
 // Exception vectors: SDM Vol. 3A, 6.3.1, table 6-1. KVM's ABI header names the others (DE_VECTOR,
 // PF_VECTOR...).
@@ -41,7 +45,7 @@ inline constexpr u8 NMI_VECTOR = 2, CP_VECTOR = 21;
 // Debug registers: SDM Vol. 3B, 18.2.3 and 18.2.4. The active-low bits read 1 unless what they tell
 // has happened.
 inline constexpr u64 DR6_TRAP_BITS = 0xf, DR6_BD = 1ull << 13, DR6_BS = 1ull << 14,
-                     DR6_ACTIVE_LOW = 0xffff0ff0;
+                     DR6_BT = 1ull << 15, DR6_ACTIVE_LOW = 0xffff0ff0;
 inline constexpr u64 DR7_BP_EN_MASK = 0xff, DR7_GD = 1ull << 13, kDr7Fixed = 1ull << 10;
 
 // Page-fault error code: SDM Vol. 3A, 4.7.

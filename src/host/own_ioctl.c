@@ -72,6 +72,38 @@ static int get_entry_audit(struct host_vcpu *vcpu, struct minivmx_entry_audit __
 	return r;
 }
 
+/* NULL for none, or an ERR_PTR(). */
+static void *copy_ranges(u64 address, u32 count, size_t size)
+{
+	if (!count)
+		return NULL;
+	if (count > MINIVMX_MAX_INTERCEPT_RANGES)
+		return ERR_PTR(-EINVAL);
+	return memdup_user(u64_to_user_ptr(address), array_size(count, size));
+}
+
+static int set_intercepts(struct host_vcpu *vcpu, const struct minivmx_intercepts __user *user)
+{
+	struct minivmx_intercepts asked;
+	struct minivmx_port_range *ports;
+	struct minivmx_msr_range *msrs;
+	int r;
+
+	if (copy_from_user(&asked, user, sizeof(asked)))
+		return -EFAULT;
+	ports = copy_ranges(asked.ports, asked.port_count, sizeof(*ports));
+	if (IS_ERR(ports))
+		return PTR_ERR(ports);
+	msrs = copy_ranges(asked.msrs, asked.msr_count, sizeof(*msrs));
+	r = PTR_ERR_OR_ZERO(msrs);
+	if (!r) {
+		r = core_set_intercepts(vcpu->core, &asked, ports, msrs);
+		kfree(msrs);
+	}
+	kfree(ports);
+	return r;
+}
+
 long vcpu_own_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *user)
 {
 	switch (ioctl) {
@@ -79,6 +111,8 @@ long vcpu_own_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *use
 		return get_controls(vcpu, user);
 	case MINIVMX_GET_ENTRY_AUDIT:
 		return get_entry_audit(vcpu, user);
+	case MINIVMX_SET_INTERCEPTS:
+		return set_intercepts(vcpu, user);
 	default:
 		return breakage_ioctl(vcpu, ioctl, user);
 	}

@@ -116,6 +116,8 @@ class Machine {
     bool clock_counts_tsc = true; ///< see host_clock
     u64 realtime_ns = 1'700'000'000'000'000'000; ///< when time_ns was 0
     u64 xcr0 = 0; ///< what XSETBV wrote last
+    u64 random_number = 0x0123456789abcdef; ///< what RDRAND and RDSEED give ...
+    bool random_ready = true;               ///< ... if they give one
     std::vector<Cpu> cpus;
     u32 this_cpu = 0;
     VmxMsrs vmx_msrs() const; ///< of `msr`, read anew

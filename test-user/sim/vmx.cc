@@ -260,6 +260,18 @@ arch::CpuidResult arch::cpuid(u32 leaf, u32 subleaf)
     return found == m.cpuid.end() ? CpuidResult{} : found->second;
 }
 
+bool arch::rdrand(u64 &value)
+{
+    const Machine &m = Machine::current();
+    value = m.random_number;
+    return m.random_ready;
+}
+
+bool arch::rdseed(u64 &value)
+{
+    return rdrand(value);
+}
+
 void arch::xsetbv(u32 index, u64 value)
 {
     if (index == 0)

@@ -4,7 +4,7 @@
 // brings them back (KVM_DEBUGREG_WONT_EXIT). So a guest that sets several in a row pays for one
 // exit. SDM Vol. 3B, 18.2.
 //
-// While user space debugs the guest each MOV DR is carried out here instead.
+// While user space debugs the guest, or wants to see each MOV DR, it is carried out here instead.
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/run.hpp>
 
@@ -103,7 +103,7 @@ Outcome handle_dr(vcpu_vmx &vmx)
     }
     if (vmcs_read(GUEST_DR7) & DR7_GD)
         return general_detect(vmx);
-    if (vmx.debug.control)
+    if (vmx.debug.control || vmx.intercepted_controls & MINIVMX_INTERCEPT_MOV_DR)
         return move_dr(vmx, access);
     exec_controls_clearbit<CPU_BASED_MOV_DR_EXITING>(vmx.vmcs01);
     vmx.area->switch_db_regs |= KVM_DEBUGREG_WONT_EXIT;

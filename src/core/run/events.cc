@@ -197,10 +197,12 @@ bool inject_one(vcpu_vmx &vmx)
 }
 
 // A debugger that steps doesn't want to end up in a handler. No window is opened for what is held
-// back either: with RFLAGS.IF set it would exit before each instruction. KVM_RUN looks again.
+// back either: with RFLAGS.IF set it would exit before each instruction. KVM_RUN looks again. The
+// one instruction that a client lets happen comes before any event, too.
 bool holds_interrupts(const vcpu_vmx &vmx)
 {
-    return (vmx.debug.control & KVM_GUESTDBG_BLOCKIRQ) != 0;
+    return (vmx.debug.control & KVM_GUESTDBG_BLOCKIRQ) != 0 ||
+           vmx.pending_intercept.kind == InterceptWait::kNativeStep;
 }
 
 // SDM Vol. 3A, 6.9: external interrupts come last. Looks at the controllers only when something may

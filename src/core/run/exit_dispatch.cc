@@ -8,6 +8,7 @@
 #include <minivmx/lapic.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
+#include <minivmx/task_switch.hpp>
 
 namespace minivmx {
 
@@ -136,12 +137,6 @@ Outcome handle_vmcall(vcpu_vmx &vmx)
     return Outcome::resume();
 }
 
-// Not emulated: a task switch through a gate or TSS. KVM's answer when its emulator gives up.
-Outcome handle_task_switch(vcpu_vmx &vmx)
-{
-    return emulation_failure(vmx, nullptr, 0);
-}
-
 Outcome unexpected_exit(vcpu_vmx &vmx)
 {
     const u64 data[] = {vmx.exit_reason, vmx.last_vmentry_cpu};
@@ -178,6 +173,13 @@ Outcome delivery_error(vcpu_vmx &vmx)
 } // namespace
 
 Outcome vmx_handle_exit(vcpu_vmx &vmx)
+{
+    if (vmx.intercepts) [[unlikely]]
+        return handle_intercepted_exit(vmx);
+    return dispatch_exit(vmx);
+}
+
+Outcome dispatch_exit(vcpu_vmx &vmx)
 {
     const u32 basic = vmx.exit_reason & kExitReasonBasicMask;
     if (vmx.idt_vectoring_info & INTR_INFO_VALID && !may_interrupt_delivery(basic)) [[unlikely]]

@@ -246,6 +246,26 @@ void post_kvm_run_save(vcpu_vmx &vmx)
         vmx.kvm->irqchip == Irqchip::kKernel || ready_for_interrupt_injection(vmx);
 }
 
+Outcome use_answer(vcpu_vmx &vmx)
+{
+    if (vmx.pending_msr != PendingMsr::kNone)
+        complete_pending_msr(vmx);
+    if (vmx.pending.kind != PendingIo::kNone)
+        return complete_pending(vmx);
+    if (vmx.pending_intercept.kind != InterceptWait::kNone)
+        return answer_intercept(vmx);
+    return Outcome::resume();
+}
+
+// What the last KVM_RUN left to user space goes on with its answer.
+Outcome complete_last_exit(vcpu_vmx &vmx)
+{
+    if (!vmx.intercepts) [[likely]]
+        return use_answer(vmx);
+    const u64 rip = read_rip(vmx);
+    return report_emulated_step(vmx, rip, use_answer(vmx));
+}
+
 Outcome run_once(vcpu_vmx &vmx)
 {
     const kvm_run &run = *vmx.area->run;
@@ -255,13 +275,9 @@ Outcome run_once(vcpu_vmx &vmx)
         return Outcome::error(error);
     if (!vmx.has_apic && !set_cr8(vmx, run.cr8))
         return Outcome::error(-EINVAL);
-    if (vmx.pending_msr != PendingMsr::kNone)
-        complete_pending_msr(vmx);
-    if (vmx.pending.kind != PendingIo::kNone) {
-        const Outcome completed = complete_pending(vmx);
-        if (!completed.resumes())
-            return completed;
-    }
+    const Outcome completed = complete_last_exit(vmx);
+    if (!completed.resumes())
+        return completed;
     if (run.immediate_exit)
         return Outcome::error(-EINTR);
     return vcpu_run(vmx);

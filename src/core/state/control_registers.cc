@@ -8,6 +8,7 @@
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/guest_memory.hpp>
 #include <minivmx/hardware.hpp>
+#include <minivmx/intercept_controls.hpp>
 #include <minivmx/lapic.hpp>
 #include <minivmx/segment.hpp>
 #include <minivmx/state.hpp>
@@ -162,17 +163,17 @@ void update_vm86(vcpu_vmx &vmx, u64 cr0)
     vmx_update_exception_bitmap(vmx);
 }
 
-// With EPT but without "unrestricted guest", a guest without paging runs on the identity map: its
-// CR3 is only ours then.
+// On the identity map the guest's CR3 is only ours.
 void update_cr3_exiting(vcpu_vmx &vmx)
 {
     if (!hardware.params.ept || hardware.params.unrestricted_guest)
         return;
     (void)guest_cr3(vmx); // while it still can be read
-    if (is_paging(vmx))
-        exec_controls_clearbit<kCr3Exiting>(vmx.vmcs01);
-    else
-        exec_controls_setbit<kCr3Exiting>(vmx.vmcs01);
+    const u32 primary = exec_controls_get(vmx.vmcs01) & ~kCr3Exiting;
+    const u32 intercepted =
+        intercept_bits(vmx.intercepted_controls, ControlField::kPrimary, InterceptEffect::kSets);
+    exec_controls_set(vmx.vmcs01,
+                      primary | (is_paging(vmx) ? intercepted & kCr3Exiting : kCr3Exiting));
     write_cr4(vmx, guest_cr4(vmx));
     write_hardware_cr3(vmx);
 }
@@ -222,6 +223,11 @@ u64 unsupported_cr4_bits()
 }
 
 } // namespace
+
+bool runs_on_identity_map(vcpu_vmx &vmx)
+{
+    return hardware.params.ept && !hardware.params.unrestricted_guest && !is_paging(vmx);
+}
 
 bool is_pae_paging(vcpu_vmx &vmx)
 {
@@ -280,8 +286,20 @@ void set_cr_guest_host_masks(vcpu_vmx &vmx)
         vmx.cr0_guest_owned_bits &= ~X86_CR0_WP;
         vmx.cr4_guest_owned_bits &= ~(kCr4TlbBits | kCr4PdptrBits);
     }
+    if (vmx.intercepted_controls & MINIVMX_INTERCEPT_CR0_WRITE)
+        vmx.cr0_guest_owned_bits = 0;
+    if (vmx.intercepted_controls & MINIVMX_INTERCEPT_CR4_WRITE)
+        vmx.cr4_guest_owned_bits = 0;
     vmcs_write(CR0_GUEST_HOST_MASK, ~vmx.cr0_guest_owned_bits);
     vmcs_write(CR4_GUEST_HOST_MASK, ~vmx.cr4_guest_owned_bits);
+}
+
+void update_cr_guest_host_masks(vcpu_vmx &vmx)
+{
+    const u64 cr0 = guest_cr0(vmx), cr4 = guest_cr4(vmx);
+    set_cr_guest_host_masks(vmx);
+    vmcs_write(CR0_READ_SHADOW, cr0);
+    vmcs_write(CR4_READ_SHADOW, cr4);
 }
 
 void update_cr4_reserved_bits(vcpu_vmx &vmx)

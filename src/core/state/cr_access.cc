@@ -68,6 +68,13 @@ Outcome mov_from_cr(vcpu_vmx &vmx, const CrAccessInfo &access)
 
 } // namespace
 
+// LMSW loads bits 3:0 of CR0, and can set PE but not clear it: SDM Vol. 2A, LMSW.
+u64 cr0_after_lmsw(u64 cr0, u16 source)
+{
+    constexpr u64 kClearable = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
+    return (cr0 & ~kClearable) | (source & 0xf);
+}
+
 Outcome handle_cr_access(vcpu_vmx &vmx)
 {
     const CrAccessInfo access = CrAccessInfo::decode(exit_qualification(vmx));
@@ -78,12 +85,9 @@ Outcome handle_cr_access(vcpu_vmx &vmx)
         return mov_from_cr(vmx, access);
     case CrAccessInfo::kClts:
         return complete_or_gp(vmx, set_cr0(vmx, guest_cr0(vmx) & ~X86_CR0_TS));
-    case CrAccessInfo::kLmsw: {
-        // LMSW loads bits 3:0 of CR0, and can set PE but not clear it: SDM Vol. 2A, LMSW.
-        constexpr u64 kClearable = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
-        return complete_or_gp(
-            vmx, set_cr0(vmx, (guest_cr0(vmx) & ~kClearable) | (access.lmsw_source & 0xf)));
-    }
+    case CrAccessInfo::kLmsw:
+        return complete_or_gp(vmx,
+                              set_cr0(vmx, cr0_after_lmsw(guest_cr0(vmx), access.lmsw_source)));
     }
     return unknown_cr_access(vmx);
 }

@@ -54,10 +54,12 @@ void stop_msr_exits(vcpu_vmx &vmx, u32 msr, MsrExit which)
     if (number >= kCovered)
         return; // others always exit
     if (static_cast<u8>(which) & static_cast<u8>(MsrExit::kRead) &&
-        msr_allowed(*vmx.kvm, msr, KVM_MSR_FILTER_READ))
+        msr_allowed(*vmx.kvm, msr, KVM_MSR_FILTER_READ) &&
+        !intercepts_msr(vmx, msr, MINIVMX_MSR_READ))
         clear_bit(vmx, high ? kHighReads : kLowReads, number);
     if (static_cast<u8>(which) & static_cast<u8>(MsrExit::kWrite) &&
-        msr_allowed(*vmx.kvm, msr, KVM_MSR_FILTER_WRITE))
+        msr_allowed(*vmx.kvm, msr, KVM_MSR_FILTER_WRITE) &&
+        !intercepts_msr(vmx, msr, MINIVMX_MSR_WRITE))
         clear_bit(vmx, high ? kHighWrites : kLowWrites, number);
 }
 

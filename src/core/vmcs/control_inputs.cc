@@ -44,6 +44,8 @@ VcpuControlInputs vcpu_control_inputs(const vcpu_vmx &vmx)
         .rdrand = cpuid.has(CpuidFeature::kRdrand),
         .rdseed = cpuid.has(CpuidFeature::kRdseed),
         .waitpkg = cpuid.has(CpuidFeature::kWaitpkg),
+        .intercepts = vmx.intercepted_controls,
+        .intercepts_ports = vmx.intercepts_ports,
     };
 }
 
@@ -63,7 +65,8 @@ ControlWords vcpu_control_words(const vcpu_vmx &vmx)
     return words;
 }
 
-u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints)
+u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_breakpoints,
+                         u32 intercepted)
 {
     // #UD: the guest may lack an instruction that the CPU has. #MC: is the host's. #DB and #AC: a
     // guest that makes their delivery raise them again would hold the CPU forever (CVE-2015-5307,
@@ -78,7 +81,7 @@ u32 vmx_exception_bitmap(const Hardware &hw, bool vm86_active, bool software_bre
         bitmap &= ~bit32(PF_VECTOR);
     else
         bitmap |= bit32(PF_VECTOR);
-    return bitmap;
+    return bitmap | intercepted;
 }
 
 } // namespace minivmx

@@ -2,6 +2,7 @@
 // The control words of one vCPU, from the negotiated configuration: the document's
 // vmx_exec_control() and its siblings.
 #include <minivmx/capabilities.hpp>
+#include <minivmx/intercept_controls.hpp>
 #include <minivmx/vcpu_controls.hpp>
 
 namespace minivmx {
@@ -18,6 +19,21 @@ u32 vmx_pin_based_exec_ctrl(const Hardware &hw, const VcpuControlInputs &in, con
     word.apply_parameter(Parameter::kPreemptionTimer, hw.params.preemption_timer);
     return word.value32();
 }
+
+namespace {
+
+// Last, so that it adds exits to those that the hypervisor needs, and takes none away.
+void apply_intercepts(ControlWord &word, const VcpuControlInputs &in)
+{
+    if (word.field() == ControlField::kPrimary && in.intercepts_ports)
+        word.set(Rule::kIntercepted, CPU_BASED_USE_IO_BITMAPS);
+    word.set(Rule::kIntercepted,
+             intercept_bits(in.intercepts, word.field(), InterceptEffect::kSets));
+    word.clear(Rule::kIntercepted,
+               intercept_bits(in.intercepts, word.field(), InterceptEffect::kClears));
+}
+
+} // namespace
 
 u32 vmx_exec_control(const Hardware &hw, const VcpuControlInputs &in, const RuleSink *sink)
 {
@@ -48,6 +64,7 @@ u32 vmx_exec_control(const Hardware &hw, const VcpuControlInputs &in, const Rule
         word.clear(Rule::kExitDisabled, CPU_BASED_MWAIT_EXITING | CPU_BASED_MONITOR_EXITING);
     if (in.hlt_in_guest)
         word.clear(Rule::kExitDisabled, CPU_BASED_HLT_EXITING);
+    apply_intercepts(word, in);
     return word.value32();
 }
 
@@ -104,6 +121,7 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     for (const auto &row : by_cpuid)
         if (row.clears)
             word.clear(Rule::kGuestCpuid, row.control);
+    apply_intercepts(word, in);
     return word.value32();
 }
 

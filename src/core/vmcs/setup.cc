@@ -153,7 +153,22 @@ void vmx_update_exception_bitmap(vcpu_vmx &vmx)
 {
     const bool software_breakpoints = (vmx.debug.control & KVM_GUESTDBG_USE_SW_BP) != 0;
     vmcs_write(EXCEPTION_BITMAP,
-               vmx_exception_bitmap(hardware, vmx.vm86_active, software_breakpoints));
+               vmx_exception_bitmap(hardware, vmx.vm86_active, software_breakpoints,
+                                    intercepted_exceptions(vmx)));
+}
+
+void update_exec_controls(vcpu_vmx &vmx)
+{
+    const VcpuControlInputs in = vcpu_control_inputs(vmx);
+    u32 primary = vmx_exec_control(hardware, in);
+    if (runs_on_identity_map(vmx))
+        primary |= CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING;
+    exec_controls_set(vmx.vmcs01, primary);
+    if (cpu_has_secondary_exec_ctrls(hardware.config))
+        secondary_exec_controls_set(vmx.vmcs01, vmx_secondary_exec_control(hardware, in));
+    // A window that was open for the hypervisor's own events is opened again where it has to be.
+    if (vmx.has_apic)
+        vmx.apic->attention = true;
 }
 
 void set_virtual_apic_mode(vcpu_vmx &vmx)
@@ -275,6 +290,7 @@ void free_vcpu(vcpu_vmx &vmx)
     host_page_free(vmx.pml_buffer);
     free_vpid(vmx.vpid);
     lapic_destroy(vmx);
+    free_intercepts(vmx);
     vmx.cpuid.release();
     host_free(vmx.entry_audit);
     host_free(&vmx);
