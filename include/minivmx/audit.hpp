@@ -141,8 +141,10 @@ AuditSummary audit_vmcs(const AuditSource &source, const AuditSink &sink);
 /// operation, and not to be moved to another CPU meanwhile.
 AuditSource audit_current_vmcs();
 
+/// Holds any finding.
+using AuditSentence = Text<560>;
 /// Appends a violated finding as a sentence: field, value, bits, the rule, the clause. Values of
-/// host state and host addresses are left out unless `host_values`. 400 bytes are enough.
+/// host state and host addresses are left out unless `host_values`.
 void put_audit_finding(TextBuilder &out, const AuditFinding &finding, bool host_values);
 /// Appends what was missing: "VMCS_LINK_POINTER", "IA32_VMX_MISC", "the width of physical
 /// addresses".

@@ -269,7 +269,7 @@ constexpr AuditCheck kGuestStateRows[] = {
     ROW("27.3.1.5", GUEST_ACTIVITY_STATE, "guest-activity-blocking",
         "the activity state must be active while STI or MOV SS blocks events", activity_blocking),
     ROW("27.3.1.5", VM_ENTRY_INTR_INFO_FIELD, "guest-activity-event",
-        "into HLT only interrupts, NMIs, #DB, #MC and monitor-trap exits may be injected, into shutdown only NMIs and #MC, into wait-for-SIPI nothing", activity_event),
+        "an event injected into HLT must be an interrupt, an NMI, #DB, #MC or a monitor-trap exit, into shutdown an NMI or #MC; into wait-for-SIPI there must be none", activity_event),
     ROW("27.3.1.5", GUEST_ACTIVITY_STATE, "guest-activity-smm", "the activity state must not be wait-for-SIPI on an entry to SMM", activity_smm),
     ROW("27.3.1.5", GUEST_INTERRUPTIBILITY_INFO, "guest-interruptibility-reserved", "bits 31:5 of the interruptibility state must be 0", interruptibility_reserved),
     ROW("27.3.1.5", GUEST_INTERRUPTIBILITY_INFO, "guest-sti-and-mov-ss", "blocking by STI and blocking by MOV SS must not both be 1", sti_and_mov_ss),
