@@ -134,63 +134,6 @@ TEST(ToolReport, EveryShippedCpuGivesAReportOrASentence)
     }
 }
 
-TEST(ToolMsrFile, LinesAreReadAsRdmsrAndPeopleWriteThem)
-{
-    const HostDesc host = parse_msr_lines("f", "# a comment\n"
-                                               "0x480 0x00da040000000004\n"
-                                               "481:\t0000007f00000016   # pin\r\n"
-                                               "  0X48B = 0x1  \n"
-                                               "\n"
-                                               "0x492 gp\n"
-                                               "0x10 0x123\n"
-                                               "0x3a 0x1");
-    EXPECT_EQ(host.msr[MSR_IA32_VMX_BASIC], 0x00da040000000004u);
-    EXPECT_EQ(host.msr[MSR_IA32_VMX_PINBASED_CTLS], 0x0000007f00000016u);
-    EXPECT_EQ(host.msr[MSR_IA32_VMX_PROCBASED_CTLS2], 1u);
-    EXPECT_FALSE(host.msr.present(MSR_IA32_VMX_PROCBASED_CTLS3));
-    EXPECT_EQ(host.msr[MSR_IA32_FEATURE_CONTROL], 1u);
-}
-
-TEST(ToolMsrFile, TheLineAtFaultIsNamed)
-{
-    const auto error = [](const char *text) {
-        return usage_error([text] { parse_msr_lines("dump", text); });
-    };
-    EXPECT_EQ(error("0x480 1\nhello world\n"),
-              "dump:2: expected an MSR's number and value in hexadecimal, got 'hello world'");
-    EXPECT_EQ(error("0x480 0x1 0x2").find("dump:1: "), 0u);
-    EXPECT_EQ(error("0x480").find("dump:1: "), 0u);
-    EXPECT_EQ(error("0x480 0x10000000000000000").find("dump:1: "), 0u);
-    EXPECT_EQ(error("0x100000480 1").find("dump:1: "), 0u);
-    EXPECT_EQ(error(""), "dump: IA32_VMX_BASIC (0x480) is not in it");
-}
-
-TEST(ToolMsrFile, FilesMayBeLinesOrProfiles)
-{
-    const TemporaryFile lines(bytes("0x480 0x00da040000000004\n"));
-    EXPECT_EQ(read_msr_file(lines.path(), "").msr[MSR_IA32_VMX_BASIC], 0x00da040000000004u);
-    EXPECT_NE(usage_error([&] { read_msr_file(lines.path(), "x"); }).find("has no names"),
-              std::string::npos);
-
-    const char *kProfile = R"( {"profiles": [{"name": "a", "cpu": "A", "vendor": "GenuineIntel",
-        "source": "here", "also": [], "cpuid1_eax": "0x306c3", "maxphyaddr": 39,
-        "msr": {"0x480": "0x00da040000000004"}}]})";
-    const TemporaryFile json(bytes(kProfile));
-    EXPECT_EQ(read_msr_file(json.path(), "").max_phys_bits, 39u);
-    EXPECT_EQ(read_msr_file(json.path(), "a").max_phys_bits, 39u);
-    EXPECT_NE(usage_error([&] { read_msr_file(json.path(), "b"); }).find("'b'"), std::string::npos);
-
-    const TemporaryFile broken(bytes("{\"profiles\": ["));
-    EXPECT_EQ(usage_error([&] { read_msr_file(broken.path(), ""); }).find(broken.path()), 0u);
-}
-
-TEST(ToolMsrFile, AnUnknownCpuGetsSimilarNames)
-{
-    const std::string error = usage_error([] { shipped_cpu("HASWELL"); });
-    EXPECT_NE(error.find("corei7_haswell_4770"), std::string::npos) << error;
-    EXPECT_EQ(usage_error([] { shipped_cpu("6502"); }), "--cpu: '6502' does not ship with minivmx");
-}
-
 TEST(ToolParameters, AreReadAsInsmodReadsThem)
 {
     const Parameters p =

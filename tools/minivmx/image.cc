@@ -44,8 +44,7 @@ std::vector<std::uint8_t> read_image(const std::string &path, std::uint64_t most
     if (bytes.empty())
         fail_usage("{}: the file is empty", path);
     if (bytes.size() > most)
-        fail_usage("{}: the file is too large: it would need more than {} bytes of guest memory",
-                   path, most);
+        fail_usage("{}: the file is too large: expected at most {} bytes", path, most);
     return bytes;
 }
 
