@@ -218,6 +218,10 @@ struct minivmx_intercepts {
 #define MINIVMX_LLDT 6
 #define MINIVMX_LTR  7
 
+/* The same of MINIVMX_INTERCEPT_XSAVES. */
+#define MINIVMX_XSAVES  0
+#define MINIVMX_XRSTORS 1
+
 #define MINIVMX_NO_REGISTER 0xff
 
 /*
