@@ -82,12 +82,12 @@ u64 guest_perf_global_ctrl(const AuditView &v)
 
 u64 guest_pat(const AuditView &v)
 {
-    return v.entry(VM_ENTRY_LOAD_IA32_PAT) ? pat_types(v) : 0;
+    return v.entry(VM_ENTRY_LOAD_IA32_PAT) ? wrong_memory_types(v.value()) : 0;
 }
 
 u64 guest_efer_reserved(const AuditView &v)
 {
-    return v.entry(VM_ENTRY_LOAD_IA32_EFER) ? efer_reserved(v) : 0;
+    return v.entry(VM_ENTRY_LOAD_IA32_EFER) ? efer_reserved(v, v.value()) : 0;
 }
 
 u64 guest_efer_lma(const AuditView &v)

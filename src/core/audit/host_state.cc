@@ -37,12 +37,12 @@ u64 host_perf_global_ctrl(const AuditView &v)
 
 u64 host_pat(const AuditView &v)
 {
-    return v.exit(VM_EXIT_LOAD_IA32_PAT) ? pat_types(v) : 0;
+    return v.exit(VM_EXIT_LOAD_IA32_PAT) ? wrong_memory_types(v.value()) : 0;
 }
 
 u64 host_efer_reserved(const AuditView &v)
 {
-    return v.exit(VM_EXIT_LOAD_IA32_EFER) ? efer_reserved(v) : 0;
+    return v.exit(VM_EXIT_LOAD_IA32_EFER) ? efer_reserved(v, v.value()) : 0;
 }
 
 u64 host_efer_mode(const AuditView &v)

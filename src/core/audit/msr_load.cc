@@ -7,7 +7,7 @@ namespace minivmx::audit {
 
 namespace {
 
-constexpr u32 kSmmMonitorCtl = 0x9b, kUpdateTrigger = 0x79;
+constexpr u32 kSmmMonitorCtl = 0x9b, kUpdateTrigger = 0x79, kMtrrCap = 0xfe, kDsArea = 0x600;
 
 u64 entry_reserved(const AuditView &v)
 {
@@ -36,11 +36,36 @@ u64 entry_microcode(const AuditView &v)
     return fault_if(index == kUpdateTrigger || index == MSR_IA32_UCODE_REV);
 }
 
-/// What WRMSR takes is up to the model.
+/// What WRMSR takes of an MSR whose bits are the same on all CPUs, and of no other. SDM Vol. 4,
+/// table 2-2.
 u64 entry_writable(const AuditView &v)
 {
-    v.miss(AuditFact::kCpuFeatures);
-    return 0;
+    const AuditMsrEntry entry = v.msr_entry();
+    switch (entry.index) {
+    case MSR_IA32_PAT:
+        return fault_if(wrong_memory_types(entry.value) != 0);
+    case MSR_EFER:
+        return fault_if(efer_reserved(v, entry.value) != 0);
+    case MSR_IA32_SYSENTER_ESP:
+    case MSR_IA32_SYSENTER_EIP:
+    case MSR_LSTAR:
+    case MSR_CSTAR:
+    case MSR_KERNEL_GS_BASE:
+    case kDsArea:
+        return fault_if(!v.canonical(entry.value));
+    case MSR_IA32_SYSENTER_CS:
+    case MSR_STAR:
+    case MSR_IA32_TSC:
+        return 0;
+    case kMtrrCap:
+    case MSR_IA32_ARCH_CAPABILITIES:
+        return kWholeValue; // read only
+    default:
+        if (entry.index >= kFirstVmxMsr && entry.index <= kLastVmxMsr)
+            return kWholeValue; // so are these
+        v.miss(AuditFact::kCpuFeatures);
+        return 0;
+    }
 }
 
 // clang-format off

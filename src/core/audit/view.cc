@@ -125,12 +125,11 @@ u64 canonical_address(const AuditView &v)
     return fault_if(!v.canonical(v.value()));
 }
 
-u64 pat_types(const AuditView &v)
+u64 wrong_memory_types(u64 pat)
 {
-    const u64 value = v.value();
     u64 wrong = 0;
     for (unsigned shift = 0; shift < 64; shift += 8) {
-        const u64 type = value >> shift & 0xff;
+        const u64 type = pat >> shift & 0xff;
         // UC, WC, WT, WP, WB and UC-.
         if (type > 7 || type == 2 || type == 3)
             wrong |= u64{0xff} << shift;
@@ -152,12 +151,11 @@ u64 supervisor_cet(const AuditView &v)
     return fault_if(!v.canonical(value));
 }
 
-u64 efer_reserved(const AuditView &v)
+u64 efer_reserved(const AuditView &v, u64 efer)
 {
-    const u64 value = v.value();
-    if (const u64 never = value & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX); never != 0)
+    if (const u64 never = efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX); never != 0)
         return never;
-    return value & EFER_NX && !v.features().nx ? EFER_NX : 0;
+    return efer & EFER_NX && !v.features().nx ? EFER_NX : 0;
 }
 
 u64 perf_global_ctrl_reserved(const AuditView &v)

@@ -137,10 +137,10 @@ inline EntryEvent entry_event(const AuditView &v)
 // Predicates that more than one table uses.
 u64 page_address(const AuditView &v);      ///< 4-KiB aligned and within the physical width
 u64 canonical_address(const AuditView &v); ///< kWholeValue unless canonical
-u64 pat_types(const AuditView &v);         ///< a memory type in each byte. SDM Vol. 3A, 12.12.2
 u64 supervisor_cet(const AuditView &v);    ///< IA32_S_CET without reserved bits
-u64 efer_reserved(const AuditView &v);
 u64 perf_global_ctrl_reserved(const AuditView &v);
+u64 wrong_memory_types(u64 pat); ///< each byte of IA32_PAT is a type. SDM Vol. 3A, 12.12.2
+u64 efer_reserved(const AuditView &v, u64 efer);
 u64 cr3_reserved(const AuditView &v);
 u64 fred_config_reserved(const AuditView &v); ///< IA32_FRED_CONFIG
 /// A stack pointer of FRED: canonical, and these low bits are 0.
