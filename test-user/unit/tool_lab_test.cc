@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The lab's table of cases: complete, and consistent with the control table.
-#include <lab.hpp>
+#include <lab/lab.hpp>
 
 #include <minivmx/controls.hpp>
 

@@ -73,6 +73,7 @@ class Vcpu {
     ~Vcpu();
 
     unsigned index() const { return index_; }
+    int fd() const { return fd_.get(); }
 
     /// KVM_RUN. Returns 0 after an exit that state() describes, otherwise the errno.
     int run();

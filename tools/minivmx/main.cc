@@ -2,6 +2,7 @@
 //
 // The `minivmx` command: parses the command line and hands over to a subcommand.
 #include "error.hpp"
+#include "lab_command.hpp"
 #include "report_command.hpp"
 #include "run_command.hpp"
 
@@ -22,6 +23,7 @@ int parse_and_execute(int argc, char **argv)
     std::vector<std::unique_ptr<Command>> commands;
     commands.push_back(minivmx::tool::make_run_command(app));
     commands.push_back(minivmx::tool::make_report_command(app));
+    commands.push_back(minivmx::tool::make_lab_command(app));
 
     try {
         app.parse(argc, argv);

@@ -2,9 +2,9 @@
 //
 // The lab's cases for the primary processor-based controls. What each control does: SDM Vol. 3C,
 // 25.6.2; which instructions exit: 26.1.3.
-#include "lab_cases.hpp"
-#include "lab_code.hpp"
-#include "lab_run.hpp"
+#include "cases.hpp"
+#include "code.hpp"
+#include "run.hpp"
 
 #include <minivmx/x86.hpp>
 
@@ -86,8 +86,9 @@ constexpr std::uint64_t kTscAhead = std::uint64_t{1} << 45;
 
 const char *check_tsc_offset(const LabRun &, const LabRun &on)
 {
-    // The guest's TSC was read between two readings of the host's.
-    const std::uint64_t early = on.host_tsc_before + kTscAhead;
+    // The guest's TSC was read between two readings of the host's. Setting it took a while, by
+    // which the guest's is less far ahead.
+    const std::uint64_t early = on.host_tsc_before + kTscAhead - on.tsc_setting_took;
     const std::uint64_t late = on.host_tsc_after + kTscAhead;
     return on.value >= early && on.value <= late
                ? nullptr
@@ -159,7 +160,8 @@ LabCase nmi_window()
                .setup = {.event = LabEvent::kQueueTwoNmis},
                .before = kNoCode,
                .code = kArrive,
-               .expected = leaves(EXIT_REASON_NMI_WINDOW)},
+               .expected = leaves(EXIT_REASON_NMI_WINDOW),
+               .parameter = Parameter::kVnmi},
         .lesson = "NMIs stay blocked until the handler's IRET. With this control the CPU tells of "
                   "the IRET, and the next NMI can go in. The OUT, by which the guest calls for "
                   "them, is the other exit.",
@@ -200,7 +202,8 @@ LabCase io_bitmaps()
                .setup = {.intercept_port = kLabExamplePort},
                .before = kNoCode,
                .code = kWritePort,
-               .expected = client_sees(EXIT_REASON_IO_INSTRUCTION)},
+               .expected = client_sees(EXIT_REASON_IO_INSTRUCTION),
+               .bit = true},
         .lesson = "Every port belongs to the VMM here, so every access exits, by \"unconditional "
                   "I/O exiting\"; a bitmap could only let some through to the hardware.",
     };

@@ -2,10 +2,10 @@
 //
 // The lab's cases for the secondary processor-based controls. What each control does: SDM Vol. 3C,
 // 25.6.2; which instructions exit or fault: 26.1.3 and 26.3.
-#include "lab_cases.hpp"
-#include "lab_code.hpp"
-#include "lab_layout.hpp"
-#include "lab_run.hpp"
+#include "cases.hpp"
+#include "code.hpp"
+#include "layout.hpp"
+#include "run.hpp"
 
 #include <minivmx/x86.hpp>
 

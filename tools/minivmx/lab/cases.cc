@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "lab_cases.hpp"
+#include "cases.hpp"
 
 #include <algorithm>
 #include <iterator>

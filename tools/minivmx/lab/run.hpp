@@ -33,8 +33,9 @@ struct LabRun {
     int fault = -1;                 // vector that the guest got
     std::uint64_t value = 0;        // RAX after the code, last time
     std::uint64_t host_tsc_before = 0, host_tsc_after = 0;
-    std::optional<bool> bit; // the control's bit in the vCPU's word
-    bool counted = false;    // `exits` knows those, too, that the hypervisor handles itself
+    std::uint64_t tsc_setting_took = 0; // where the guest's TSC was set, in ticks
+    std::optional<bool> bit;            // the control's bit in the vCPU's word
+    bool counted = false; // `exits` knows those, too, that the hypervisor handles itself
 
     bool measured() const { return status == LabStatus::kMeasured; }
 };

@@ -17,7 +17,7 @@
 
 namespace minivmx::tool {
 
-struct LabRun; // lab_run.hpp
+struct LabRun; // run.hpp
 
 /// Instructions of a guest: as text in Intel syntax, and assembled.
 struct LabCode {

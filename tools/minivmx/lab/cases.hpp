@@ -36,10 +36,11 @@ constexpr LabOutcome client_sees(ExitReason reason)
     return outcome;
 }
 
-/// Without an exit.
+/// An exception without an exit for the instruction. #UD itself exits: the hypervisor looks whether
+/// it has to emulate something.
 constexpr LabOutcome faults(int vector)
 {
-    return {.fault = vector};
+    return {.fault = vector, .also = EXIT_REASON_EXCEPTION_NMI};
 }
 
 /// An exit that the hypervisor answers with an exception.
