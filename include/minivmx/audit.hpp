@@ -83,14 +83,17 @@ struct AuditMsrEntry {
     u64 value;
 };
 
+/// Whether the CPU has something.
+enum class AuditHas : u8 { kUnknown, kNo, kYes };
+
 /// What CPUID says of bits that only some models have.
 struct AuditFeatures {
-    bool known = false;
-    bool nx = false;          ///< IA32_EFER.NXE. CPUID.80000001H:EDX[20]
-    bool rtm = false;         ///< CPUID.07H:EBX[11]
-    bool sgx = false;         ///< CPUID.07H:EBX[2]
-    bool bus_lock = false;    ///< OS bus-lock detection. CPUID.07H:ECX[24]
-    bool lam = false;         ///< linear-address masking. CPUID.07H.1:EAX[26]
+    AuditHas nx{};            ///< IA32_EFER.NXE. CPUID.80000001H:EDX[20]
+    AuditHas rtm{};           ///< CPUID.07H:EBX[11]
+    AuditHas sgx{};           ///< CPUID.07H:EBX[2]
+    AuditHas bus_lock{};      ///< OS bus-lock detection. CPUID.07H:ECX[24]
+    AuditHas lam{};           ///< linear-address masking. CPUID.07H.1:EAX[26]
+    AuditHas counters{};      ///< kYes: perf_global_ctrl is known
     u64 perf_global_ctrl = 0; ///< the counters of IA32_PERF_GLOBAL_CTRL. CPUID.0AH
 };
 
@@ -98,7 +101,7 @@ struct AuditFeatures {
 struct AuditCpu {
     const VmxMsrs *msr = nullptr; ///< nullptr: unknown; an MSR that is not in it is unknown, too
     u32 physical_bits = 0;        ///< CPUID.80000008H:EAX[7:0]; 0: unknown
-    u32 linear_bits = 0;          ///< CPUID.80000008H:EAX[15:8]; 0: unknown
+    u32 linear_bits = 0; ///< CPUID.80000008H:EAX[15:8]; 0: unknown but for IA32_VMX_CR4_FIXED1
     enum class Mode : u8 { kUnknown, kLegacy, kIa32e } mode = Mode::kUnknown; ///< of the host
     AuditFeatures features;
 };

@@ -109,10 +109,10 @@ inline void describe_able_cpu(AuditImage &image)
     image.cpu.physical_bits = 46;
     image.cpu.linear_bits = 48;
     image.cpu.mode = AuditCpu::Mode::kIa32e;
-    image.cpu.features.known = true;
-    image.cpu.features.nx = image.cpu.features.rtm = image.cpu.features.sgx = true;
-    image.cpu.features.bus_lock = true;
-    image.cpu.features.perf_global_ctrl = 0x70000000f;
+    AuditFeatures &f = image.cpu.features;
+    f.nx = f.rtm = f.sgx = f.bus_lock = f.counters = AuditHas::kYes;
+    f.lam = AuditHas::kNo;
+    f.perf_global_ctrl = 0x70000000f;
 }
 
 inline void set_segment(AuditImage &image, Segment s, u16 selector, u32 rights)

@@ -118,6 +118,7 @@ TEST(Audit, WidthsThatAreNotKnown)
 {
     AuditImage image = valid_image();
     image.cpu.physical_bits = image.cpu.linear_bits = 0;
+    image.msr.remove(MSR_IA32_VMX_CR4_FIXED1);
     image[MSR_BITMAP] = bit64(40);    // possible
     image[GUEST_CR3] = bit64(52);     // beyond any width
     image[GUEST_FS_BASE] = bit64(50); // canonical with 57 bits
@@ -127,7 +128,15 @@ TEST(Audit, WidthsThatAreNotKnown)
     EXPECT_EQ(names_of(found, AuditVerdict::kViolated),
               (std::set<std::string>{"guest-cr3-reserved", "guest-gs-base-canonical"}));
     EXPECT_EQ(names_of(found, AuditVerdict::kNotCheckable),
-              (std::set<std::string>{"msr-bitmap", "guest-fs-base-canonical"}));
+              (std::set<std::string>{"msr-bitmap", "guest-fs-base-canonical", "guest-cr4-fixed",
+                                     "host-cr4-fixed"}));
+    // The CPUs that may use 5-level paging are those that have such addresses.
+    image.msr.set(MSR_IA32_VMX_CR4_FIXED1, 0x3767ff);
+    EXPECT_TRUE(
+        names_of(image.audit(), AuditVerdict::kViolated).contains("guest-fs-base-canonical"));
+    image.msr.set(MSR_IA32_VMX_CR4_FIXED1, 0x3777ff);
+    EXPECT_FALSE(
+        names_of(image.audit(), AuditVerdict::kViolated).contains("guest-fs-base-canonical"));
 }
 
 TEST(Audit, AnMsrLoadAreaIsCheckedEntryByEntry)

@@ -42,9 +42,9 @@ u64 debugctl(const AuditView &v)
     if (const u64 never = value & ~(kCommon | kBusLock | kRtm); never != 0)
         return never;
     u64 wrong = 0;
-    if (value & kBusLock && !v.features().bus_lock)
+    if (value & kBusLock && !v.has(&AuditFeatures::bus_lock))
         wrong |= kBusLock;
-    if (value & kRtm && !v.features().rtm)
+    if (value & kRtm && !v.has(&AuditFeatures::rtm))
         wrong |= kRtm;
     return wrong;
 }

@@ -138,7 +138,7 @@ u64 enclave_interruption(const AuditView &v)
     const u64 value = v.value();
     if (!(value & kEnclaveInterruption))
         return 0;
-    return value & kMovSsBlocking || !v.features().sgx ? kEnclaveInterruption : 0;
+    return value & kMovSsBlocking || !v.has(&AuditFeatures::sgx) ? kEnclaveInterruption : 0;
 }
 
 u64 pending_reserved(const AuditView &v)
@@ -148,7 +148,7 @@ u64 pending_reserved(const AuditView &v)
     const u64 value = v.value();
     if (const u64 reserved = value & kReserved; reserved != 0)
         return reserved;
-    return value & kPendingBusLock && !v.features().bus_lock ? kPendingBusLock : 0;
+    return value & kPendingBusLock && !v.has(&AuditFeatures::bus_lock) ? kPendingBusLock : 0;
 }
 
 u64 pending_step(const AuditView &v)
@@ -170,7 +170,7 @@ u64 pending_rtm(const AuditView &v)
     const u64 others = (value ^ kPendingEnabled) & ~kPendingRtm;
     if (others != 0)
         return others;
-    return interruptibility(v) & kMovSsBlocking || !v.features().rtm ? kPendingRtm : 0;
+    return interruptibility(v) & kMovSsBlocking || !v.has(&AuditFeatures::rtm) ? kPendingRtm : 0;
 }
 
 bool linked(const AuditView &v)

@@ -55,6 +55,15 @@ u64 AuditView::beyond_physical_width(u64 address) const
     return source_.cpu.physical_bits >= 64 ? 0 : address & ~u64{0} << source_.cpu.physical_bits;
 }
 
+u32 AuditView::linear_width() const
+{
+    const AuditCpu &cpu = source_.cpu;
+    if (cpu.linear_bits != 0 || cpu.msr == nullptr || !cpu.msr->present(MSR_IA32_VMX_CR4_FIXED1))
+        return cpu.linear_bits;
+    // CPUs with 5-level paging have 57 bits, the others 48: SDM Vol. 3A, 4.1.4.
+    return (*cpu.msr)[MSR_IA32_VMX_CR4_FIXED1] & X86_CR4_LA57 ? 57 : 48;
+}
+
 bool AuditView::sign_bits_equal(u64 address, unsigned below) const
 {
     constexpr unsigned kLeast = 48, kMost = 57;
@@ -62,7 +71,7 @@ bool AuditView::sign_bits_equal(u64 address, unsigned below) const
         const s64 high = static_cast<s64>(address) >> (width - below);
         return high == 0 || high == -1;
     };
-    const u32 width = source_.cpu.linear_bits;
+    const u32 width = linear_width();
     if (width != 0 && width < 64)
         return equal(width);
     if (width >= 64 || equal(kLeast))
@@ -79,11 +88,17 @@ AuditCpu::Mode AuditView::host_mode() const
     return source_.cpu.mode;
 }
 
-const AuditFeatures &AuditView::features() const
+bool AuditView::has(AuditHas AuditFeatures::*feature) const
 {
-    if (!source_.cpu.features.known)
+    const AuditHas answer = source_.cpu.features.*feature;
+    if (answer == AuditHas::kUnknown)
         miss(AuditFact::kCpuFeatures);
-    return source_.cpu.features;
+    return answer == AuditHas::kYes;
+}
+
+u64 AuditView::counters() const
+{
+    return has(&AuditFeatures::counters) ? source_.cpu.features.perf_global_ctrl : 0;
 }
 
 u64 AuditView::vmcs_address() const
@@ -155,13 +170,13 @@ u64 efer_reserved(const AuditView &v, u64 efer)
 {
     if (const u64 never = efer & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX); never != 0)
         return never;
-    return efer & EFER_NX && !v.features().nx ? EFER_NX : 0;
+    return efer & EFER_NX && !v.has(&AuditFeatures::nx) ? EFER_NX : 0;
 }
 
 u64 perf_global_ctrl_reserved(const AuditView &v)
 {
     const u64 value = v.value();
-    return value == 0 ? 0 : value & ~v.features().perf_global_ctrl;
+    return value == 0 ? 0 : value & ~v.counters();
 }
 
 u64 cr3_reserved(const AuditView &v)
@@ -171,7 +186,7 @@ u64 cr3_reserved(const AuditView &v)
     const u64 value = v.value();
     if (const u64 wrong = v.beyond_physical_width(value & ~kLam); wrong != 0)
         return wrong;
-    return value & kLam && !v.features().lam ? value & kLam : 0;
+    return value & kLam && !v.has(&AuditFeatures::lam) ? value & kLam : 0;
 }
 
 u64 fred_config_reserved(const AuditView &v)
@@ -215,21 +230,24 @@ u64 counters_of_this_cpu()
     return (bit64(general) - 1) | (bit64(fixed) - 1) << 32 | (fixed > 3 ? bit64(48) : 0);
 }
 
+AuditHas known(bool has)
+{
+    return has ? AuditHas::kYes : AuditHas::kNo;
+}
+
 AuditFeatures features_of_this_cpu()
 {
     AuditFeatures f;
     const u32 last = arch::cpuid(0, 0).eax;
-    f.known = true;
-    f.nx = hardware.host.has_nx;
-    if (last >= 7) {
-        const arch::CpuidResult leaf = arch::cpuid(7, 0);
-        f.sgx = (leaf.ebx & bit32(2)) != 0;
-        f.rtm = (leaf.ebx & bit32(11)) != 0;
-        f.bus_lock = (leaf.ecx & bit32(24)) != 0;
-        f.lam = leaf.eax >= 1 && (arch::cpuid(7, 1).eax & bit32(26)) != 0;
-    }
-    if (last >= 0xa)
-        f.perf_global_ctrl = counters_of_this_cpu();
+    const arch::CpuidResult leaf7 = last >= 7 ? arch::cpuid(7, 0) : arch::CpuidResult{};
+    const u32 leaf7_1 = leaf7.eax >= 1 ? arch::cpuid(7, 1).eax : 0;
+    f.nx = known(hardware.host.has_nx);
+    f.sgx = known((leaf7.ebx & bit32(2)) != 0);
+    f.rtm = known((leaf7.ebx & bit32(11)) != 0);
+    f.bus_lock = known((leaf7.ecx & bit32(24)) != 0);
+    f.lam = known((leaf7_1 & bit32(26)) != 0);
+    f.counters = AuditHas::kYes;
+    f.perf_global_ctrl = last >= 0xa ? counters_of_this_cpu() : 0;
     return f;
 }
 

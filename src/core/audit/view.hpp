@@ -34,20 +34,20 @@ class AuditView {
 
     // Whether all of these controls are on: a word that is not activated counts as 0. SDM Vol. 3C,
     // 25.6.2 and 25.7.1.
-    bool pin(u32 bits) const { return has((*this)[PIN_BASED_VM_EXEC_CONTROL], bits); }
-    bool primary(u32 bits) const { return has((*this)[CPU_BASED_VM_EXEC_CONTROL], bits); }
+    bool pin(u32 bits) const { return are_set((*this)[PIN_BASED_VM_EXEC_CONTROL], bits); }
+    bool primary(u32 bits) const { return are_set((*this)[CPU_BASED_VM_EXEC_CONTROL], bits); }
     bool secondary(u32 bits) const
     {
         return primary(CPU_BASED_ACTIVATE_SECONDARY_CONTROLS) &&
-               has((*this)[SECONDARY_VM_EXEC_CONTROL], bits);
+               are_set((*this)[SECONDARY_VM_EXEC_CONTROL], bits);
     }
     bool tertiary(u64 bits) const
     {
         return primary(CPU_BASED_ACTIVATE_TERTIARY_CONTROLS) &&
-               has((*this)[TERTIARY_VM_EXEC_CONTROL], bits);
+               are_set((*this)[TERTIARY_VM_EXEC_CONTROL], bits);
     }
-    bool exit(u32 bits) const { return has((*this)[VM_EXIT_CONTROLS], bits); }
-    bool entry(u32 bits) const { return has((*this)[VM_ENTRY_CONTROLS], bits); }
+    bool exit(u32 bits) const { return are_set((*this)[VM_EXIT_CONTROLS], bits); }
+    bool entry(u32 bits) const { return are_set((*this)[VM_ENTRY_CONTROLS], bits); }
 
     /// A capability MSR.
     u64 msr(u32 number) const;
@@ -62,7 +62,9 @@ class AuditView {
     /// lower canonical half.
     bool nearly_canonical(u64 address) const { return sign_bits_equal(address, 0); }
     AuditCpu::Mode host_mode() const;
-    const AuditFeatures &features() const;
+    bool has(AuditHas AuditFeatures::*feature) const;
+    /// The bits of IA32_PERF_GLOBAL_CTRL that this CPU has.
+    u64 counters() const;
     u64 vmcs_address() const;
     /// `size` bytes at `address`; zeros if they are not known.
     void memory(u64 address, void *bytes, usize size) const;
@@ -83,8 +85,9 @@ class AuditView {
     const AuditInput &missing() const { return missing_; }
 
   private:
-    static bool has(u64 word, u64 bits) { return (word & bits) == bits; }
+    static bool are_set(u64 word, u64 bits) { return (word & bits) == bits; }
     bool sign_bits_equal(u64 address, unsigned below) const;
+    u32 linear_width() const; ///< 0: unknown
 
     const AuditSource &source_;
     const AuditCheck &check_;
