@@ -20,9 +20,10 @@ struct EntryAudit {
     AuditFinding findings[kRoom]; // the violated ones, in the order of audit_checks()
 };
 
-// Audits the current VMCS, whose entry failed as vmx.exit_reason or the VM-instruction error says;
-// tells dmesg and keeps the findings, if there is memory for them. [sleep]
-void audit_failed_entry(vcpu_vmx &vmx);
+// Audits the current VMCS, whose entry failed for `reason`: the VM-instruction error if
+// vmx.entry_failed, else the exit reason. Tells dmesg and keeps the findings, if there is memory
+// for them. [sleep]
+void audit_failed_entry(vcpu_vmx &vmx, u32 reason);
 // What is current until now belongs to an earlier KVM_RUN.
 inline void forget_entry_audit(vcpu_vmx &vmx)
 {

@@ -30,16 +30,19 @@ struct minivmx_break_write {
 
 /*
  * Breaks the next VM entry, and that alone: whatever comes of it, each field gets back what it
- * had. The last of the writes are the breakage itself, those before it prepare for it.
+ * had. Where a VM exit would come back with what was written (host state, VM-exit controls), the
+ * entry is only tried if the audit expects of it what the client does.
  */
 struct minivmx_breakage {
 	__u32 count;
+	__u32 must_fail; /* 0: it prepares the entry, which has to succeed; 1: it breaks it */
 	/*
 	 * Read from MSR MINIVMX_BREAK_MARK_MSR + mark, which no CPU has, right before the entry: the
 	 * emulator complains of that in its log, where the mark then stands before what it says of
 	 * the entry.
 	 */
 	__u32 mark;
+	__u32 pad;
 	struct minivmx_break_write writes[MINIVMX_BREAK_WRITES];
 	__u64 page[4]; /* what the module's page begins with; else it is zero */
 };
@@ -48,7 +51,7 @@ struct minivmx_breakage {
 
 struct minivmx_breakage_result {
 	__u32 entered;  /* the entry was tried: 1, and it failed: 2 */
-	__u32 refused;  /* not tried: host state was broken, and the audit would let it pass */
+	__u32 refused;  /* not tried: the audit expects something else of it */
 	__u32 violated; /* what the audit said just before the entry */
 	__u32 not_checkable;
 };

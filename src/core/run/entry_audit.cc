@@ -41,6 +41,7 @@ AuditSource source_of(vcpu_vmx &vmx)
     // The accessor of fields has no use for a context: it reads the current VMCS.
     source.memory = read_own_page;
     source.context = &vmx;
+    source.vmcs_address = vmx.vmcs01.phys;
     return source;
 }
 
@@ -143,7 +144,7 @@ void describe(const AuditFinding &finding, minivmx_audit_finding &out)
 
 } // namespace
 
-void audit_failed_entry(vcpu_vmx &vmx)
+void audit_failed_entry(vcpu_vmx &vmx, u32 reason)
 {
     if (!vmx.entry_audit)
         vmx.entry_audit = static_cast<EntryAudit *>(host_zalloc(sizeof(EntryAudit)));
@@ -152,8 +153,7 @@ void audit_failed_entry(vcpu_vmx &vmx)
     EntryAudit &audit = *vmx.entry_audit;
     audit = {};
     audit.current = true;
-    audit.exit_reason = vmx.entry_failed ? 0 : vmx.exit_reason;
-    audit.instruction_error = vmx.entry_failed ? vmcs_read(VM_INSTRUCTION_ERROR) : 0;
+    (vmx.entry_failed ? audit.instruction_error : audit.exit_reason) = reason;
     {
         const StayOnCpu guard;
         audit.summary = audit_vmcs(source_of(vmx), {.report = keep_finding, .context = &audit});

@@ -112,6 +112,8 @@ Outcome handle_requests(vcpu_vmx &vmx)
     }
     if (requests & VCPU_REQUEST_CLOCK)
         vmx.time.update_due = true;
+    if (requests & VCPU_REQUEST_STOPPED)
+        (void)tell_guest_it_stopped(vmx);
     if (requests & VCPU_REQUEST_MSR_FILTER)
         msr_filter_changed(vmx);
     if (requests & VCPU_REQUEST_DIRTY_LOGGING)
@@ -133,17 +135,18 @@ Outcome handle_requests(vcpu_vmx &vmx)
 Outcome failed_entry(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
-    audit_failed_entry(vmx);
+    // SDM Vol. 3C, 27.8: a VM-entry failure is an exit with bit 31 of its reason set. SDM Vol.
+    // 3C, 31.4: a failing VMLAUNCH or VMRESUME leaves its number in the VM-instruction error field,
+    // where a VMREAD of a field that this CPU lacks would leave its own.
+    const u32 reason = vmx.entry_failed ? vmcs_read(VM_INSTRUCTION_ERROR) : vmx.exit_reason;
+    audit_failed_entry(vmx, reason);
     dump_vmcs(vmx);
     mend_entry(vmx);
     // The event to be injected is still there (SDM Vol. 3C, 27.8), and user space may take it back
     // before it tries again.
     cancel_injection();
     run.exit_reason = KVM_EXIT_FAIL_ENTRY;
-    // SDM Vol. 3C, 27.8: a VM-entry failure is an exit with bit 31 of its reason set. SDM Vol.
-    // 3C, 31.4: a failing VMLAUNCH or VMRESUME leaves its number in the VM-instruction error field.
-    run.fail_entry.hardware_entry_failure_reason =
-        vmx.entry_failed ? vmcs_read(VM_INSTRUCTION_ERROR) : vmx.exit_reason;
+    run.fail_entry.hardware_entry_failure_reason = reason;
     run.fail_entry.cpu = vmx.last_vmentry_cpu;
     return Outcome::to_user();
 }

@@ -31,6 +31,14 @@ def modules(kernel):
     return directory
 
 
+def test_module(kernel):
+    """Builds the test build of the module (kunit/breakage) for `kernel`; returns its file."""
+    directory = TOP / "build/module-test" / kernel.release
+    _build(f"the module's test build for {kernel.release}", TOP / "tools/machine/build-module", kernel.build, directory,
+           "MINIVMX_TEST=y")
+    return directory / "minivmx_test.ko"
+
+
 def command():
     """Builds the minivmx command and the guest programs."""
     _build("the minivmx command", "make", "-s", "command")
@@ -48,10 +56,10 @@ def contents(module_directory):
              (TOP / "build/user/minivmx", "/bin/minivmx")]
     files += [(path, f"/guests/{path.name}") for path in sorted((TOP / "build/guests").glob("*.bin"))]
     files += [(path, f"/tests/{path.name}") for path in sorted((TOP / "build/user/client").glob("*_test"))]
-    return [(_stripped(source), target) for source, target in files if source.exists()]
+    return [(stripped(source), target) for source, target in files if source.exists()]
 
 
-def _stripped(source):
+def stripped(source):
     """A copy of a program or module without debug information: every megabyte costs the emulator a tenth of a second."""
     if source.suffix == ".bin":
         return source

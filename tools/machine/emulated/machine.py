@@ -5,6 +5,7 @@ import os
 import re
 import selectors
 import shlex
+import shutil
 import sys
 import tempfile
 import termios
@@ -46,6 +47,7 @@ class Job:
     environment: dict = field(default_factory=dict)  # variables the script sees
     console_level: int = 6
     interactive: bool = False
+    emulator_log: Path = None  # where to leave the emulator's own log
 
 
 @dataclass
@@ -69,11 +71,14 @@ def run(job, on_console=None, on_output=None, on_stage=None):
         stage(f"image of {chosen.release}")
         iso = _build_image(job, chosen, directory)
         stage(f"boot on {job.hardware.cpu}, {job.hardware.cpus} CPU{'s' * (job.hardware.cpus > 1)}")
-        session = _Session(job, Bochs(job.hardware, iso, directory), on_console, on_output, stage)
+        emulator = Bochs(job.hardware, iso, directory)
+        session = _Session(job, emulator, on_console, on_output, stage)
         try:
             failure = session.follow()
         finally:
             session.close()
+            if job.emulator_log and emulator.log.exists():
+                shutil.copy(emulator.log, job.emulator_log)
     status = session.status if session.status is not None else 1
     return Outcome(status, time.monotonic() - begin, failure, session.watch.faults)
 

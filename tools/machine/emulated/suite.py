@@ -13,6 +13,8 @@
     # carry: qemu linux                                      bundles of files (emulated/bundle.py)
     # module: brd                                            one more module of the kernel
     # add: data/bochs-tigerlake.json:/data/cpu.json          one more file; a directory goes in whole
+    # build: test                                            /minivmx_test.ko, too: the test build of the module
+    # judge: test-user/client/breakage/judge.py              see below
     # allow: sysrq: Trigger a crash                          regular expression: a kernel's complaint that is meant
     # crash: crash-after.sh                                  script for the crash kernel, in this directory
     # timeout: 300                                           seconds of wall-clock time (default 300)
@@ -20,6 +22,9 @@
 
 A line may occur several times. kernel, cpu: `all` means every CPU model. A suite with `kernel: none` runs on this host,
 in the top directory. The script sees LONG=1 in test-long, MACHINE_KERNEL, MACHINE_CPU, MACHINE_CPUS and PARAMS.
+
+A judge is a program of this host. It runs after the machine with the names of three files as arguments: the emulator's
+own log, what the machine printed, and the module that was tested; and it prints test lines of its own.
 
 It prints "ok - NAME", "not ok - NAME: WHY" or "skip - NAME: WHY" for each test, runs programs that do, or loads a KUnit
 module. Its end without exit status 0, a complaint of the kernel, a suite without any test line: each is a failure.
@@ -33,7 +38,7 @@ from .bochs import CPU_MODELS, Hardware
 from .errors import MachineError
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "suites"
-DIRECTIVE = re.compile(r"^# (suite|kernel|cpu|cpus|memory|ips|cmdline|params|carry|module|add|allow|crash|timeout|in): *(.*)$")
+DIRECTIVE = re.compile(r"^# (suite|kernel|cpu|cpus|memory|ips|cmdline|params|carry|module|add|build|judge|allow|crash|timeout|in): *(.*)$")
 
 
 @dataclass
@@ -50,6 +55,8 @@ class Suite:
     modules: list = field(default_factory=list)
     files: list = field(default_factory=list)
     allow: list = field(default_factory=list)
+    test_build: bool = False
+    judge: str = ""
     crash: Path = None
     timeout: float = 300
     long_only: bool = False
@@ -125,6 +132,10 @@ def _apply(suite, key, value):
         elif key == "add":
             source, _, target = value.partition(":")
             suite.files.append((source, target or f"/{Path(source).name}"))
+        elif key == "build":
+            suite.test_build = value == "test"
+        elif key == "judge":
+            suite.judge = value
         elif key == "allow":
             suite.allow.append(value)
         elif key == "crash":
