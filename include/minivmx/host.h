@@ -90,6 +90,7 @@ enum vcpu_request {
     VCPU_REQUEST_CLOCK = 1u << 3,     /* the kvmclock page has to be written anew */
     VCPU_REQUEST_MSR_FILTER = 1u << 4,    /* the VM's MSR filter has changed */
     VCPU_REQUEST_DIRTY_LOGGING = 1u << 5, /* dirty logging begins or ends: PML on or off */
+    VCPU_REQUEST_STOPPED = 1u << 6,       /* the host goes to sleep: the guest shall hear of it */
 };
 
 /* Guest MSRs that only matter in user mode of the host, so they stay loaded until the host returns
@@ -557,8 +558,10 @@ int core_unregister_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmi
 /* The page of coalesced writes, mapped behind every vCPU's kvm_run; lives as long as the VM. */
 void *core_coalesced_ring(struct core_vm *vm);
 
-/* How many vCPUs a VM has is the host's to count; id is checked against KVM's limits by the host,
- * too. */
+/* Before a vCPU of this id is created: -EINVAL, if the VM may not have one. The VM's mutex is held.
+ */
+int core_check_vcpu_id(struct core_vm *vm, host_u32 id);
+/* How many vCPUs a VM has is the host's to count; the id was checked. */
 int core_vcpu_create(struct core_vm *vm, struct host_vcpu *host, struct vcpu_area *area,
                      host_u32 id, struct core_vcpu **vcpu);
 void core_vcpu_destroy(struct core_vcpu *vcpu);

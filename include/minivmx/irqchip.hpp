@@ -48,6 +48,9 @@ void ioapic_eoi(vcpu_vmx &vmx, u8 vector, bool level);
 // PIC -> LAPIC: the PIC pair's output changed. Whoever accepts it (LVT0 in ExtINT mode) looks
 // again. [any but NMI]
 void pic_output_changed(kvm_vm &kvm);
+// PIT -> LAPICs: its tick reaches each processor whose LINT0 takes it for an NMI, which makes it a
+// watchdog. [any but NMI]
+void pit_ticks_as_nmi(kvm_vm &kvm);
 // LAPIC -> PIC: whether the pair asks for an interrupt, and the acknowledge cycle that gives its
 // vector. [any but NMI]
 bool pic_output(const kvm_vm &kvm);

@@ -23,7 +23,7 @@ struct VcpuTime {
     u64 last_host_tsc;   // when the vCPU was put
     u64 system_time_msr; // MSR_KVM_SYSTEM_TIME: where the page is; bit 0: enabled
     bool update_due;     // the page is to be written before the next entry
-    bool guest_stopped;  // KVM_KVMCLOCK_CTRL: tell the guest that it was stopped
+    bool guest_stopped;  // the page shall say that the guest was stopped
 };
 
 // Under `lock`, but for default_khz, which is set before there are vCPUs.
@@ -70,6 +70,8 @@ u64 multiply_shift(u64 a, u64 b, unsigned shift);
 
 // TSC offsets or rates, or the clock itself, have changed: every vCPU's page is written anew.
 void clock_changed(kvm_vm &kvm);
+// The next page tells the guest that it didn't run for a while. False: it has no kvmclock.
+bool tell_guest_it_stopped(vcpu_vmx &vmx);
 // Writes this vCPU's page if that is due. [sleep]
 void update_guest_clock(vcpu_vmx &vmx);
 // SYSTEM_TIME and WALL_CLOCK MSRs.

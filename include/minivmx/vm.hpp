@@ -24,7 +24,8 @@ struct vcpu_vmx;
 // module and the rest in user space.
 enum class Irqchip : u8 { kNone, kKernel, kSplit };
 
-inline constexpr u32 kMaxVcpus = 1024; // KVM_CAP_MAX_VCPUS
+inline constexpr u32 kMaxVcpus = 1024;   // KVM_CAP_MAX_VCPUS
+inline constexpr u32 kMaxVcpuIds = 4096; // KVM_CAP_MAX_VCPU_ID
 
 struct kvm_vm : core_vm {
     host_vm *host;
@@ -41,6 +42,7 @@ struct kvm_vm : core_vm {
     bool pause_in_guest;
     bool cstate_in_guest;
     u32 created_vcpus;
+    u32 max_vcpu_ids; // KVM_CAP_MAX_VCPU_ID; 0: not decided yet
     VmTime time;
     MsrFilter *msr_filter;  // null: every access is allowed; replaced whole, read under RCU
     u32 user_space_msr;     // KVM_MSR_EXIT_REASON_*: accesses that user space answers

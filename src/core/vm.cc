@@ -83,6 +83,14 @@ int core_set_boot_cpu_id(core_vm *vm, host_u64 id)
     return 0;
 }
 
+int core_check_vcpu_id(core_vm *vm, host_u32 id)
+{
+    kvm_vm &kvm = to_kvm(vm);
+    if (kvm.max_vcpu_ids == 0)
+        kvm.max_vcpu_ids = kMaxVcpuIds;
+    return id < kvm.max_vcpu_ids ? 0 : -EINVAL;
+}
+
 int core_set_identity_map_addr(core_vm *vm, host_u64 address)
 {
     kvm_vm &kvm = to_kvm(vm);

@@ -3,6 +3,7 @@
 #include <linux/clocksource.h>
 #include <linux/notifier.h>
 #include <linux/pvclock_gtod.h>
+#include <linux/suspend.h>
 #include <linux/timekeeper_internal.h>
 #include <linux/timekeeping.h>
 #include <asm/cpufeature.h>
@@ -11,6 +12,7 @@
 #include <minivmx/host.h>
 
 #include "clock.h"
+#include "objects.h"
 
 /* The timekeeper counts the TSC; told by the kernel at each of its ticks. */
 static bool counts_tsc;
@@ -53,4 +55,28 @@ void host_clock_read(struct host_clock *clock)
 	clock->realtime_ns = ktime_to_ns(now.real);
 	clock->counts_tsc = counted_tsc && READ_ONCE(counts_tsc) && !check_tsc_unstable();
 	clock->tsc = clock->counts_tsc ? now.cycles : rdtsc();
+}
+
+/*
+ * A guest whose watchdog finds that nothing ran for hours complains, unless it is told. Before the
+ * machine sleeps, since the first of the guest's threads to run afterwards would be too early.
+ */
+static int on_suspend(struct notifier_block *block, unsigned long event, void *data)
+{
+	struct host_vm *vm = container_of(block, struct host_vm, suspend_block);
+
+	if (event == PM_SUSPEND_PREPARE || event == PM_HIBERNATION_PREPARE)
+		host_request_all(vm, VCPU_REQUEST_STOPPED);
+	return NOTIFY_DONE;
+}
+
+int clock_watch_suspend(struct host_vm *vm)
+{
+	vm->suspend_block.notifier_call = on_suspend;
+	return register_pm_notifier(&vm->suspend_block);
+}
+
+void clock_unwatch_suspend(struct host_vm *vm)
+{
+	unregister_pm_notifier(&vm->suspend_block);
 }

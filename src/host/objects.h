@@ -10,6 +10,7 @@
 
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
+#include <linux/notifier.h>
 #include <linux/preempt.h>
 #include <linux/rcuwait.h>
 #include <linux/refcount.h>
@@ -60,6 +61,7 @@ struct host_vm {
 	struct list_head resamplers; /* changed under irqfd_mutex, read by host_rcu_read_lock() */
 	struct workqueue_struct *irqfd_queue; /* takes them apart; made with the first one */
 
+	struct notifier_block suspend_block; /* clock.c */
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock;
 	/*

@@ -179,6 +179,9 @@ int vcpu_create_fd(struct host_vm *vm, u32 id)
 	r = -EINVAL;
 	if (vm->vcpu_count >= HOST_MAX_VCPUS)
 		goto out;
+	r = core_check_vcpu_id(vm->core, id);
+	if (r)
+		goto out;
 	r = -EEXIST;
 	if (id_taken(vm, id))
 		goto out;

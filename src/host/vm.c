@@ -9,6 +9,7 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
+#include "clock.h"
 #include "cpus.h"
 #include "objects.h"
 
@@ -50,12 +51,17 @@ static struct host_vm *vm_create(void)
 	r = core_vm_create(vm, &vm->core);
 	if (r)
 		goto out_cpus;
+	r = clock_watch_suspend(vm);
+	if (r)
+		goto out_core;
 	/* Last: its callbacks come from here on. */
 	r = vm_watch_mm(vm);
 	if (r)
-		goto out_core;
+		goto out_suspend;
 	return vm;
 
+out_suspend:
+	clock_unwatch_suspend(vm);
 out_core:
 	core_vm_destroy(vm->core);
 out_cpus:
@@ -71,6 +77,7 @@ static void destroy_vm(struct host_vm *vm)
 	unsigned long index;
 
 	vm_unwatch_mm(vm);
+	clock_unwatch_suspend(vm);
 	irqfd_destroy(vm);
 	core_vm_stop_timers(vm->core);
 	xa_for_each(&vm->vcpus, index, vcpu)

@@ -98,6 +98,7 @@ int hold(const char *device, const char *path, const char *cpu)
 {
     Vm vm(device);
     vm.start(0);
+    vm.use_clock();
     block_sigterm();
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
@@ -112,6 +113,7 @@ int hold(const char *device, const char *path, const char *cpu)
     pthread_kill(thread, SIGUSR1);
     pthread_join(thread, nullptr);
     vm.expect_right_registers();
+    printf("life: the guest was%s stopped\n", vm.was_stopped() ? "" : " never");
     return 0;
 }
 

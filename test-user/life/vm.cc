@@ -83,6 +83,27 @@ void Vm::start(uint32_t steps) const
         die("KVM_SET_REGS");
 }
 
+void Vm::use_clock() const
+{
+    constexpr uint32_t kSystemTime = 0x4b564d01;
+    struct {
+        kvm_msrs header;
+        kvm_msr_entry entry;
+    } msrs = {};
+    msrs.header.nmsrs = 1;
+    msrs.entry.index = kSystemTime;
+    msrs.entry.data = LOOP_CLOCK | 1;
+    if (ioctl(vcpu, KVM_SET_MSRS, &msrs) != 1)
+        die("KVM_SET_MSRS");
+}
+
+bool Vm::was_stopped() const
+{
+    // struct pvclock_vcpu_time_info: its flags, and PVCLOCK_GUEST_STOPPED.
+    constexpr int kFlags = 29, kGuestStopped = 2;
+    return __atomic_load_n(memory + LOOP_CLOCK + kFlags, __ATOMIC_RELAXED) & kGuestStopped;
+}
+
 uint32_t Vm::count() const
 {
     return __atomic_load_n(reinterpret_cast<uint32_t *>(memory + LOOP_COUNT), __ATOMIC_RELAXED);

@@ -29,6 +29,9 @@ struct Vm {
     void start(uint32_t steps) const;
     // What the guest counted to; it may be running.
     uint32_t count() const;
+    // Gives the guest a kvmclock; whether that says that the host had stopped it.
+    void use_clock() const;
+    bool was_stopped() const;
     // KVM_RUN; ends the program unless it is interrupted (false) or the guest halts (true).
     bool enter() const;
     // Ends the program unless the registers are what the loop leaves at some point of its count.

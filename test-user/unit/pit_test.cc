@@ -390,6 +390,32 @@ TEST_F(PitTest, ThroughThePic)
     EXPECT_EQ(served, 3);
 }
 
+// Virtual wire mode: LINT0 as NMI, whatever the PIC and IOAPIC think of the line.
+TEST_F(PitTest, AWatchdogByNmi)
+{
+    auto set_lint0 = [this](u32 value) {
+        EXPECT_TRUE(lapic_mmio(vcpu(), 0xfee00350, true, &value, 4));
+    };
+    u32 &nmis = vcpu().area->nmi_pending;
+    mmio_write(kIoapicBase, 0x10);
+    mmio_write(kIoapicBase + 0x10, 0x10031); // masked
+    program(0x34, 1000);
+    advance(1000);
+    EXPECT_EQ(nmis, 0u);
+    set_lint0(0x10400); // NMI, masked
+    ASSERT_EQ(core_reinject_control(guest.vm.core, false), 0);
+    advance(1000);
+    EXPECT_EQ(nmis, 0u);
+    set_lint0(0x400);
+    guest.machine.kicks.clear();
+    advance(3000);
+    EXPECT_EQ(nmis, 3u);
+    EXPECT_FALSE(guest.machine.kicks.empty());
+    set_lint0(0x700); // ExtINT: the PIC's
+    advance(3000);
+    EXPECT_EQ(nmis, 3u);
+}
+
 TEST_F(PitTest, AGuestCannotKeepTheHostBusy)
 {
     program(0x34, 1);

@@ -422,6 +422,34 @@ TEST(Skip, SingleStepTrapsAfterAnEmulatedInstruction)
 
 // ---- KVM_CHECK_EXTENSION, KVM_ENABLE_CAP ----
 
+TEST(Extensions, VcpuIdsAreLimitedOnce)
+{
+    StateGuest guest; // its vCPU was created without asking
+    core_vm *vm = guest.host().core;
+    auto enable = [vm](u64 count, u32 flags = 0) {
+        kvm_enable_cap cap{};
+        cap.cap = KVM_CAP_MAX_VCPU_ID;
+        cap.flags = flags;
+        cap.args[0] = count;
+        return core_vm_enable_cap(vm, &cap);
+    };
+    EXPECT_EQ(enable(8, 1), -EINVAL);
+    EXPECT_EQ(enable(4097), -EINVAL);
+    EXPECT_EQ(enable(u64{1} << 32), -EINVAL);
+    EXPECT_EQ(enable(0), 0) << "says nothing";
+    EXPECT_EQ(enable(8), 0);
+    EXPECT_EQ(enable(8), 0);
+    EXPECT_EQ(enable(9), -EINVAL);
+    EXPECT_EQ(enable(0), -EINVAL);
+    EXPECT_EQ(core_check_vcpu_id(vm, 7), 0);
+    EXPECT_EQ(core_check_vcpu_id(vm, 8), -EINVAL);
+
+    guest.kvm().max_vcpu_ids = 0; // as in another VM
+    EXPECT_EQ(core_check_vcpu_id(vm, 4095), 0) << "and so it is decided";
+    EXPECT_EQ(enable(8), -EINVAL);
+    EXPECT_EQ(enable(4096), 0);
+}
+
 TEST(Extensions, WhatIsHere)
 {
     StateGuest guest;

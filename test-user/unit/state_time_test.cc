@@ -54,6 +54,23 @@ TEST_F(Time, SystemTimePage)
     EXPECT_EQ(page().version, 6u);
 }
 
+// What the host asks of each vCPU before the machine sleeps.
+TEST_F(Time, GuestsHearThatTheMachineSlept)
+{
+    guest.area().requests = VCPU_REQUEST_STOPPED;
+    guest.run().immediate_exit = 0;
+    guest.machine.signal_pending = true; // KVM_RUN comes back before it enters
+    EXPECT_EQ(core_vcpu_run(guest.vcpu()), -EINTR);
+    EXPECT_FALSE(guest.vmx().time.guest_stopped) << "no kvmclock: nothing to tell it with";
+
+    ASSERT_TRUE(guest.wrmsr(MSR_KVM_SYSTEM_TIME_NEW, kPage | 1));
+    EXPECT_EQ(page().flags, 1);
+    guest.area().requests = VCPU_REQUEST_STOPPED;
+    EXPECT_EQ(core_vcpu_run(guest.vcpu()), -EINTR);
+    EXPECT_EQ(page().flags, 3);
+    EXPECT_EQ(guest.area().requests, 0u);
+}
+
 // A rate so near to the host's that nothing is scaled: the guest's TSC counts as the host's.
 TEST_F(Time, RateIsTheOneThatTheTscHas)
 {

@@ -253,6 +253,20 @@ int deliver_interrupt(kvm_vm &kvm, const vcpu_vmx *source, const InterruptMessag
     return deliver_to_all(kvm, source, message);
 }
 
+// On real boards the PIC's output does that, wired to every processor's LINT0, so the PIT's line
+// has to be open there; as in KVM it needn't be.
+void pit_ticks_as_nmi(kvm_vm &kvm)
+{
+    const RcuReader reader;
+    const u32 count = vcpu_count(kvm);
+    for (u32 i = 0; i < count; i++) {
+        vcpu_vmx *vcpu = vcpu_at(kvm, i);
+        if (vcpu && vcpu->apic &&
+            (apic_register(*vcpu->apic, kApicLvtLint0) & kLvtDelivery) == kLvtNmi)
+            lapic_local_event(*vcpu->apic, kApicLvtLint0, true);
+    }
+}
+
 void pic_output_changed(kvm_vm &kvm)
 {
     if (!pic_output(kvm))

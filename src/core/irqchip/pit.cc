@@ -69,6 +69,7 @@ void pit_raise(Pit &pit)
 {
     set_irq(*pit.kvm, IrqSource::kPit, kPitGsi, true, false);
     set_irq(*pit.kvm, IrqSource::kPit, kPitGsi, false, false);
+    pit_ticks_as_nmi(*pit.kvm);
 }
 
 // The timer may be late by several periods; each is a tick for the guest.

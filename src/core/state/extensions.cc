@@ -16,8 +16,6 @@ namespace minivmx {
 
 namespace {
 
-constexpr u32 kMaxVcpuIds = 4096; // KVM's on x86
-
 // SDM Vol. 3C, 26.1.3: without MWAIT exiting the guest puts the CPU to sleep itself. Only if the
 // CPU has a sound MONITOR, and a timer that goes on in deep sleep.
 bool can_mwait_in_guest()
@@ -187,6 +185,15 @@ int use_x2apic_api(kvm_vm &kvm, u64 flags)
     return 0;
 }
 
+// Once; the first vCPU decides it, too.
+int limit_vcpu_ids(kvm_vm &kvm, u64 count)
+{
+    if (count > kMaxVcpuIds || (kvm.max_vcpu_ids && kvm.max_vcpu_ids != count))
+        return -EINVAL;
+    kvm.max_vcpu_ids = static_cast<u32>(count);
+    return 0;
+}
+
 int use_user_space_msr(kvm_vm &kvm, u64 reasons)
 {
     if (reasons & ~static_cast<u64>(user_space_msr_reasons()))
@@ -224,6 +231,8 @@ int core_vm_enable_cap(core_vm *vm, const kvm_enable_cap *cap)
         return enable_split_irqchip(kvm, argument);
     case KVM_CAP_X86_DISABLE_EXITS:
         return disable_exits(kvm, argument);
+    case KVM_CAP_MAX_VCPU_ID:
+        return limit_vcpu_ids(kvm, argument);
     case KVM_CAP_X2APIC_API:
         return use_x2apic_api(kvm, argument);
     case KVM_CAP_X86_USER_SPACE_MSR:

@@ -184,6 +184,15 @@ void update_guest_clock(vcpu_vmx &vmx)
     publish_page(vmx, time.system_time_msr & ~kClockEnabled, page);
 }
 
+bool tell_guest_it_stopped(vcpu_vmx &vmx)
+{
+    if (!(vmx.time.system_time_msr & kClockEnabled))
+        return false;
+    vmx.time.guest_stopped = true;
+    vmx.time.update_due = true;
+    return true;
+}
+
 void write_system_time(vcpu_vmx &vmx, u64 value)
 {
     vmx.time.system_time_msr = value;
@@ -259,12 +268,7 @@ int core_set_clock(core_vm *vm, const kvm_clock_data *data)
 
 int core_kvmclock_ctrl(core_vcpu *vcpu)
 {
-    VcpuTime &time = to_vmx(vcpu).time;
-    if (!(time.system_time_msr & kClockEnabled))
-        return -EINVAL;
-    time.guest_stopped = true;
-    time.update_due = true;
-    return 0;
+    return tell_guest_it_stopped(to_vmx(vcpu)) ? 0 : -EINVAL;
 }
 
 } // extern "C"

@@ -368,3 +368,19 @@ TEST_LIMIT(apic_x2apic, 30)
     EXPECT_REPORT(g.vcpu, 1);
     EXPECT_EQ(g.log(0).vector, 0x35);
 }
+
+TEST(apic_watchdog_by_the_pit)
+{
+    // LINT0 delivers NMIs: each tick of the PIT is one, although the PIC masks its line.
+    Device device;
+    ApicGuest g(device);
+    kvm_pit_config config = {};
+    REQUIRE_OK(call(g.vm, KVM_CREATE_PIT2, &config));
+    g.begin(CODE(64, ENABLE_APIC "mov dword ptr [rbx+0x350], 0x400\n"
+                                 "mov al, 0x34; out 0x43, al; xor eax, eax; out 0x40, al;"
+                                 "mov al, 0x20; out 0x40, al; hlt; out 0x10, al; hlt"));
+    ENTER(g.vcpu, KVM_EXIT_IO);
+    EXPECT_EQ(g.vcpu.run->io.port, PORT_OUT);
+    EXPECT(g.log_count() >= 1);
+    EXPECT_EQ(g.log(0).vector, 2);
+}

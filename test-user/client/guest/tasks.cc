@@ -89,12 +89,6 @@ class Tasks : public Guest {
 
 constexpr Mode kTaskModes[] = {Mode::kProtected, Mode::kPaged, Mode::kPae};
 
-// Whose task switches lack some of the architecture's: the tests that say so skip it.
-bool is_kvm_intel(const Vcpu &vcpu)
-{
-    return call(vcpu, MINIVMX_GET_CONTROLS, nullptr) == -1 && errno != EFAULT;
-}
-
 } // namespace
 
 TEST(task_call_and_iret)
@@ -269,7 +263,7 @@ TEST(task_of_16_bits_returns)
     Blob main = CODE(32, "mov ebx, 0x12345678;" FAR_CALL(TASK16) "mov eax, ebx;" OUT_EAX "hlt");
     Blob task = CODE(16, "mov bx, 7; iret");
     Tasks g(device, Mode::kProtected, main);
-    if (is_kvm_intel(g.vcpu))
+    if (test::options.reference())
         test::skip("kvm_intel saves the old task by the kind of the new one");
     g.set_task16(kTaskCode, kTaskStack);
     g.copy(kTaskCode, task);
@@ -391,7 +385,7 @@ TEST(task_faults_in_the_new_task)
     Blob handler = CODE(32, "pop eax;" OUT_EAX OUT_TASK "hlt");
     for (auto &row : rows) {
         Tasks g(device, Mode::kProtected, main);
-        if (is_kvm_intel(g.vcpu))
+        if (test::options.reference())
             test::skip("kvm_intel forgets faults of the new task");
         g.copy(kHandlerCode, handler);
         g.set_task_gate(row.vector, kHandler);
@@ -414,7 +408,7 @@ TEST(task_double_fault)
     Blob main = CODE(32, "mov edx, 0x1230; mov ds, dx; hlt");
     Blob handler = CODE(32, "pop eax;" OUT_EAX OUT_TASK "hlt");
     Tasks g(device, Mode::kProtected, main);
-    if (is_kvm_intel(g.vcpu))
+    if (test::options.reference())
         test::skip("kvm_intel forgets faults of the new task");
     g.copy(kHandlerCode, handler);
     g.set_task_gate(13, kTask);
@@ -432,7 +426,7 @@ TEST(task_trap_bit)
     Blob main = CODE(32, FAR_JMP(TASK) "hlt");
     Blob task = CODE(32, "mov eax, dr6;" OUT_EAX "hlt");
     Tasks g(device, Mode::kProtected, main);
-    if (is_kvm_intel(g.vcpu))
+    if (test::options.reference())
         test::skip("kvm_intel doesn't look at a TSS's T bit");
     g.copy(kTaskCode, task);
     g.word(kTaskTss + 0x64) = 1;

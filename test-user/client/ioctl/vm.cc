@@ -91,6 +91,30 @@ TEST(create_vcpu_ids)
     expect_usable(device, vm);
 }
 
+TEST(max_vcpu_id)
+{
+    Device device;
+    Vm vm(device);
+    const auto most = static_cast<uint64_t>(device.extension(KVM_CAP_MAX_VCPU_ID));
+    EXPECT_ERRNO(vm.enable_cap(KVM_CAP_MAX_VCPU_ID, 8, 1), EINVAL);
+    for (uint64_t count : {most + 1, uint64_t{1} << 32, ~uint64_t{0}})
+        EXPECT_ERRNO(vm.enable_cap(KVM_CAP_MAX_VCPU_ID, count), EINVAL);
+    EXPECT_ERRNO(vm.enable_cap(KVM_CAP_MAX_VCPU_ID, 0), 0); // says nothing
+    EXPECT_ERRNO(vm.enable_cap(KVM_CAP_MAX_VCPU_ID, 8), 0);
+    EXPECT_ERRNO(vm.enable_cap(KVM_CAP_MAX_VCPU_ID, 8), 0);
+    EXPECT_ERRNO(vm.enable_cap(KVM_CAP_MAX_VCPU_ID, 9), EINVAL); // once
+    EXPECT_ERRNO(call(vm, KVM_CREATE_VCPU, 8UL), EINVAL);
+    Vcpu last(device, vm, 7);
+    EXPECT_ERRNO(vm.enable_cap(KVM_CAP_MAX_VCPU_ID, 8), 0);
+
+    // The first vCPU decides it, even one that can't be had.
+    Vm other(device);
+    Vcpu vcpu(device, other, 0);
+    EXPECT_ERRNO(other.enable_cap(KVM_CAP_MAX_VCPU_ID, 8), EINVAL);
+    EXPECT_ERRNO(other.enable_cap(KVM_CAP_MAX_VCPU_ID, most), 0);
+    expect_usable(device, other);
+}
+
 TEST(vcpu_id_stays_taken)
 {
     // A closed vCPU lives on until its VM dies.

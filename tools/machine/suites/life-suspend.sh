@@ -13,6 +13,9 @@ echo 1 >/sys/module/suspend/parameters/pm_test_delay || exit 1
 suspend() { echo mem >/sys/power/state; }
 
 insmod /minivmx.ko report=0 || exit 1
+start awake hold /dev/minivmx
+stop "a guest before anything slept computed the right thing" awake
+same "and heard of no sleep" "$(tail -n 1 /tmp/awake.out)" "life: the guest was never stopped"
 start zero hold /dev/minivmx 0
 start one hold /dev/minivmx 1
 start idler idle /dev/minivmx
@@ -29,6 +32,9 @@ done
 stop "the guest of CPU 0 computed the right thing" zero
 stop "so did the other" one
 stop "so did the vCPU that was idle" idler
+for guest in zero one; do
+    same "kvmclock tells the guest on CPU $guest that it was stopped" "$(tail -n 1 /tmp/$guest.out)" "life: the guest was stopped"
+done
 
 # Without a VM nothing may come back on.
 check "suspend to the level core without a VM" suspend
