@@ -4,6 +4,7 @@
 // same names.
 #pragma once
 
+#include <minivmx/host.h>
 #include <minivmx/types.hpp>
 
 namespace minivmx::arch {
@@ -52,6 +53,13 @@ void xsetbv(u32 index, u64 value);
 // False: none is ready, and value is 0. Only on CPUs that have them.
 bool rdrand(u64 &value);
 bool rdseed(u64 &value);
+
+// Whether somebody listens to a tracepoint.
+template <const host_trace_key &key>
+inline bool static_key_enabled()
+{
+    return key.enabled > 0;
+}
 
 } // namespace minivmx::arch
 #endif

@@ -162,6 +162,32 @@ inline void xsetbv(u32 index, u64 value)
                  : "memory");
 }
 
+// Whether a tracepoint's static key is on. With jump labels that costs a NOP, which the kernel
+// turns into a jump while the key is on: the table's entry is a struct jump_entry of
+// linux/jump_label.h, the five-byte NOP that of asm/nops.h. Without, the key has to be looked at.
+template <const host_trace_key &key>
+[[gnu::always_inline]] inline bool static_key_enabled()
+{
+#ifdef MINIVMX_JUMP_LABEL
+    asm goto("1: .byte 0x0f, 0x1f, 0x44, 0x00, 0x00\n\t"
+             ".pushsection __jump_table, \"aw\"\n\t"
+             ".balign 8\n\t"
+             ".long 1b - .\n\t"
+             ".long %l[enabled] - .\n\t"
+             ".quad %c[key] - .\n\t"
+             ".popsection\n\t"
+             :
+             : [key] "i"(&key)
+             :
+             : enabled);
+    return false;
+enabled:
+    return true;
+#else
+    return __atomic_load_n(&key.enabled, __ATOMIC_RELAXED) > 0;
+#endif
+}
+
 } // namespace minivmx::arch
 
 #undef MINIVMX_AFTER_ASM_GOTO

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <minivmx/controls.hpp>
+#include <minivmx/trace.hpp>
 #include <minivmx/vmcs.hpp>
 
 namespace minivmx {
@@ -19,6 +20,7 @@ namespace minivmx {
         if (v.shadow.lname == value)                                                               \
             return;                                                                                \
         vmcs_write(uname, value);                                                                  \
+        trace_control_change(*v.owner, word, v.shadow.lname, value);                               \
         v.shadow.lname = value;                                                                    \
     }                                                                                              \
     template <type bits>                                                                           \

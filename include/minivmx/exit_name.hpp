@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The names of basic exit reasons. SDM Vol. 3D, Appendix C.
+// The names of basic exit reasons (SDM Vol. 3D, Appendix C) and of exceptions.
 #pragma once
 
 #include <minivmx/exit.hpp>
@@ -14,5 +14,7 @@ inline constexpr u32 kExitReasonNameCount = EXIT_REASON_COUNT;
 const char *exit_reason_name(u32 basic_reason);
 /// As a word, as traces and counters have it: "HLT", "EPT_VIOLATION"; or nullptr. [any]
 const char *exit_reason_constant(u32 basic_reason);
+/// "#GP", "NMI" for vector 2; nullptr for vectors that aren't exceptions. SDM Vol. 3A, 6.3.1. [any]
+const char *exception_name(u32 vector);
 
 } // namespace minivmx

@@ -361,7 +361,8 @@ void host_preempt_enable(void);
 host_u64 host_irq_save(void);
 void host_irq_restore(host_u64 flags);
 
-/* ---- Core -> host: tracepoints. [any but NMI], with the vCPU loaded ----------------------------- */
+/* ---- Core -> host: tracepoints. [any but NMI], with the vCPU loaded -----------------------------
+ */
 
 /* A tracepoint's static key (struct static_key of the kernel): above 0 while somebody listens. */
 struct host_trace_key {
@@ -370,7 +371,7 @@ struct host_trace_key {
 extern struct host_trace_key host_tracing_entry, host_tracing_exit, host_tracing_inject,
     host_tracing_ept_violation, host_tracing_control_change;
 
-struct host_trace_exit {
+struct host_exit_facts {
     host_u32 reason; /* as the VMCS has it */
     /* VM-instruction error, where VMLAUNCH or VMRESUME itself failed and nothing else counts. */
     host_u32 instruction_error;
@@ -381,14 +382,13 @@ struct host_trace_exit {
     const char *facts;           /* the rest, for people */
 };
 void host_trace_entry(const struct host_vcpu *vcpu, host_u64 rip);
-void host_trace_exit(const struct host_vcpu *vcpu, const struct host_trace_exit *exit);
+void host_trace_exit(const struct host_vcpu *vcpu, const struct host_exit_facts *exit);
 /* In the format of VM-entry interruption information. */
 void host_trace_inject(const struct host_vcpu *vcpu, host_u32 information, host_u32 error_code,
                        const char *event);
 void host_trace_ept_violation(const struct host_vcpu *vcpu, host_u64 gpa, host_u64 linear_address,
                               host_u64 qualification, const char *access);
-/* field: enum class ControlField. */
-void host_trace_control_change(const struct host_vcpu *vcpu, host_u32 field, host_u64 before,
+void host_trace_control_change(const struct host_vcpu *vcpu, const char *word, host_u64 before,
                                host_u64 after, const char *changes);
 
 /* ---- Host -> core: module -------------------------------------------------------------------- */
@@ -611,8 +611,8 @@ int core_kvmclock_ctrl(struct core_vcpu *vcpu);
  */
 int core_get_entry_audit(struct core_vcpu *vcpu, struct minivmx_entry_audit *audit,
                          struct minivmx_audit_finding *findings);
-/* MINIVMX_SET_INTERCEPTS: the ranges are kernel copies of as many as *asked says, of which there are
- * MINIVMX_MAX_INTERCEPT_RANGES at most. -EINVAL, -EOPNOTSUPP, -ENOMEM: nothing has changed. */
+/* MINIVMX_SET_INTERCEPTS: the ranges are kernel copies of as many as *asked says, of which there
+ * are MINIVMX_MAX_INTERCEPT_RANGES at most. -EINVAL, -EOPNOTSUPP, -ENOMEM: nothing has changed. */
 int core_set_intercepts(struct core_vcpu *vcpu, const struct minivmx_intercepts *asked,
                         const struct minivmx_port_range *ports,
                         const struct minivmx_msr_range *msrs);

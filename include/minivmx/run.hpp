@@ -18,7 +18,7 @@ void inject_pending_events(vcpu_vmx &vmx);
 // VMCS only if something was. [irqs on or off]
 void complete_interrupted_events(vcpu_vmx &vmx);
 // The entry that inject_pending_events() prepared doesn't take place.
-void cancel_injection();
+void cancel_injection(vcpu_vmx &vmx);
 // Whether an external interrupt could be delivered at the next instruction boundary.
 bool interrupt_allowed(vcpu_vmx &vmx);
 bool nmi_allowed(vcpu_vmx &vmx);

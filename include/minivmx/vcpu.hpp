@@ -17,6 +17,7 @@
 #include <minivmx/host.h>
 #include <minivmx/intercept.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/stats.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
 #include <minivmx/vm.hpp>
@@ -148,6 +149,8 @@ struct vcpu_vmx : core_vcpu {
     u8 ioapic_eoi_vector;
     bool tlb_flush_needed; // before the next entry: this CPU may hold stale translations of this
                            // vCPU
+
+    VcpuStats stats;
 
     SlotsHazard slots_hazard; // the memory slots being read
     EptPageStock ept_pages;

@@ -76,6 +76,8 @@
 #include "run/guest_debug.cc"
 #include "run/mp_state.cc"
 #include "run/run.cc"
+#include "run/stats.cc"
+#include "run/trace.cc"
 #include "state/control_registers.cc"
 #include "state/cpuid.cc"
 #include "state/cr_access.cc"

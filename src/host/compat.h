@@ -116,6 +116,13 @@ static inline int compat_follow_pfn(struct vm_area_struct *vma, unsigned long ad
 #define compat_rcu_virt_note_context_switch() rcu_virt_note_context_switch(smp_processor_id())
 #endif
 
+/* In a tracepoint's TP_fast_assign(): copies the string where its __string() said. */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 10, 0)
+#define compat_assign_str(field, text) __assign_str(field)
+#else
+#define compat_assign_str(field, text) __assign_str(field, text)
+#endif
+
 /* The function and its timer's clock in one call, or one after the other. */
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
 #define compat_hrtimer_setup(timer, fn, clock, mode) hrtimer_setup(timer, fn, clock, mode)

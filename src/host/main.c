@@ -11,6 +11,7 @@
 #include "clock.h"
 #include "compat.h"
 #include "cpus.h"
+#include "debugfs.h"
 #include "device.h"
 #include "host_info.h"
 #include "lock.h"
@@ -98,12 +99,14 @@ static int __init minivmx_init(void)
 	preempt_notifier_inc();
 	clock_init();
 	breakage_init();
+	debugfs_init();
 	r = device_init();
 	if (r)
-		goto out_clock;
+		goto out_debugfs;
 	return 0;
 
-out_clock:
+out_debugfs:
+	debugfs_exit();
 	clock_exit();
 	preempt_notifier_dec();
 	cpus_exit();
@@ -121,6 +124,7 @@ out_core:
 static void __exit minivmx_exit(void)
 {
 	device_exit();
+	debugfs_exit();
 	clock_exit();
 	preempt_notifier_dec();
 	cpus_exit();

@@ -38,8 +38,16 @@ int cpuid_to_user(struct kvm_cpuid2 __user *user, const struct kvm_cpuid2 *heade
 
 struct perf_guest_switch_msr;
 
+/* What people call a VM in debugfs and in traces: PID/NUMBER. */
+struct vm_name {
+	pid_t pid;  /* of the process that created it */
+	u32 number; /* among that process's VMs, from 0 */
+};
+
 struct host_vm {
 	struct core_vm *core;
+	struct vm_name name;
+	struct dentry *directory; /* in debugfs */
 	struct mm_struct *mm; /* of the creator; its guest's memory lives there */
 	refcount_t users;
 	bool dead; /* set once; every ioctl answers -EIO from then on */

@@ -10,6 +10,7 @@
 #include <linux/uaccess.h>
 #include <asm/fpu/api.h>
 
+#include "debugfs.h"
 #include "objects.h"
 
 /*
@@ -193,6 +194,8 @@ int vcpu_create_fd(struct host_vm *vm, u32 id)
 	r = publish(vm, vcpu);
 	if (r < 0)
 		vcpu_destroy(vcpu);
+	else
+		debugfs_add_vcpu(vcpu);
 out:
 	mutex_unlock(&vm->lock);
 	return r;

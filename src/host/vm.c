@@ -11,6 +11,7 @@
 
 #include "clock.h"
 #include "cpus.h"
+#include "debugfs.h"
 #include "objects.h"
 
 /* ---- Life ---- */
@@ -54,12 +55,17 @@ static struct host_vm *vm_create(void)
 	r = clock_watch_suspend(vm);
 	if (r)
 		goto out_core;
+	r = debugfs_add_vm(vm);
+	if (r)
+		goto out_suspend;
 	/* Last: its callbacks come from here on. */
 	r = vm_watch_mm(vm);
 	if (r)
-		goto out_suspend;
+		goto out_debugfs;
 	return vm;
 
+out_debugfs:
+	debugfs_remove_vm(vm);
 out_suspend:
 	clock_unwatch_suspend(vm);
 out_core:
@@ -76,6 +82,8 @@ static void destroy_vm(struct host_vm *vm)
 	struct host_vcpu *vcpu;
 	unsigned long index;
 
+	/* First: who reads there looks at the VM and its vCPUs. */
+	debugfs_remove_vm(vm);
 	vm_unwatch_mm(vm);
 	clock_unwatch_suspend(vm);
 	irqfd_destroy(vm);

@@ -150,6 +150,9 @@ class Machine {
     std::vector<std::string> violations;
     std::string log_text() const;
 
+    /// What tracepoints told while they were on (host_tracing_entry.enabled = 1 ...): sim/trace.cc.
+    std::vector<std::string> traces;
+
     // Pages of the kernel
     std::map<void *, u64> pages;
     std::map<u64, void *> pages_by_phys;

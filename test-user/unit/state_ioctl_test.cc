@@ -115,7 +115,7 @@ TEST_F(StateIoctl, InjectedExceptionOutlivesACancelledEntry)
     queue_exception(guest.vmx(), DB_VECTOR);
     EXPECT_EQ(events().exception.pending, 1);
     inject_pending_events(guest.vmx());
-    cancel_injection();
+    cancel_injection(guest.vmx());
     EXPECT_EQ(events().exception.pending, 0);
     EXPECT_EQ(events().exception.injected, 1);
     kvm_regs regs;

@@ -105,8 +105,9 @@ void leave_halt(const vcpu_vmx &vmx)
         vmcs_write(GUEST_ACTIVITY_STATE, kActive);
 }
 
-void write_entry_event(const vcpu_vmx &vmx, u32 information)
+void write_entry_event(vcpu_vmx &vmx, u32 information)
 {
+    count_injection(vmx.stats, information, 1);
     vmcs_write(VM_ENTRY_INTR_INFO_FIELD, information | INTR_INFO_VALID);
     leave_halt(vmx);
 }
@@ -405,8 +406,11 @@ void complete_interrupted_events(vcpu_vmx &vmx)
     guess_end_of_nmi(vmx);
 }
 
-void cancel_injection()
+void cancel_injection(vcpu_vmx &vmx)
 {
+    const u32 information = vmcs_read(VM_ENTRY_INTR_INFO_FIELD);
+    if (information & INTR_INFO_VALID)
+        count_injection(vmx.stats, information, -1);
     // The queues still hold what was to be injected.
     vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 }

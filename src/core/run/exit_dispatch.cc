@@ -9,6 +9,7 @@
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/task_switch.hpp>
+#include <minivmx/trace.hpp>
 
 namespace minivmx {
 
@@ -56,6 +57,7 @@ Outcome handle_memory(vcpu_vmx &vmx)
 {
     const u64 gpa = vmcs_read(GUEST_PHYSICAL_ADDRESS);
     const EptViolationInfo access = EptViolationInfo::decode(exit_qualification(vmx));
+    trace_ept_violation(vmx, gpa, access);
     recover_nmi_blocking_of_access(vmx);
     return handle_ept_violation(vmx, gpa, access);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// The names of basic exit reasons.
+// The names of basic exit reasons and of exceptions.
 #include <minivmx/exit_name.hpp>
 
 namespace minivmx {
@@ -24,7 +24,19 @@ constexpr ExitReasonNames make_names()
 
 constexpr ExitReasonNames kExitReasonNames = make_names();
 
+// SDM Vol. 3A, 6.3.1, table 6-1.
+constexpr const char *const kExceptionNames[] = {
+    "#DE", "#DB", "NMI", "#BP", "#OF",   "#BR", "#UD", "#NM", "#DF", nullptr, "#TS",
+    "#NP", "#SS", "#GP", "#PF", nullptr, "#MF", "#AC", "#MC", "#XM", "#VE",   "#CP",
+};
+
 } // namespace
+
+const char *exception_name(u32 vector)
+{
+    constexpr u32 kCount = sizeof(kExceptionNames) / sizeof(kExceptionNames[0]);
+    return vector < kCount ? kExceptionNames[vector] : nullptr;
+}
 
 const char *exit_reason_name(u32 basic_reason)
 {

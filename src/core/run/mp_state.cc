@@ -62,8 +62,10 @@ void note_what_wakes(vcpu_vmx &vmx)
 void sleep(vcpu_vmx &vmx)
 {
     lapic_timer_to_host(*vmx.apic);
-    if (!may_wake(vmx))
+    if (!may_wake(vmx)) {
+        vmx.stats.halts++;
         host_vcpu_block(vmx.host);
+    }
     lapic_timer_to_guest(*vmx.apic);
 }
 

@@ -8,6 +8,7 @@
 #include <minivmx/lapic.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
+#include <minivmx/trace.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
 namespace minivmx {
@@ -65,6 +66,18 @@ void hand_host_events_over(vcpu_vmx &vmx)
         host_handle_machine_check();
 }
 
+void read_exit_reason(vcpu_vmx &vmx)
+{
+    vmx.exit_reason = vmcs_read(VM_EXIT_REASON);
+    count_exit(vmx.stats, vmx.exit_reason & kExitReasonBasicMask);
+    if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
+        return;
+    vmx.area->launched = 1;
+    mend_entry(vmx);
+    vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
+    flush_pml_buffer(vmx);
+}
+
 // From interrupts off before the entry to interrupts off after the exit: no instruction here may
 // fault or sleep.
 void vmx_vcpu_run(vcpu_vmx &vmx)
@@ -81,20 +94,15 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
 
     vmx.last_vmentry_cpu = host_cpu();
     break_entry(vmx);
+    trace_entry(vmx);
     vmx.entry_failed = host_vmenter(vmx.host) != 0;
 
     load_host_xcr0(vmx);
     vmx.state_available = 0;
     vmx.idt_vectoring_info = 0;
-    if (vmx.entry_failed) [[unlikely]]
-        return;
-    vmx.exit_reason = vmcs_read(VM_EXIT_REASON);
-    if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
-        return;
-    vmx.area->launched = 1;
-    mend_entry(vmx);
-    vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
-    flush_pml_buffer(vmx);
+    if (!vmx.entry_failed) [[likely]]
+        read_exit_reason(vmx);
+    trace_exit(vmx);
 }
 
 Outcome handle_requests(vcpu_vmx &vmx)
@@ -135,6 +143,7 @@ Outcome handle_requests(vcpu_vmx &vmx)
 Outcome failed_entry(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
+    vmx.stats.failed_entries++;
     // SDM Vol. 3C, 27.8: a VM-entry failure is an exit with bit 31 of its reason set. SDM Vol.
     // 3C, 31.4: a failing VMLAUNCH or VMRESUME leaves its number in the VM-instruction error field,
     // where a VMREAD of a field that this CPU lacks would leave its own.
@@ -144,7 +153,7 @@ Outcome failed_entry(vcpu_vmx &vmx)
     mend_entry(vmx);
     // The event to be injected is still there (SDM Vol. 3C, 27.8), and user space may take it back
     // before it tries again.
-    cancel_injection();
+    cancel_injection(vmx);
     run.exit_reason = KVM_EXIT_FAIL_ENTRY;
     run.fail_entry.hardware_entry_failure_reason = reason;
     run.fail_entry.cpu = vmx.last_vmentry_cpu;
@@ -172,7 +181,7 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
     update_guest_clock(vmx);
     inject_pending_events(vmx);
     if (!host_prepare_entry(vmx.host)) {
-        cancel_injection();
+        cancel_injection(vmx);
         return Outcome::resume();
     }
     // Here, not earlier: only from now on no other thread can move this vCPU to a CPU with other
@@ -180,6 +189,7 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
     if (vmx.tlb_flush_needed) {
         flush_guest_tlb(vmx);
         vmx.tlb_flush_needed = false;
+        vmx.stats.tlb_flushes++;
     }
     vmx_vcpu_run(vmx);
     host_after_exit(vmx.host);
@@ -322,6 +332,7 @@ int core_vcpu_run(core_vcpu *vcpu)
     vcpu_vmx &vmx = to_vmx(vcpu);
     vmx.area->run->flags = 0;
     const int result = run_once(vmx).ioctl_result();
+    vmx.stats.returns++;
     // -EIO: the VM can't run any more. When that is because the machine goes down, VMX is off, and
     // there is no VMCS to read.
     if (result != -EIO) {
