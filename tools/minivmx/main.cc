@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
 // The `minivmx` command: parses the command line and hands over to a subcommand.
+#include "cpus_command.hpp"
+#include "audit_command.hpp"
 #include "error.hpp"
+#include "explain_command.hpp"
 #include "lab_command.hpp"
+#include "matrix_command.hpp"
 #include "report_command.hpp"
 #include "run_command.hpp"
 
@@ -23,6 +27,11 @@ int parse_and_execute(int argc, char **argv)
     std::vector<std::unique_ptr<Command>> commands;
     commands.push_back(minivmx::tool::make_run_command(app));
     commands.push_back(minivmx::tool::make_report_command(app));
+    commands.push_back(minivmx::tool::make_matrix_command(app));
+    commands.push_back(minivmx::tool::make_audit_command(app));
+    commands.push_back(minivmx::tool::make_explain_command(app));
+    commands.push_back(minivmx::tool::make_diff_command(app));
+    commands.push_back(minivmx::tool::make_cpus_command(app));
     commands.push_back(minivmx::tool::make_lab_command(app));
 
     try {

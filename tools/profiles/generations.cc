@@ -2,6 +2,7 @@
 #include "generations.hpp"
 
 #include <algorithm>
+#include <string_view>
 #include <tuple>
 
 namespace minivmx::profiles {
@@ -17,6 +18,7 @@ struct Model {
 // Models are those of SDM Vol. 4, table 2-1 (DisplayFamily_DisplayModel), and of the kernel's
 // arch/x86/include/asm/intel-family.h; years are when Intel began to sell the first of them.
 // Where a model appears twice, the row of the highest stepping that is not above the CPU's counts.
+// Rows are in the order in which the generations came.
 constexpr Model kIntel[] = {
     {6, 0x0f, 0, {"Core 2, 65 nm", CpuLine::kCore, 2006}},
     {6, 0x16, 0, {"Core 2, 65 nm", CpuLine::kCore, 2006}},
@@ -50,12 +52,12 @@ constexpr Model kIntel[] = {
     {6, 0x9e, 10, {"Coffee Lake", CpuLine::kCore, 2017}},
     {6, 0x66, 0, {"Cannon Lake", CpuLine::kCore, 2018}},
     {6, 0x55, 5, {"Cascade Lake", CpuLine::kCore, 2019}},
-    {6, 0x7d, 0, {"Ice Lake", CpuLine::kCore, 2019}},
-    {6, 0x7e, 0, {"Ice Lake", CpuLine::kCore, 2019}},
     {6, 0xa5, 0, {"Comet Lake", CpuLine::kCore, 2019}},
     {6, 0xa6, 0, {"Comet Lake", CpuLine::kCore, 2019}},
-    {6, 0x55, 10, {"Cooper Lake", CpuLine::kCore, 2020}},
+    {6, 0x7d, 0, {"Ice Lake", CpuLine::kCore, 2019}},
+    {6, 0x7e, 0, {"Ice Lake", CpuLine::kCore, 2019}},
     {6, 0x8a, 0, {"Lakefield", CpuLine::kCore, 2020}},
+    {6, 0x55, 10, {"Cooper Lake", CpuLine::kCore, 2020}},
     {6, 0x8c, 0, {"Tiger Lake", CpuLine::kCore, 2020}},
     {6, 0x8d, 0, {"Tiger Lake", CpuLine::kCore, 2020}},
     {6, 0xa7, 0, {"Rocket Lake", CpuLine::kCore, 2021}},
@@ -114,6 +116,17 @@ constexpr Model kCentaur[] = {
 
 constexpr Generation kUnknown = {"unknown", CpuLine::kUnknown, 0};
 
+/// A generation's place among those of its vendor.
+template <std::size_t N>
+std::size_t place_among(const Model (&models)[N], const Generation &generation)
+{
+    const std::string_view name = generation.name;
+    std::size_t place = 0;
+    while (place < N && models[place].generation.name != name)
+        place++;
+    return place;
+}
+
 template <std::size_t N>
 const Generation &find(const Model (&models)[N], CpuSignature signature)
 {
@@ -158,17 +171,28 @@ const Generation &generation_of(const CpuProfile &profile)
     return generation_of(profile.vendor, CpuSignature{profile.signature});
 }
 
+bool same_generation(const CpuProfile &a, const CpuProfile &b)
+{
+    // Several models share one.
+    const Generation &x = generation_of(a);
+    const Generation &y = generation_of(b);
+    return x.line == y.line && std::string_view(x.name) == y.name;
+}
+
 std::vector<const CpuProfile *> profiles_by_generation()
 {
+    const auto order_of = [](const CpuProfile &profile) {
+        const Generation &generation = generation_of(profile);
+        return std::tuple(profile.emulated, generation.line, generation.year,
+                          generation.line == CpuLine::kCentaur ? place_among(kCentaur, generation)
+                                                               : place_among(kIntel, generation));
+    };
     std::vector<const CpuProfile *> order;
     for (const CpuProfile &profile : shipped_profiles())
         order.push_back(&profile);
     // Within a generation the file's order stays: it goes by signature.
-    std::stable_sort(order.begin(), order.end(), [](const CpuProfile *a, const CpuProfile *b) {
-        const Generation &x = generation_of(*a);
-        const Generation &y = generation_of(*b);
-        return std::tuple(a->emulated, x.line, x.year, std::string(x.name)) <
-               std::tuple(b->emulated, y.line, y.year, std::string(y.name));
+    std::stable_sort(order.begin(), order.end(), [&](const CpuProfile *a, const CpuProfile *b) {
+        return order_of(*a) < order_of(*b);
     });
     return order;
 }

@@ -27,6 +27,7 @@ const char *line_name(CpuLine line);
 /// By vendor, family, model and stepping; a Generation named "unknown" when it is none of ours.
 const Generation &generation_of(const std::string &vendor, CpuSignature signature);
 const Generation &generation_of(const CpuProfile &profile);
+bool same_generation(const CpuProfile &a, const CpuProfile &b);
 
 /// All shipped profiles: real CPUs before emulated ones, then by line, year and generation.
 std::vector<const CpuProfile *> profiles_by_generation();
