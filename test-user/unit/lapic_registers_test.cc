@@ -203,6 +203,25 @@ TEST_F(LapicRegisters, MsrsOnlyInX2apicMode)
     EXPECT_EQ(word, 0xffffffffu) << "the page is gone";
 }
 
+// SDM Vol. 3C, 30.5: the CPU serves the task priority, if the MSR bitmap lets the access through;
+// all other registers are the hypervisor's.
+TEST_F(LapicRegisters, OnlyX2apicTaskPriorityDoesNotExit)
+{
+    const auto exits = [this](u32 index, bool write) {
+        const u8 *bitmap = static_cast<const u8 *>(vmx().msr_bitmap) + (write ? 2048 : 0);
+        return (bitmap[index / 8] >> index % 8 & 1) != 0;
+    };
+    EXPECT_TRUE(exits(0x808, false));
+    EXPECT_TRUE(exits(0x808, true));
+    x2apic();
+    for (u32 index = 0x800; index < 0x900; index++) {
+        EXPECT_EQ(exits(index, false), index != 0x808) << std::hex << index;
+        EXPECT_EQ(exits(index, true), index != 0x808) << std::hex << index;
+    }
+    write_apic_base(vmx(), vmx().apic_base & ~u64{0xc00});
+    EXPECT_TRUE(exits(0x808, false)) << "off: no such MSR";
+}
+
 TEST_F(LapicRegisters, X2apicMsrs)
 {
     x2apic();

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Which MSRs the guest reads and writes without an exit: SDM Vol. 3C, 25.6.9 "MSR-Bitmap Address".
+#include <minivmx/capabilities.hpp>
+#include <minivmx/hardware.hpp>
+#include <minivmx/lapic.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vcpu.hpp>
 
@@ -15,7 +18,7 @@ constexpr u32 kLowReads = 0, kHighReads = 1024, kLowWrites = 2048, kHighWrites =
 constexpr u32 kHighFirst = 0xc0000000, kCovered = 0x2000;
 
 constexpr u32 MSR_CORE_C3_RESIDENCY = 0x3fc, MSR_CORE_C6_RESIDENCY = 0x3fd,
-              MSR_CORE_C7_RESIDENCY = 0x3fe, MSR_CORE_C1_RES = 0x660;
+              MSR_CORE_C7_RESIDENCY = 0x3fe, MSR_CORE_C1_RES = 0x660, MSR_X2APIC_TPR = 0x808;
 
 void clear_bit(vcpu_vmx &vmx, u32 bitmap, u32 number)
 {
@@ -65,10 +68,19 @@ void stop_msr_exits(vcpu_vmx &vmx, u32 msr, MsrExit which)
 
 namespace {
 
+// The CPU serves the task priority of an x2APIC itself. SDM Vol. 3C, 30.5.
+bool virtualizes_x2apic(const vcpu_vmx &vmx)
+{
+    return vmx.has_apic && apic_mode(*vmx.apic) == ApicMode::kX2apic &&
+           cpu_has_vmx_virtualize_x2apic_mode(hardware.config);
+}
+
 void pass_msrs(vcpu_vmx &vmx)
 {
     for (const Passed &passed : kAlwaysPassed)
         stop_msr_exits(vmx, passed.msr, passed.which);
+    if (virtualizes_x2apic(vmx))
+        stop_msr_exits(vmx, MSR_X2APIC_TPR, MsrExit::kReadWrite);
     if (vmx.area->save_spec_ctrl)
         stop_msr_exits(vmx, MSR_IA32_SPEC_CTRL, MsrExit::kReadWrite);
     if (vmx.msrs.pred_cmd_used)
