@@ -98,9 +98,7 @@ Outcome handle_ept_violation(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &acc
 // EXIT_REASON_EPT_MISCONFIG: an access where ept_map() has found no memory before. [sleep]
 Outcome handle_ept_misconfig(vcpu_vmx &vmx, u64 gpa);
 
-// Drops every translation of this vCPU on this CPU: INVEPT with EPT, else INVVPID (SDM Vol.
-// 3C, 29.4.3). For VCPU_REQUEST_TLB_FLUSH and a vCPU's first entry on a CPU. In VMX operation,
-// [atomic].
+// Drops the vCPU's stale_translations on this CPU; none is left. In VMX operation, [atomic].
 void flush_guest_tlb(vcpu_vmx &vmx);
 
 // Drops the translations of [base_gfn, end_gfn), without flushing. Tables that are empty now are

@@ -93,6 +93,15 @@ struct GuestDebug {
 enum class PendingMsr : u8 { kNone, kRead, kWrite };
 
 struct Lapic;
+
+// Which translations of a vCPU may be stale on this CPU. With EPT the CPU caches two kinds: those of
+// guest-physical addresses, and combined ones from linear to host-physical addresses. SDM Vol.
+// 3C, 29.4.1.
+enum class StaleTranslations : u8 {
+    kNone,
+    kLinear, // the guest's own tables, or the mode they are used in, have changed
+    kAll,    // ours, too
+};
 struct EntryAudit;
 
 struct vcpu_vmx : core_vcpu {
@@ -147,8 +156,7 @@ struct vcpu_vmx : core_vcpu {
     // An IOAPIC in user space has to hear of this end of an interrupt: KVM_EXIT_IOAPIC_EOI.
     bool ioapic_eoi_pending;
     u8 ioapic_eoi_vector;
-    bool tlb_flush_needed; // before the next entry: this CPU may hold stale translations of this
-                           // vCPU
+    StaleTranslations stale_translations; // to be dropped before the next entry
 
     VcpuStats stats;
 
@@ -229,6 +237,13 @@ void set_interrupt_shadow_off(vcpu_vmx &vmx);
 // If RFLAGS.TF is set the guest gets a single-step trap before its next instruction; it doesn't.
 void trap_single_step(vcpu_vmx &vmx);
 void forget_single_step_trap();
+
+// Before the next entry this CPU forgets at least these.
+inline void mark_stale(vcpu_vmx &vmx, StaleTranslations which)
+{
+    if (vmx.stale_translations < which)
+        vmx.stale_translations = which;
+}
 
 // ----- The last exit -----------------------------------------------------------------------------
 

@@ -127,6 +127,7 @@ class Machine {
     std::vector<FieldWrite> vmwrites;
     u64 vmreads = 0;
     u64 invalidations = 0; ///< INVEPT and INVVPID
+    u64 invvpids = 0; ///< the latter alone
     /// The current VMCS of this CPU; aborts when there is none.
     Vmcs &current_vmcs();
     u64 field(u32 encoding) { return current_vmcs().fields[encoding]; }

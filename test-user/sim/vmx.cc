@@ -222,6 +222,7 @@ Vmx arch::invvpid(u64 type, const InvvpidDescriptor &descriptor)
     if (!cap.invvpid())
         return Vmx::kFaulted;
     m.invalidations++;
+    m.invvpids++;
     const bool supported =
         (type == 0 && cap.invvpid_address()) || (type == 1 && cap.invvpid_single()) ||
         (type == 2 && cap.invvpid_all()) || (type == 3 && cap.invvpid_single_retaining_globals());

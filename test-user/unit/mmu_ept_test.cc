@@ -683,9 +683,39 @@ TEST(EptFeatures, WithoutEpt)
 
 TEST_F(EptTest, Flush)
 {
-    const u64 before = machine.invalidations;
-    flush_guest_tlb(guest.vmx());
-    EXPECT_EQ(machine.invalidations, before + 1);
+    vcpu_vmx &vmx = guest.vmx();
+    auto flush = [&](StaleTranslations stale) {
+        machine.invalidations = machine.invvpids = 0;
+        vmx.stale_translations = stale;
+        flush_guest_tlb(vmx);
+        EXPECT_EQ(vmx.stale_translations, StaleTranslations::kNone);
+    };
+    flush(StaleTranslations::kAll);
+    EXPECT_EQ(machine.invalidations, 1u);
+    EXPECT_EQ(machine.invvpids, 0u);
+    flush(StaleTranslations::kLinear);
+    EXPECT_EQ(machine.invalidations, 1u);
+    EXPECT_EQ(machine.invvpids, 1u) << "guest-physical translations stay";
+
+    // Entries and exits without a VPID drop linear ones by themselves, but no others.
+    const u16 vpid = vmx.vpid;
+    vmx.vpid = 0;
+    flush(StaleTranslations::kLinear);
+    EXPECT_EQ(machine.invalidations, 0u);
+    flush(StaleTranslations::kAll);
+    EXPECT_EQ(machine.invalidations, 1u);
+    vmx.vpid = vpid;
+}
+
+TEST_F(EptTest, WhatIsStaleOnlyGrows)
+{
+    vcpu_vmx &vmx = guest.vmx();
+    vmx.stale_translations = StaleTranslations::kNone;
+    mark_stale(vmx, StaleTranslations::kLinear);
+    EXPECT_EQ(vmx.stale_translations, StaleTranslations::kLinear);
+    mark_stale(vmx, StaleTranslations::kAll);
+    mark_stale(vmx, StaleTranslations::kLinear);
+    EXPECT_EQ(vmx.stale_translations, StaleTranslations::kAll);
 }
 
 // ---- Against a model ----

@@ -324,6 +324,20 @@ TEST_F(Run, TlbFlushRequestInvalidatesBeforeTheEntry)
     EXPECT_EQ(guest.machine.invalidations, before + 1);
 }
 
+TEST_F(Run, AChangeOfPagingLeavesGuestPhysicalTranslations)
+{
+    ASSERT_EQ(guest.run(vcpu), 0);
+    constexpr u64 kMovRaxToCr4 = 4;
+    exits({EXIT_REASON_CR_ACCESS, EXIT_REASON_HLT});
+    entry = 0;
+    set(EXIT_QUALIFICATION.encoding, kMovRaxToCr4);
+    vcpu.area.regs[kRax] = X86_CR4_PSE | X86_CR4_PGE;
+    const u64 before = guest.machine.invalidations, invvpids = guest.machine.invvpids;
+    ASSERT_EQ(guest.run(vcpu), 0);
+    EXPECT_EQ(guest.machine.invalidations, before + 1);
+    EXPECT_EQ(guest.machine.invvpids, invvpids + 1);
+}
+
 TEST_F(Run, DeadVmCannotRun)
 {
     host_request_all(&guest.vm, VCPU_REQUEST_VM_DEAD);

@@ -97,12 +97,12 @@ TEST_F(ControlRegisters, LongModeIsEnteredWithPagingAndLeftWithIt)
     EXPECT_FALSE(set_cr0(vmx, kBase | X86_CR0_PG)) << "without PAE";
     EXPECT_TRUE(set_cr4(vmx, X86_CR4_PAE));
     guest.set(GUEST_TR_AR_BYTES, 0x83); // a 16-bit TSS
-    vmx.tlb_flush_needed = false;
+    vmx.stale_translations = StaleTranslations::kNone;
     EXPECT_TRUE(set_cr0(vmx, kBase | X86_CR0_PG));
     EXPECT_EQ(vmx.efer, EFER_LME | EFER_LMA);
     EXPECT_TRUE(vm_entry_controls_get(vmx.vmcs01) & VM_ENTRY_IA32E_MODE);
     EXPECT_EQ(guest.get(GUEST_TR_AR_BYTES), 0x8bu);
-    EXPECT_TRUE(vmx.tlb_flush_needed);
+    EXPECT_EQ(vmx.stale_translations, StaleTranslations::kLinear);
 
     EXPECT_FALSE(set_efer(vmx, 0));
     EXPECT_FALSE(set_cr4(vmx, 0)) << "PAE stays in IA-32e mode";
@@ -179,12 +179,12 @@ TEST_F(ControlRegisters, Cr3Bit63KeepsTranslationsOnlyWithPcids)
     guest.enter_long_mode();
     EXPECT_FALSE(set_cr3(vmx, bit64(63) | 0x1000));
     EXPECT_TRUE(set_cr4(vmx, X86_CR4_PAE | X86_CR4_PCIDE));
-    vmx.tlb_flush_needed = false;
+    vmx.stale_translations = StaleTranslations::kNone;
     EXPECT_TRUE(set_cr3(vmx, bit64(63) | 0x1005));
     EXPECT_EQ(guest_cr3(vmx), 0x1005u);
-    EXPECT_FALSE(vmx.tlb_flush_needed);
+    EXPECT_EQ(vmx.stale_translations, StaleTranslations::kNone);
     EXPECT_TRUE(set_cr3(vmx, 0x1005));
-    EXPECT_TRUE(vmx.tlb_flush_needed);
+    EXPECT_EQ(vmx.stale_translations, StaleTranslations::kLinear);
 }
 
 // ---- CR4 ----
@@ -258,14 +258,14 @@ TEST_F(ControlRegisters, WhatInvalidatesTranslations)
 {
     guest.enter_long_mode();
     for (const u64 bit : {X86_CR4_PGE, X86_CR4_SMEP}) {
-        vmx.tlb_flush_needed = false;
+        vmx.stale_translations = StaleTranslations::kNone;
         EXPECT_TRUE(set_cr4(vmx, X86_CR4_PAE | bit));
-        EXPECT_TRUE(vmx.tlb_flush_needed) << std::hex << bit;
+        EXPECT_EQ(vmx.stale_translations, StaleTranslations::kLinear) << std::hex << bit;
         EXPECT_TRUE(set_cr4(vmx, X86_CR4_PAE));
     }
-    vmx.tlb_flush_needed = false;
+    vmx.stale_translations = StaleTranslations::kNone;
     EXPECT_TRUE(set_cr4(vmx, X86_CR4_PAE | X86_CR4_TSD | X86_CR4_OSFXSR));
-    EXPECT_FALSE(vmx.tlb_flush_needed);
+    EXPECT_EQ(vmx.stale_translations, StaleTranslations::kNone);
 }
 
 TEST_F(ControlRegisters, MasksFollowTheGuestsCpuid)

@@ -243,7 +243,7 @@ TEST_F(Sregs, RoundTrip)
     EXPECT_TRUE(is_64_bit_code(vmx));
     EXPECT_TRUE(vm_entry_controls_get(vmx.vmcs01) & VM_ENTRY_IA32E_MODE);
     EXPECT_EQ(guest.area().cr2, 0xdeadbeef000u);
-    EXPECT_TRUE(vmx.tlb_flush_needed);
+    EXPECT_NE(vmx.stale_translations, StaleTranslations::kNone);
 }
 
 TEST_F(Sregs, LongModeNeedsPaeAndLma)

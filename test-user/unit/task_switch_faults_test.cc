@@ -287,13 +287,13 @@ class PagedTaskSwitchTest : public TaskSwitchTest {
 
 TEST_F(PagedTaskSwitchTest, TheNewTaskHasItsOwnTables)
 {
-    guest.vmx().tlb_flush_needed = false;
+    guest.vmx().stale_translations = StaleTranslations::kNone;
     guest.set_cpl(3); // tables are read with the supervisor's rights
     EXPECT_TRUE(switch_to(kCall, kNew).resumes());
     expect_no_fault();
     EXPECT_EQ(guest_cr3(guest.vmx()), kTables + 0x2000);
     EXPECT_EQ(guest.get(GUEST_CR3), kTables + 0x2000);
-    EXPECT_TRUE(guest.vmx().tlb_flush_needed);
+    EXPECT_EQ(guest.vmx().stale_translations, StaleTranslations::kLinear);
     EXPECT_EQ(guest.peek<u32>(kTss + 0x1c), 0u) << "CR3 isn't saved";
 
     // A 16-bit one keeps them.

@@ -109,7 +109,7 @@ Outcome random_number(vcpu_vmx &vmx, bool (*generate)(u64 &value))
 // More than the one page, which the architecture allows: SDM Vol. 3A, 4.10.4.1.
 Outcome forget_translations(vcpu_vmx &vmx)
 {
-    vmx.tlb_flush_needed = true;
+    mark_stale(vmx, StaleTranslations::kLinear);
     return finished(vmx);
 }
 

@@ -297,18 +297,21 @@ void mmu_vcpu_destroy(vcpu_vmx &vmx)
         host_page_free(vmx.ept_pages.pages[--vmx.ept_pages.count]);
 }
 
+// SDM Vol. 3C, 29.4.3.1: INVEPT drops a hierarchy's guest-physical translations and all combined
+// ones; INVVPID a VPID's linear and combined ones, and leaves the guest-physical ones, which the
+// CPU then needn't walk for again. Without a VPID every VM entry and exit does so by itself.
 void flush_guest_tlb(vcpu_vmx &vmx)
 {
     constexpr u64 kSingleContext = 1, kAllContexts = 2;
     const Ept &ept = vmx.kvm->ept;
-    if (ept.root) {
+    if (ept.root && vmx.stale_translations == StaleTranslations::kAll) {
         const u64 type = ept.features.invept_single_context ? kSingleContext : kAllContexts;
         (void)arch::invept(type, {ept_pointer(ept), 0});
     } else if (vmx.vpid != 0) {
         const u64 type = ept.features.invvpid_single_context ? kSingleContext : kAllContexts;
         (void)arch::invvpid(type, {vmx.vpid, 0});
     }
-    // Without EPT and VPID every VM entry and exit flushes by itself: SDM Vol. 3C, 29.4.3.1.
+    vmx.stale_translations = StaleTranslations::kNone;
 }
 
 } // namespace minivmx

@@ -23,7 +23,7 @@ void reset_by_init(vcpu_vmx &vmx)
     reset_guest_state(vmx, true);
     vmx.triple_fault = false;
     vmx.pending.kind = PendingIo::kNone;
-    vmx.tlb_flush_needed = true;
+    mark_stale(vmx, StaleTranslations::kLinear);
 }
 
 // SDM Vol. 3A, 9.4.4.2: the vector is the number of the page where real mode starts.

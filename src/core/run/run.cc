@@ -113,7 +113,7 @@ Outcome handle_requests(vcpu_vmx &vmx)
     if (requests & VCPU_REQUEST_VM_DEAD)
         return Outcome::error(-EIO);
     if (requests & VCPU_REQUEST_TLB_FLUSH)
-        vmx.tlb_flush_needed = true;
+        mark_stale(vmx, StaleTranslations::kAll);
     if (requests & VCPU_REQUEST_EVENT && vmx.has_apic) {
         vmx.apic->attention = true;
         accept_init_and_sipi(vmx);
@@ -186,9 +186,8 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
     }
     // Here, not earlier: only from now on no other thread can move this vCPU to a CPU with other
     // stale translations.
-    if (vmx.tlb_flush_needed) {
+    if (vmx.stale_translations != StaleTranslations::kNone) {
         flush_guest_tlb(vmx);
-        vmx.tlb_flush_needed = false;
         vmx.stats.tlb_flushes++;
     }
     vmx_vcpu_run(vmx);

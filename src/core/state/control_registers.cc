@@ -194,7 +194,7 @@ void write_cr0(vcpu_vmx &vmx, u64 cr0)
         write_efer(vmx, vmx.efer & ~EFER_LMA);
     update_cr3_exiting(vmx);
     if (was_paging != paging)
-        vmx.tlb_flush_needed = true;
+        mark_stale(vmx, StaleTranslations::kLinear);
 }
 
 // Bits that must be 0 in a present entry: SDM Vol. 3A, 4.4.1, table 4-8.
@@ -346,7 +346,7 @@ void write_paging_state(vcpu_vmx &vmx, const PagingRegisters &registers)
     // Bad entries stay out, and the old ones in, as in KVM.
     if (is_pae_paging(vmx))
         (void)load_pdptrs(vmx, registers.cr3);
-    vmx.tlb_flush_needed = true;
+    mark_stale(vmx, StaleTranslations::kLinear);
 }
 
 bool set_cr0(vcpu_vmx &vmx, u64 value)
@@ -387,7 +387,7 @@ bool set_cr3(vcpu_vmx &vmx, u64 value)
         return false;
     write_cr3(vmx, cr3);
     if (!keep_translations)
-        vmx.tlb_flush_needed = true;
+        mark_stale(vmx, StaleTranslations::kLinear);
     return true;
 }
 
@@ -413,7 +413,7 @@ bool set_cr4(vcpu_vmx &vmx, u64 value)
 
     write_cr4(vmx, value);
     if (changed & kCr4TlbBits)
-        vmx.tlb_flush_needed = true;
+        mark_stale(vmx, StaleTranslations::kLinear);
     return true;
 }
 

@@ -133,7 +133,7 @@ void vmx_vcpu_load(vcpu_vmx &vmx, u32 cpu)
     if (moved) {
         write_host_cpu_state();
         // This CPU may still hold translations from when the vCPU was here before.
-        vmx.tlb_flush_needed = true;
+        mark_stale(vmx, StaleTranslations::kAll);
     }
 }
 

@@ -177,7 +177,7 @@ void set_virtual_apic_mode(vcpu_vmx &vmx)
         secondary_exec_controls_set(vmx.vmcs01,
                                     vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
     // The page at the APIC's address means something else now.
-    vmx.tlb_flush_needed = true;
+    mark_stale(vmx, StaleTranslations::kAll);
 }
 
 void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx)
@@ -191,7 +191,7 @@ void vmx_vcpu_reset(vcpu_vmx &vmx, const LoadedVmcsGuard &guard)
 {
     init_vmcs(vmx, guard);
     reset_guest_state(vmx);
-    vmx.tlb_flush_needed = true;
+    mark_stale(vmx, StaleTranslations::kAll);
 }
 
 namespace {
