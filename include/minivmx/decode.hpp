@@ -76,6 +76,19 @@ enum class Operation : u8 {
     kMovVector, // whole or low parts of XMM, YMM and MMX registers
     kMovLow,    // bits 63:0 of an XMM register
     kMovHigh,   // bits 127:64
+    // Registers of descriptor tables, in the order of the ABI's MINIVMX_SGDT and its siblings.
+    kSgdt,
+    kSidt,
+    kLgdt,
+    kLidt,
+    kSldt,
+    kStr,
+    kLldt,
+    kLtr,
+    kInvpcid,
+    // Known by their bytes; only the CPU can carry them out.
+    kXsaves,
+    kXrstors,
     // String operations: one iteration each.
     kMovs,
     kCmps,

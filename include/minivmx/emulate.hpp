@@ -63,6 +63,10 @@ struct PendingInstruction {
 // know. [sleep]
 Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa);
 
+// The instruction at CS:RIP, which exited for what it does, is one of these. If another vCPU has
+// written other bytes there since, those are left to the CPU. [sleep]
+Outcome emulate_exited(vcpu_vmx &vmx, Operation first, Operation last);
+
 // EXIT_REASON_IO_INSTRUCTION. String forms go to memory and may fault. [sleep]
 Outcome handle_port_io(vcpu_vmx &vmx, const IoInfo &info);
 

@@ -57,6 +57,8 @@ bool describe_exit(vcpu_vmx &vmx, minivmx_exit_intercept &facts, InterceptWait &
 Outcome let_it_happen(vcpu_vmx &vmx);
 // At the start of KVM_RUN, whenever pending_intercept.kind isn't kNone.
 Outcome answer_intercept(vcpu_vmx &vmx);
+// The instruction that a client let execute in the guest, if there is one, is intercepted again.
+void end_native_step(vcpu_vmx &vmx);
 // An instruction was carried out in the guest's place, if RIP isn't this any more: with the monitor
 // trap flag that is a step, too.
 Outcome report_emulated_step(vcpu_vmx &vmx, u64 rip_before, Outcome outcome);

@@ -185,7 +185,12 @@ constexpr Mnemonic kMnemonics[] = {
     {"scasb", Operation::kScas}, {"scasw", Operation::kScas}, {"scasd", Operation::kScas},
     {"scasq", Operation::kScas}, {"insb", Operation::kIns}, {"insw", Operation::kIns},
     {"insd", Operation::kIns}, {"outsb", Operation::kOuts}, {"outsw", Operation::kOuts},
-    {"outsd", Operation::kOuts},
+    {"outsd", Operation::kOuts}, {"sgdt", Operation::kSgdt}, {"sidt", Operation::kSidt},
+    {"lgdt", Operation::kLgdt}, {"lidt", Operation::kLidt}, {"sldt", Operation::kSldt},
+    {"str", Operation::kStr}, {"lldt", Operation::kLldt}, {"ltr", Operation::kLtr},
+    {"invpcid", Operation::kInvpcid}, {"xsaves", Operation::kXsaves},
+    {"xsaves64", Operation::kXsaves}, {"xrstors", Operation::kXrstors},
+    {"xrstors64", Operation::kXrstors},
 };
 // clang-format on
 
@@ -373,7 +378,11 @@ class Comparison {
         // MOVSXD with a 16-bit operand size reads 16 bits (SDM Vol. 2B, MOVSXD); Zydis says 32. An
         // immediate is as wide as the instruction has it; a vector register whole.
         const bool movsxd_16 = d_.insn.opcode == 0x63 && d_.insn.operand_size == 2;
-        const bool sized = ours.kind == OperandKind::kMemory || ours.kind == OperandKind::kRegister;
+        // How large the area of XSAVES is, the components say.
+        const bool xsaves =
+            d_.insn.operation == Operation::kXsaves || d_.insn.operation == Operation::kXrstors;
+        const bool sized =
+            (ours.kind == OperandKind::kMemory && !xsaves) || ours.kind == OperandKind::kRegister;
         if (sized && ours.size * 8 != theirs.size && !movsxd_16)
             return fail("operand size");
         switch (theirs.type) {

@@ -340,6 +340,10 @@ u8 operand_bytes(SizeCode size, const Instruction &insn)
         return rex_w(insn) ? 16 : 8;
     case SizeCode::kWv:
         return modrm_mod(insn) == 3 ? insn.operand_size : 2;
+    case SizeCode::kFull:
+        return insn.mode == CodeMode::k64 ? 8 : 4;
+    case SizeCode::kTable:
+        return insn.mode == CodeMode::k64 ? 10 : 6;
     case SizeCode::kNone:
         break;
     }

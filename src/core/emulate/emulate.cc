@@ -78,6 +78,8 @@ Family family_of(Operation operation)
     case kCmpxchg:
     case kCmpxchgPair:
         return execute_exchange;
+    case kInvpcid:
+        return execute_invpcid;
     default:
         break;
     }
@@ -85,6 +87,8 @@ Family family_of(Operation operation)
         return execute_bits;
     if (operation >= kMovVector && operation <= kMovHigh)
         return execute_vector;
+    if (operation >= kSgdt && operation <= kLtr)
+        return execute_table_access;
     if (operation >= kMov && operation <= kNop)
         return execute_move;
     return execute_string;
@@ -99,12 +103,26 @@ Outcome execute(Emulation &e)
         return execute_ins(e);
     case Operation::kOuts:
         return execute_outs(e);
+    case Operation::kXsaves:
+    case Operation::kXrstors:
+        return fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
     case Operation::kUnknown:
         return fail_emulation(e.vmx, nullptr, 0);
     default:
         family_of(e.insn().operation)(e);
         return e.outcome;
     }
+}
+
+Outcome emulate_exited(vcpu_vmx &vmx, Operation first, Operation last)
+{
+    Emulation e{vmx};
+    e.forget_reads();
+    if (!fetch_and_decode(e))
+        return e.outcome;
+    if (e.insn().operation < first || e.insn().operation > last)
+        return Outcome::resume();
+    return execute(e);
 }
 
 Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa)

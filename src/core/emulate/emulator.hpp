@@ -55,6 +55,9 @@ struct Emulation {
 // exception of the fetch, #UD, or an emulation failure.
 [[nodiscard]] bool fetch_and_decode(Emulation &e);
 
+// The same without any consequence for the guest. False: it can't be fetched, or isn't known.
+[[nodiscard]] bool peek_instruction(vcpu_vmx &vmx, const AddressState &state, Instruction &insn);
+
 // ---- Registers and addresses (operands.cc) ----------------------------------
 
 u64 size_mask(u32 size);
@@ -96,6 +99,9 @@ u64 iterations_left(Emulation &e);
 // False: an exception is queued.
 [[nodiscard]] bool operand_linear(Emulation &e, u32 size, bool write, u64 &linear);
 
+// The offset of the explicit memory operand in its segment.
+u64 memory_offset(vcpu_vmx &vmx, const Instruction &insn);
+
 // ---- Memory (access.cc) -----------------------------------------------------
 
 // Reads size bytes into pending.data, unless an earlier run has read them already. False: an
@@ -124,11 +130,13 @@ Outcome execute(Emulation &e);
 void execute_arithmetic(Emulation &e); // arithmetic.cc
 void execute_shift(Emulation &e);
 void execute_multiply(Emulation &e);
-void execute_exchange(Emulation &e); // exchange.cc
-void execute_bits(Emulation &e);     // bits.cc
-void execute_move(Emulation &e);     // moves.cc
-void execute_vector(Emulation &e);   // vector.cc
-void execute_string(Emulation &e);   // string.cc
+void execute_exchange(Emulation &e);     // exchange.cc
+void execute_bits(Emulation &e);         // bits.cc
+void execute_move(Emulation &e);         // moves.cc
+void execute_vector(Emulation &e);       // vector.cc
+void execute_string(Emulation &e);       // string.cc
+void execute_table_access(Emulation &e); // tables.cc
+void execute_invpcid(Emulation &e);
 // OUTS and INS (port_io.cc).
 Outcome execute_outs(Emulation &e);
 Outcome execute_ins(Emulation &e);

@@ -35,51 +35,74 @@ struct CodeBytes {
     u32 count = 0;
 };
 
-bool read_code(Emulation &e, CodeBytes &code, u32 n)
+// What came of fetching and decoding.
+struct Fetched {
+    CodeBytes code;
+    MemoryResult result = MemoryResult::kOk; // of the fetch; only then counts:
+    DecodeStatus status = DecodeStatus::kUnknown;
+    GuestFault fault{};
+};
+
+bool read_code(vcpu_vmx &vmx, const AddressState &state, Fetched &fetched, u32 n)
 {
-    const u64 offset = read_rip(e.vmx) + code.count;
-    n = code_bytes_left(e.state, offset, n);
+    CodeBytes &code = fetched.code;
+    const u64 offset = read_rip(vmx) + code.count;
+    n = code_bytes_left(state, offset, n);
     u64 linear;
-    GuestFault fault;
-    MemoryResult result =
-        segment_to_linear(e.state, kCs, e.state.code_64 ? offset : static_cast<u32>(offset),
-                          n ? n : 1, kFetch, linear, fault);
-    if (result == MemoryResult::kOk)
-        result = read_guest_virt(e.vmx, e.state, linear, code.bytes + code.count, n, kFetch, fault);
-    if (result == MemoryResult::kFault) {
-        inject_fault(e.vmx, fault);
+    fetched.result =
+        segment_to_linear(state, kCs, state.code_64 ? offset : static_cast<u32>(offset), n ? n : 1,
+                          kFetch, linear, fetched.fault);
+    if (fetched.result == MemoryResult::kOk)
+        fetched.result =
+            read_guest_virt(vmx, state, linear, code.bytes + code.count, n, kFetch, fetched.fault);
+    if (fetched.result != MemoryResult::kOk)
         return false;
-    }
-    if (result == MemoryResult::kMmio) {
-        e.outcome = fail_emulation(e.vmx, code.bytes, code.count);
-        return false;
-    }
     code.count += n;
     return true;
 }
 
+void fetch(vcpu_vmx &vmx, const AddressState &state, Instruction &insn, Fetched &fetched)
+{
+    const u32 page_room = static_cast<u32>(kPageSize - (linear_rip(vmx) & (kPageSize - 1)));
+    CodeBytes &code = fetched.code;
+    if (!read_code(vmx, state, fetched,
+                   page_room < kMaxInstructionLength ? page_room : kMaxInstructionLength))
+        return;
+    const CodeMode mode = code_mode(state);
+    fetched.status = decode_instruction(mode, code.bytes, code.count, insn);
+    if (fetched.status != DecodeStatus::kTruncated)
+        return;
+    if (read_code(vmx, state, fetched, kMaxInstructionLength - code.count))
+        fetched.status = decode_instruction(mode, code.bytes, code.count, insn);
+}
+
 } // namespace
+
+bool peek_instruction(vcpu_vmx &vmx, const AddressState &state, Instruction &insn)
+{
+    Fetched fetched;
+    fetch(vmx, state, insn, fetched);
+    return fetched.result == MemoryResult::kOk && fetched.status == DecodeStatus::kDecoded;
+}
 
 bool fetch_and_decode(Emulation &e)
 {
-    CodeBytes code;
-    Instruction &insn = e.pending.instruction;
+    Fetched fetched;
+    const CodeBytes &code = fetched.code;
     e.pending.linear_rip = linear_rip(e.vmx);
-    const u32 page_room = static_cast<u32>(kPageSize - (e.pending.linear_rip & (kPageSize - 1)));
-    if (!read_code(e, code, page_room < kMaxInstructionLength ? page_room : kMaxInstructionLength))
+    fetch(e.vmx, e.state, e.pending.instruction, fetched);
+    if (fetched.result == MemoryResult::kFault) {
+        inject_fault(e.vmx, fetched.fault);
         return false;
-
-    const CodeMode mode = code_mode(e.state);
-    DecodeStatus status = decode_instruction(mode, code.bytes, code.count, insn);
-    if (status == DecodeStatus::kTruncated) {
-        if (!read_code(e, code, kMaxInstructionLength - code.count))
-            return false;
-        status = decode_instruction(mode, code.bytes, code.count, insn);
+    }
+    if (fetched.result == MemoryResult::kMmio) {
+        e.outcome = fail_emulation(e.vmx, code.bytes, code.count);
+        return false;
     }
     e.pending.code_size = static_cast<u8>(code.count);
     for (u32 i = 0; i < code.count; i++)
         e.pending.code[i] = code.bytes[i];
-    switch (status) {
+    switch (fetched.status) {
     case DecodeStatus::kDecoded:
         return true;
     case DecodeStatus::kInvalid:

@@ -15,8 +15,8 @@ using S = SizeCode;
 constexpr OperandSpec kNo{};
 constexpr OperandSpec Eb{C::kE, S::kB}, Ew{C::kE, S::kW}, Ev{C::kE, S::kV}, Ez{C::kE, S::kZ},
     Ey{C::kE, S::kY}, Eq{C::kE, S::kQ}, Ed{C::kE, S::kD}, Ex{C::kE, S::kX}, Epair{C::kE, S::kPair},
-    Ewv{C::kE, S::kWv};
-constexpr OperandSpec Gb{C::kG, S::kB}, Gv{C::kG, S::kV}, Gy{C::kG, S::kY};
+    Ewv{C::kE, S::kWv}, Etable{C::kE, S::kTable};
+constexpr OperandSpec Gb{C::kG, S::kB}, Gv{C::kG, S::kV}, Gy{C::kG, S::kY}, Gfull{C::kG, S::kFull};
 constexpr OperandSpec Ib{C::kI, S::kB}, Iz{C::kI, S::kZ}, Iv{C::kI, S::kV};
 constexpr OperandSpec Ob{C::kO, S::kB}, Ov{C::kO, S::kV};
 constexpr OperandSpec Xb{C::kX, S::kB}, Xv{C::kX, S::kV}, Xz{C::kX, S::kZ};
@@ -118,6 +118,14 @@ constexpr OpcodeRow kOneByte[] = {
 };
 
 constexpr OpcodeRow k0F[] = {
+    {0x00, kSldt,  Ewv, kNo, kNo, 0, 0},
+    {0x00, kStr,   Ewv, kNo, kNo, 0, 1},
+    {0x00, kLldt,  kNo, Ew,  kNo, 0, 2},
+    {0x00, kLtr,   kNo, Ew,  kNo, 0, 3},
+    {0x01, kSgdt,  Etable, kNo, kNo, kMem, 0},
+    {0x01, kSidt,  Etable, kNo, kNo, kMem, 1},
+    {0x01, kLgdt,  kNo, Etable, kNo, kMem, 2},
+    {0x01, kLidt,  kNo, Etable, kNo, kMem, 3},
     {0x0d, kNop,   kNo, Eb,  kNo, kMem}, // PREFETCHW and its relatives
     {0x10, kMovVector, Vx, Ex, kNo, kMem | kNoPrefix | kPrefix66}, // MOVUPS, MOVUPD
     {0x10, kMovVector, Vd, Ed, kNo, kMem | kPrefixF3},             // MOVSS
@@ -179,6 +187,8 @@ constexpr OpcodeRow k0F[] = {
     {0xc1, kXadd,  Ev,  Gv,  kNo, kMayLock},
     {0xc3, kMov,   Ey,  Gy,  kNo, kMem | kNoPrefix}, // MOVNTI
     {0xc7, kCmpxchgPair, Epair, kNo, kNo, kMem | kMayLock, 1},
+    {0xc7, kXrstors, kNo, Eb, kNo, kMem | kNoPrefix, 3},
+    {0xc7, kXsaves,  Eb, kNo, kNo, kMem | kNoPrefix, 5},
     {0xd6, kMovVector, Eq, Vq, kNo, kMem | kPrefix66},
     {0xe7, kMovVector, Eq, Pq, kNo, kMem | kNoPrefix},          // MOVNTQ
     {0xe7, kMovVector, Ex, Vx, kNo, kMem | kAlign | kPrefix66}, // MOVNTDQ
@@ -187,6 +197,7 @@ constexpr OpcodeRow k0F[] = {
 
 constexpr OpcodeRow k0F38[] = {
     {0x2a, kMovVector, Vx, Ex, kNo, kMem | kAlign | kPrefix66}, // MOVNTDQA
+    {0x82, kInvpcid, Gfull, Ex, kNo, kMem | kPrefix66},
     {0xf0, kMovbe, Gv,  Ev,  kNo, kMem | kNoPrefix | kPrefix66},
     {0xf1, kMovbe, Ev,  Gv,  kNo, kMem | kNoPrefix | kPrefix66},
 };

@@ -29,16 +29,18 @@ enum class OperandCode : u8 {
 // How large it is: A.2.2 "Codes for Operand Type".
 enum class SizeCode : u8 {
     kNone,
-    kB,    // byte
-    kW,    // word
-    kD,    // doubleword
-    kQ,    // quadword
-    kV,    // 2, 4 or 8 bytes: the operand size
-    kZ,    // 2 or 4 bytes: 4 when the operand size is 8
-    kY,    // 4 bytes, 8 with REX.W
-    kX,    // 16 bytes, or 32 by VEX.L
-    kPair, // 8 bytes, 16 with REX.W
-    kWv,   // a word in memory, the operand size in a register
+    kB,     // byte
+    kW,     // word
+    kD,     // doubleword
+    kQ,     // quadword
+    kV,     // 2, 4 or 8 bytes: the operand size
+    kZ,     // 2 or 4 bytes: 4 when the operand size is 8
+    kY,     // 4 bytes, 8 with REX.W
+    kX,     // 16 bytes, or 32 by VEX.L
+    kPair,  // 8 bytes, 16 with REX.W
+    kWv,    // a word in memory, the operand size in a register
+    kFull,  // 4 bytes, 8 in 64-bit code
+    kTable, // 6 bytes, 10 in 64-bit code: a limit and a base
 };
 
 struct OperandSpec {

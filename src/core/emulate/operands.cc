@@ -111,27 +111,23 @@ bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write, u64 &
     return false;
 }
 
-namespace {
-
-// The offset of the explicit memory operand in its segment.
-u64 memory_offset(Emulation &e)
+u64 memory_offset(vcpu_vmx &vmx, const Instruction &insn)
 {
-    const MemoryOperand &memory = e.insn().memory;
-    u64 offset = memory.displacement + e.offset_added;
+    const MemoryOperand &memory = insn.memory;
+    u64 offset = memory.displacement;
     if (memory.base != kNoRegister)
-        offset += read_gpr(e.vmx, memory.base);
+        offset += read_gpr(vmx, memory.base);
     if (memory.index != kNoRegister)
-        offset += read_gpr(e.vmx, memory.index) * memory.scale;
+        offset += read_gpr(vmx, memory.index) * memory.scale;
     if (memory.rip_relative)
-        offset += read_rip(e.vmx) + e.insn().length;
-    return offset & address_mask(e.insn());
+        offset += read_rip(vmx) + insn.length;
+    return offset & address_mask(insn);
 }
-
-} // namespace
 
 bool operand_linear(Emulation &e, u32 size, bool write, u64 &linear)
 {
-    if (!to_linear(e, e.insn().memory.segment, memory_offset(e), size, write, linear))
+    const u64 offset = (memory_offset(e.vmx, e.insn()) + e.offset_added) & address_mask(e.insn());
+    if (!to_linear(e, e.insn().memory.segment, offset, size, write, linear))
         return false;
     if (!e.insn().aligned || (linear & (size - 1)) == 0)
         return true;

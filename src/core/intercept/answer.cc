@@ -111,6 +111,12 @@ Outcome report_emulated_step(vcpu_vmx &vmx, u64 rip_before, Outcome outcome)
 
 Outcome handle_intercepted_exit(vcpu_vmx &vmx)
 {
+    if (vmx.pending_intercept.kind == InterceptWait::kNativeStep && !native_step_goes_on(vmx)) {
+        end_native_step(vmx);
+        // Its own exceptions aren't a question once more.
+        if ((vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EXCEPTION_NMI)
+            return deliver_exception(vmx);
+    }
     Facts facts;
     InterceptWait kind;
     if (describe_exit(vmx, facts, kind)) {
@@ -123,6 +129,11 @@ Outcome handle_intercepted_exit(vcpu_vmx &vmx)
 
 Outcome answer_intercept(vcpu_vmx &vmx)
 {
+    if (vmx.pending_intercept.kind == InterceptWait::kNativeStep) {
+        if (read_rip(vmx) != vmx.pending_intercept.rip)
+            end_native_step(vmx);
+        return Outcome::resume();
+    }
     const Answer answer = read_answer(*vmx.area->run);
     if (!is_valid(answer))
         return Outcome::error(-EINVAL);

@@ -5,6 +5,7 @@
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
 
+#include "../emulate/emulator.hpp"
 #include "detail.hpp"
 
 namespace minivmx {
@@ -162,6 +163,70 @@ void describe_user_wait(vcpu_vmx &vmx, Facts &facts)
     facts.value = pair_of_registers(vmx);
 }
 
+// Where an operand of this size lies; 0 if it is a register, or beyond its segment, which the guest
+// has yet to find out.
+u64 linear_operand(vcpu_vmx &vmx, const Instruction &insn, const Operand &operand)
+{
+    if (operand.kind != OperandKind::kMemory)
+        return 0;
+    u64 linear;
+    GuestFault fault;
+    return segment_to_linear(address_state(vmx), insn.memory.segment, memory_offset(vmx, insn),
+                             operand.size, Access{}, linear, fault) == MemoryResult::kOk
+               ? linear
+               : 0;
+}
+
+u64 table_register(u32 number)
+{
+    switch (number) {
+    case MINIVMX_SGDT:
+        return vmcs_read(GUEST_GDTR_BASE);
+    case MINIVMX_SIDT:
+        return vmcs_read(GUEST_IDTR_BASE);
+    case MINIVMX_SLDT:
+        return vmcs_read(GUEST_LDTR_SELECTOR);
+    case MINIVMX_STR:
+        return vmcs_read(GUEST_TR_SELECTOR);
+    default:
+        return 0;
+    }
+}
+
+// SDM Vol. 3C, 28.2.5, tables 28-10 and 28-11: which instruction it is. Of the operand's size they
+// don't tell enough, so the instruction is decoded.
+void describe_table_access(vcpu_vmx &vmx, u32 basic, Facts &facts)
+{
+    facts.info = vmcs_read(VMX_INSTRUCTION_INFO);
+    facts.number = (facts.info >> 28 & 3) + (basic == EXIT_REASON_LDTR_TR ? MINIVMX_SLDT : 0);
+    facts.is_write = (facts.number & 2) != 0;
+    facts.value = table_register(facts.number);
+    Instruction insn;
+    if (!peek_instruction(vmx, address_state(vmx), insn) ||
+        insn.operation != static_cast<Operation>(static_cast<u32>(Operation::kSgdt) + facts.number))
+        return;
+    const Operand &operand = facts.is_write ? insn.source : insn.destination;
+    facts.size = operand.size;
+    facts.address = linear_operand(vmx, insn, operand);
+    if (operand.kind != OperandKind::kRegister)
+        return;
+    facts.reg = operand.reg;
+    if (facts.is_write)
+        facts.value = static_cast<u16>(read_gpr(vmx, operand.reg));
+}
+
+void describe_invpcid(vcpu_vmx &vmx, Facts &facts)
+{
+    facts.info = vmcs_read(VMX_INSTRUCTION_INFO);
+    facts.reg = facts.info >> 28 & 15; // SDM Vol. 3C, 28.2.5, table 28-9: Reg2
+    facts.number = static_cast<u32>(read_gpr(vmx, facts.reg));
+    Instruction insn;
+    if (!peek_instruction(vmx, address_state(vmx), insn) || insn.operation != Operation::kInvpcid)
+        return;
+    facts.size = insn.source.size;
+    facts.address = linear_operand(vmx, insn, insn.source);
+}
+
 void describe_instruction(vcpu_vmx &vmx, u32 basic, Facts &facts)
 {
     switch (basic) {
@@ -183,6 +248,13 @@ void describe_instruction(vcpu_vmx &vmx, u32 basic, Facts &facts)
         break;
     case EXIT_REASON_INVLPG:
         facts.address = exit_qualification(vmx);
+        break;
+    case EXIT_REASON_INVPCID:
+        describe_invpcid(vmx, facts);
+        break;
+    case EXIT_REASON_GDTR_IDTR:
+    case EXIT_REASON_LDTR_TR:
+        describe_table_access(vmx, basic, facts);
         break;
     case EXIT_REASON_RDRAND:
     case EXIT_REASON_RDSEED:
@@ -238,9 +310,25 @@ InterceptWait kind_of_exception(u32 information)
     }
 }
 
+void describe_xsave(vcpu_vmx &vmx, const Instruction &insn, Facts &facts)
+{
+    const bool restores = insn.operation == Operation::kXrstors;
+    facts.control = MINIVMX_INTERCEPT_XSAVES;
+    facts.info = exit_intr_info(vmx);
+    facts.number = restores ? MINIVMX_XRSTORS : MINIVMX_XSAVES;
+    facts.value = pair_of_registers(vmx); // the components
+    facts.address = linear_operand(vmx, insn, restores ? insn.source : insn.destination);
+    facts.length = insn.length;
+}
+
 bool describe_exception(vcpu_vmx &vmx, Facts &facts, InterceptWait &kind)
 {
     const u32 information = exit_intr_info(vmx);
+    Instruction insn;
+    if (is_intercepted_xsave(vmx, insn)) {
+        describe_xsave(vmx, insn, facts);
+        return true;
+    }
     if (!is_intercepted_exception(vmx, information))
         return false;
     facts.number = information & INTR_INFO_VECTOR_MASK;
@@ -250,8 +338,6 @@ bool describe_exception(vcpu_vmx &vmx, Facts &facts, InterceptWait &kind)
     if (facts.number == PF_VECTOR)
         facts.address = exit_qualification(vmx);
     kind = kind_of_exception(information);
-    if (kind == InterceptWait::kInstruction)
-        facts.length = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
     return true;
 }
 
@@ -310,7 +396,7 @@ bool describe_exit(vcpu_vmx &vmx, Facts &facts, InterceptWait &kind)
     if (!describe_reason(vmx, basic, facts, kind))
         return false;
     facts.qualification = exit_qualification(vmx);
-    if (kind == InterceptWait::kInstruction)
+    if (kind == InterceptWait::kInstruction && !facts.length)
         facts.length = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
     return true;
 }

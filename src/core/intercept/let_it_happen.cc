@@ -143,6 +143,8 @@ void queue_intercepted(vcpu_vmx &vmx, u8 vector, u32 information)
     }
 }
 
+} // namespace
+
 Outcome deliver_exception(vcpu_vmx &vmx)
 {
     const u32 information = exit_intr_info(vmx);
@@ -156,17 +158,31 @@ Outcome deliver_exception(vcpu_vmx &vmx)
     return Outcome::resume();
 }
 
+namespace {
+
+Outcome exception(vcpu_vmx &vmx)
+{
+    Instruction insn;
+    return is_intercepted_xsave(vmx, insn) ? begin_native_step(vmx) : deliver_exception(vmx);
+}
+
 } // namespace
 
 Outcome let_it_happen(vcpu_vmx &vmx)
 {
     switch (vmx.exit_reason & kExitReasonBasicMask) {
     case EXIT_REASON_EXCEPTION_NMI:
-        return deliver_exception(vmx);
+        return exception(vmx);
     case EXIT_REASON_HLT:
         return halt(vmx);
     case EXIT_REASON_INVLPG:
         return forget_translations(vmx);
+    case EXIT_REASON_INVPCID:
+        return emulate_exited(vmx, Operation::kInvpcid, Operation::kInvpcid);
+    case EXIT_REASON_GDTR_IDTR:
+        return emulate_exited(vmx, Operation::kSgdt, Operation::kLidt);
+    case EXIT_REASON_LDTR_TR:
+        return emulate_exited(vmx, Operation::kSldt, Operation::kLtr);
     case EXIT_REASON_RDTSC:
         return read_time(vmx, false);
     case EXIT_REASON_RDTSCP:

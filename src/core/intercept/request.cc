@@ -134,7 +134,7 @@ void use_request(vcpu_vmx &vmx, u64 controls, Intercepts *fresh)
     vmx.intercepted_controls = controls;
     vmx.intercepts_ports = fresh && fresh->io_bitmap;
     if (vmx.pending_intercept.kind == InterceptWait::kNativeStep)
-        vmx.pending_intercept.kind = InterceptWait::kNone;
+        vmx.pending_intercept = {}; // begins anew
     if (fresh && fresh->io_bitmap) {
         vmcs_write(IO_BITMAP_A, host_page_phys(fresh->io_bitmap));
         vmcs_write(IO_BITMAP_B, host_page_phys(fresh->io_bitmap));

@@ -23,6 +23,8 @@ void reset_by_init(vcpu_vmx &vmx)
     reset_guest_state(vmx, true);
     vmx.triple_fault = false;
     vmx.pending.kind = PendingIo::kNone;
+    end_native_step(vmx);
+    vmx.pending_intercept = {};
     mark_stale(vmx, StaleTranslations::kLinear);
 }
 

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// Loads and stores of the descriptor-table registers, which exit where a client wants to see them
+// or the guest's UMIP is emulated, and INVPCID. SDM Vol. 2A and 2B, the instructions' pages; Vol.
+// 3A, 2.4 "Memory-Management Registers".
+//
+// Privilege is checked here, too: the bytes that are decoded may be others than those that exited.
+#include <minivmx/segment.hpp>
+#include <minivmx/state.hpp>
+
+#include "../task/task.hpp"
+#include "emulator.hpp"
+
+namespace minivmx {
+
+namespace {
+
+bool loads(Operation operation)
+{
+    return operation == Operation::kLgdt || operation == Operation::kLidt ||
+           operation == Operation::kLldt || operation == Operation::kLtr;
+}
+
+bool is_allowed(Emulation &e)
+{
+    const Operation operation = e.insn().operation;
+    const bool of_tasks = operation >= Operation::kSldt;
+    const bool virtual_8086 = (read_rflags(e.vmx) & X86_EFLAGS_VM) != 0;
+    if (of_tasks && (!e.state.protected_mode || virtual_8086)) {
+        inject_ud(e.vmx);
+        return false;
+    }
+    if (guest_cpl(e.vmx) > 0 && (loads(operation) || guest_cr4(e.vmx) & X86_CR4_UMIP)) {
+        inject_gp(e.vmx);
+        return false;
+    }
+    return true;
+}
+
+// ---- GDTR and IDTR ----------------------------------------------------------
+
+constexpr u32 kLimitSize = 2;
+
+void store_table(Emulation &e, u64 base, u32 limit)
+{
+    const u32 size = e.insn().destination.size;
+    u64 linear;
+    if (!operand_linear(e, size, true, linear))
+        return;
+    store_little_endian(e.pending.data, limit, kLimitSize);
+    store_little_endian(e.pending.data + kLimitSize, base, size - kLimitSize);
+    if (write_destination(e, linear, size))
+        finish_instruction(e.vmx, e.insn().length);
+}
+
+template <class BaseField, class LimitField>
+void load_table(Emulation &e, BaseField base_field, LimitField limit_field)
+{
+    const Instruction &insn = e.insn();
+    const u32 size = insn.source.size;
+    u64 linear;
+    if (!operand_linear(e, size, false, linear) || !read_source(e, linear, size))
+        return;
+    const u64 limit = load_little_endian(e.pending.data, kLimitSize);
+    u64 base = load_little_endian(e.pending.data + kLimitSize, size - kLimitSize);
+    // A 16-bit operand size leaves 24 bits of the base.
+    if (!e.state.code_64 && insn.operand_size == 2)
+        base &= 0xffffff;
+    if (!is_canonical_address(e.vmx, base)) {
+        inject_gp(e.vmx);
+        return;
+    }
+    vmcs_write(base_field, base);
+    vmcs_write(limit_field, static_cast<u32>(limit));
+    finish_instruction(e.vmx, insn.length);
+}
+
+// ---- LDTR and TR ------------------------------------------------------------
+
+// In IA-32e mode a system descriptor takes the place of two: SDM Vol. 3A, 3.5, figure 8-4.
+struct SystemDescriptor {
+    Descriptor low;
+    u64 high;
+};
+
+bool refuse_selector(Emulation &e, u8 vector, u16 selector)
+{
+    constexpr u16 kErrorCodeBits = 0xfffc;
+    queue_exception(e.vmx, vector, selector & kErrorCodeBits);
+    return false;
+}
+
+// As the CPU itself accesses tables: with the supervisor's rights, and with 64-bit addresses
+// wherever tables may be that high.
+AddressState system_state(const Emulation &e)
+{
+    AddressState state = e.state;
+    state.code_64 = state.long_mode;
+    return state;
+}
+
+bool read_system_descriptor(Emulation &e, u16 selector, SystemDescriptor &descriptor)
+{
+    const u32 size = e.state.long_mode ? 16 : 8;
+    const u32 offset = selector & ~7u;
+    if (selector & kSelectorLocal || offset + size - 1 > vmcs_read(GUEST_GDTR_LIMIT))
+        return refuse_selector(e, GP_VECTOR, selector);
+    const AddressState state = system_state(e);
+    u64 raw[2] = {};
+    GuestFault fault;
+    descriptor.low.linear = advance_linear(state, vmcs_read(GUEST_GDTR_BASE), offset);
+    const MemoryResult result = read_guest_virt(e.vmx, state, descriptor.low.linear, raw, size,
+                                                Access{.implicit_supervisor = true}, fault);
+    if (result == MemoryResult::kFault)
+        inject_fault(e.vmx, fault);
+    else if (result == MemoryResult::kMmio)
+        e.outcome = fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
+    descriptor.low.raw = raw[0];
+    descriptor.high = raw[1];
+    return result == MemoryResult::kOk;
+}
+
+u64 base_of(const SystemDescriptor &descriptor)
+{
+    return descriptor.low.base() | descriptor.high << 32;
+}
+
+bool is_sound(Emulation &e, const SystemDescriptor &descriptor)
+{
+    constexpr u64 kHighType = u64{0x1f} << 40;
+    return descriptor.low.system() && !(descriptor.high & kHighType) &&
+           is_canonical_address(e.vmx, base_of(descriptor));
+}
+
+void load_system_segment(Emulation &e, Segment which, u16 selector,
+                         const SystemDescriptor &descriptor)
+{
+    kvm_segment segment = descriptor.low.to_segment(selector);
+    segment.base = base_of(descriptor);
+    if (which == kTr)
+        segment.type |= kTssBusy;
+    write_segment(e.vmx, which, segment);
+    finish_instruction(e.vmx, e.insn().length);
+}
+
+bool selects_nothing(u16 selector)
+{
+    return (selector & ~kSelectorRpl) == 0;
+}
+
+void load_ldtr(Emulation &e, u16 selector)
+{
+    if (selects_nothing(selector)) {
+        kvm_segment none = {};
+        none.selector = selector;
+        none.unusable = 1;
+        write_segment(e.vmx, kLdtr, none);
+        finish_instruction(e.vmx, e.insn().length);
+        return;
+    }
+    SystemDescriptor descriptor;
+    if (!read_system_descriptor(e, selector, descriptor))
+        return;
+    if (!is_sound(e, descriptor) || descriptor.low.type() != AR_TYPE_LDT)
+        (void)refuse_selector(e, GP_VECTOR, selector);
+    else if (!descriptor.low.present())
+        (void)refuse_selector(e, NP_VECTOR, selector);
+    else
+        load_system_segment(e, kLdtr, selector, descriptor);
+}
+
+// Makes the task's descriptor busy, as no other CPU may have made it meanwhile. False: an exception
+// is queued, or the guest shall try once more.
+bool mark_busy(Emulation &e, const Descriptor &descriptor)
+{
+    const AddressState state = system_state(e);
+    const Access access{.write = true, .implicit_supervisor = true};
+    const u64 linear = advance_linear(state, descriptor.linear, kDescriptorAccess);
+    u64 gpa;
+    GuestFault fault;
+    if (translate(e.vmx, state, linear, access, gpa, fault) != MemoryResult::kOk) {
+        inject_fault(e.vmx, fault);
+        return false;
+    }
+    u64 expected = descriptor.raw >> 8 * kDescriptorAccess & 0xff;
+    bool swapped;
+    if (cmpxchg_guest_phys(e.vmx, gpa, expected, expected | kTssBusy, 1, swapped) ==
+        MemoryResult::kOk)
+        return swapped;
+    e.outcome = fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
+    return false;
+}
+
+void load_tr(Emulation &e, u16 selector)
+{
+    if (selects_nothing(selector)) {
+        inject_gp(e.vmx);
+        return;
+    }
+    SystemDescriptor descriptor;
+    if (!read_system_descriptor(e, selector, descriptor))
+        return;
+    constexpr u8 kTss16 = 1, kTss32 = 9; // available; in IA-32e mode the latter is the 64-bit one
+    const u8 type = descriptor.low.type();
+    if (!is_sound(e, descriptor) || !(type == kTss32 || (type == kTss16 && !e.state.long_mode)))
+        (void)refuse_selector(e, GP_VECTOR, selector);
+    else if (!descriptor.low.present())
+        (void)refuse_selector(e, NP_VECTOR, selector);
+    else if (mark_busy(e, descriptor.low))
+        load_system_segment(e, kTr, selector, descriptor);
+}
+
+void store_selector(Emulation &e, u16 selector)
+{
+    if (store_operand(e, e.insn().destination, selector))
+        finish_instruction(e.vmx, e.insn().length);
+}
+
+} // namespace
+
+void execute_table_access(Emulation &e)
+{
+    u64 selector;
+    if (!is_allowed(e))
+        return;
+    switch (e.insn().operation) {
+    case Operation::kSgdt:
+        return store_table(e, vmcs_read(GUEST_GDTR_BASE), vmcs_read(GUEST_GDTR_LIMIT));
+    case Operation::kSidt:
+        return store_table(e, vmcs_read(GUEST_IDTR_BASE), vmcs_read(GUEST_IDTR_LIMIT));
+    case Operation::kLgdt:
+        return load_table(e, GUEST_GDTR_BASE, GUEST_GDTR_LIMIT);
+    case Operation::kLidt:
+        return load_table(e, GUEST_IDTR_BASE, GUEST_IDTR_LIMIT);
+    case Operation::kSldt:
+        return store_selector(e, vmcs_read(GUEST_LDTR_SELECTOR));
+    case Operation::kStr:
+        return store_selector(e, vmcs_read(GUEST_TR_SELECTOR));
+    default:
+        break;
+    }
+    if (!load_operand(e, e.insn().source, selector))
+        return;
+    if (e.insn().operation == Operation::kLldt)
+        load_ldtr(e, static_cast<u16>(selector));
+    else
+        load_tr(e, static_cast<u16>(selector));
+}
+
+// SDM Vol. 2A, INVPCID. The descriptor: PCID, reserved bits, linear address. More translations are
+// forgotten than it asks for, which is allowed: SDM Vol. 3A, 4.10.4.1.
+void execute_invpcid(Emulation &e)
+{
+    constexpr u32 kDescriptorSize = 16;
+    constexpr u64 kLastType = 3, kPcidBits = 0xfff;
+    u64 type, linear;
+    (void)load_operand(e, e.insn().destination, type); // a register
+    if (guest_cpl(e.vmx) > 0 || type > kLastType) {
+        inject_gp(e.vmx);
+        return;
+    }
+    if (!operand_linear(e, kDescriptorSize, false, linear) ||
+        !read_source(e, linear, kDescriptorSize))
+        return;
+    const u64 pcid = load_little_endian(e.pending.data, 8);
+    const u64 address = load_little_endian(e.pending.data + 8, 8);
+    const bool of_one_pcid = type <= 1;
+    const bool pcids = (guest_cr4(e.vmx) & X86_CR4_PCIDE) != 0;
+    if (pcid & ~kPcidBits || (of_one_pcid && pcid && !pcids) ||
+        (type == 0 && !is_canonical_address(e.vmx, address))) {
+        inject_gp(e.vmx);
+        return;
+    }
+    mark_stale(e.vmx, StaleTranslations::kLinear);
+    finish_instruction(e.vmx, e.insn().length);
+}
+
+} // namespace minivmx
