@@ -40,7 +40,7 @@ constexpr LabOutcome client_sees(ExitReason reason)
 /// it has to emulate something.
 constexpr LabOutcome faults(int vector)
 {
-    return {.fault = vector, .also = EXIT_REASON_EXCEPTION_NMI};
+    return {.fault = vector, .also = {EXIT_REASON_EXCEPTION_NMI, -1, -1}};
 }
 
 /// An exit that the hypervisor answers with an exception.

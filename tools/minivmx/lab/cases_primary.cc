@@ -14,6 +14,8 @@ LAB_CODE(kNoCode, "");
 LAB_CODE(kArrive, "out 0xf1, al");
 LAB_CODE(kOpenWindow, "sti; nop; cli");
 LAB_CODE(kReadTsc, "rdtsc");
+LAB_CODE(kReadAllOfTsc, "rdtsc; shl rdx, 32; or rax, rdx");
+LAB_CODE(kEnableApic, "mov ebx, 0xfee000f0; mov dword ptr [rbx], 0x1ff; out 0xf1, al");
 LAB_CODE(kHalt, "sti; hlt; cli");
 LAB_CODE(kInvalidatePage, "invlpg [rsi]");
 LAB_CODE(kNoHints, "xor eax, eax; xor ecx, ecx; xor edx, edx");
@@ -124,7 +126,7 @@ LabCase tsc_offset()
         .on = {.how = "the guest's TSC set 2^45 ticks ahead of the host's",
                .setup = {.tsc_ahead = kTscAhead},
                .before = kNoCode,
-               .code = kReadTsc,
+               .code = kReadAllOfTsc,
                .expected = stays_in(),
                .bit = true},
         .lesson = "RDTSC gives the sum of TSC and offset without leaving the guest.",
@@ -135,14 +137,17 @@ LabCase tsc_offset()
 LabCase halt()
 {
     LabCase row = by_disabled_exit(
-        "hlt-exiting", KVM_X86_DISABLE_EXITS_HLT, "KVM_X86_DISABLE_EXITS_HLT", kArrive, kHalt,
+        "hlt-exiting", KVM_X86_DISABLE_EXITS_HLT, "KVM_X86_DISABLE_EXITS_HLT", kEnableApic, kHalt,
         EXIT_REASON_HLT,
         "The host can use the CPU while the guest sleeps. A guest that has the CPU for itself "
-        "sleeps, and wakes, without the hypervisor. An interrupt waits each time; its window is "
-        "the other exit.");
+        "sleeps, and wakes, without the hypervisor. An interrupt waits each time, and takes exits "
+        "of its own.");
     for (LabSide *side : {&row.off, &row.on}) {
+        side->setup.irqchip = true;
         side->setup.event = LabEvent::kQueueInterrupt;
-        side->expected.also = EXIT_REASON_INTERRUPT_WINDOW;
+        // Until the guest can take the interrupt, and at its end.
+        side->expected.also = {EXIT_REASON_INTERRUPT_WINDOW, EXIT_REASON_APIC_ACCESS,
+                               EXIT_REASON_EPT_MISCONFIG};
     }
     return row;
 }
@@ -166,7 +171,7 @@ LabCase nmi_window()
                   "the IRET, and the next NMI can go in. The OUT, by which the guest calls for "
                   "them, is the other exit.",
     };
-    row.off.expected.also = row.on.expected.also = EXIT_REASON_IO_INSTRUCTION;
+    row.off.expected.also = row.on.expected.also = {EXIT_REASON_IO_INSTRUCTION, -1, -1};
     return row;
 }
 

@@ -162,7 +162,7 @@ LabCase vpid()
         .check = check_vpid,
         .remark = remark_translation,
     };
-    row.off.expected.also = row.on.expected.also = EXIT_REASON_CPUID;
+    row.off.expected.also = row.on.expected.also = {EXIT_REASON_CPUID, -1, -1};
     return row;
 }
 

@@ -31,8 +31,8 @@ struct LabCode {
 /// What the VMM does when the guest writes to kLabEventPort.
 enum class LabEvent : std::uint8_t {
     kNone,
-    kQueueInterrupt,    // one waits: KVM_INTERRUPT
-    kRequestWindow,     // the VMM wants to know when one could be taken
+    kQueueInterrupt,    // one waits: KVM_SIGNAL_MSI
+    kRequestWindow,     // the VMM wants to know when it could give one
     kQueueNmi,          // KVM_NMI
     kQueueTwoNmis,      // the second has to wait for the first one's IRET
     kCollectDirtyPages, // KVM_GET_DIRTY_LOG: all pages are clean again
@@ -65,17 +65,21 @@ struct LabSetup {
 struct LabOutcome {
     /// Basic exit reasons, any of them; -1 ends the list. Empty: the guest stays in.
     std::array<int, 3> exits = {-1, -1, -1};
-    unsigned least = 0;     // at least so many exits in all; 0: one each round
-    int fault = -1;         // vector of the exception that the guest gets
-    int also = -1;          // exits for this, too, which are not the point
-    unsigned stray = 0;     // where none is expected, so many may come nevertheless
-    bool to_client = false; // the exit is reported as MINIVMX_EXIT_INTERCEPT
-    bool runs = true;       // false: KVM_RUN can't run such a guest
+    unsigned least = 0;                     // at least so many exits in all; 0: one each round
+    int fault = -1;                         // vector of the exception that the guest gets
+    std::array<int, 3> also = {-1, -1, -1}; // exits for these, too, which are not the point
+    unsigned stray = 0;                     // where none is expected, so many may come nevertheless
+    bool to_client = false;                 // the exit is reported as MINIVMX_EXIT_INTERCEPT
+    bool runs = true;                       // false: KVM_RUN can't run such a guest
 
     bool expects_exit() const { return exits[0] >= 0; }
-    bool counts(int reason) const
+    bool counts(int reason) const { return is_one_of(exits, reason); }
+    bool allows(int reason) const { return is_one_of(also, reason); }
+
+  private:
+    static bool is_one_of(const std::array<int, 3> &list, int reason)
     {
-        return reason >= 0 && (reason == exits[0] || reason == exits[1] || reason == exits[2]);
+        return reason >= 0 && (reason == list[0] || reason == list[1] || reason == list[2]);
     }
 };
 

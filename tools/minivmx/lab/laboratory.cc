@@ -121,12 +121,12 @@ LabRun Laboratory::run(const LabCase &row, const LabSide &side) const
 LabResult Laboratory::show(const LabCase &row) const
 {
     LabResult result = {.row = &row, .off = {}, .on = {}, .wrong = {}};
-    if (!row.shows()) {
-        result.off = result.on = not_measured(LabStatus::kNotShown, row.why_not);
-        return result;
-    }
     if (is_absent(*find_control(row.slug))) {
         result.off = result.on = not_measured(LabStatus::kAbsent, "absent on this CPU");
+        return result;
+    }
+    if (!row.shows()) {
+        result.off = result.on = not_measured(LabStatus::kNotShown, row.why_not);
         return result;
     }
     result.off = run(row, row.off);

@@ -25,7 +25,8 @@
 namespace minivmx::tool {
 namespace {
 
-constexpr std::uint8_t kInterruptVector = 0x20;
+constexpr std::uint32_t kInterruptVector = 0x20;
+constexpr std::uint32_t kMessageAddress = 0xfee00000; // to the local APIC with ID 0
 constexpr std::uint64_t kCr4Osxsave = std::uint64_t{1} << 18;
 constexpr std::uint64_t kX2apicEnable = std::uint64_t{1} << 10; // of IA32_APIC_BASE
 constexpr std::uint32_t kMsrTsc = 0x10;
@@ -365,14 +366,16 @@ bool LabMachine::handle_exit(LabPass &pass, bool with_events)
 
 void LabMachine::happen(LabEvent event)
 {
-    kvm_interrupt interrupt = {kInterruptVector};
+    kvm_msi message = {};
     std::array<std::uint64_t, kLabLoggedPages / 64> bitmap{};
     kvm_dirty_log log = {};
     switch (event) {
     case LabEvent::kNone:
         return;
     case LabEvent::kQueueInterrupt:
-        return call(device_, vcpu_->fd(), KVM_INTERRUPT, "KVM_INTERRUPT", &interrupt);
+        message.address_lo = kMessageAddress;
+        message.data = kInterruptVector;
+        return call(device_, vm_.fd(), KVM_SIGNAL_MSI, "KVM_SIGNAL_MSI", &message);
     case LabEvent::kRequestWindow:
         vcpu_->state().request_interrupt_window = 1;
         return;

@@ -19,7 +19,9 @@ LAB_CODE(kFrameLeave, "out 0xf4, al");
 LAB_CODE(kFaultStub,
          "push rax; mov eax, [rsp + 8]; mov ds:[0x112000], eax; mov rax, ds:[0x112008]; "
          "mov [rsp + 24], rax; pop rax; add rsp, 16; iretq");
-LAB_CODE(kInterruptStub, "iretq");
+LAB_CODE(kReturnStub, "iretq");
+// The end of an interrupt is told to the APIC.
+LAB_CODE(kInterruptStub, "push rax; mov eax, 0xfee000b0; mov dword ptr [rax], 0; pop rax; iretq");
 static_assert(kLabState == 0x112000, "the stub's addresses");
 
 namespace {
@@ -52,10 +54,10 @@ bool has_error_code(unsigned vector)
     return vector < 32 && (kWithCode >> vector & 1) != 0;
 }
 
-/// NMIs and interrupts, and #DB, which is a trap: the guest goes on where it was.
-bool goes_on(unsigned vector)
+/// NMIs, and #DB, which is a trap: the guest goes on where it was.
+bool just_returns(unsigned vector)
 {
-    return vector == 1 || vector == 2 || vector >= 32;
+    return vector == 1 || vector == 2;
 }
 
 } // namespace
@@ -78,13 +80,15 @@ LabStubs lab_stubs()
 {
     LabStubs stubs;
     Bytes &bytes = stubs.bytes;
-    const std::size_t interrupt = 0;
+    const std::size_t just_return = bytes.size();
+    append(bytes, kReturnStub.bytes());
+    const std::size_t interrupt = bytes.size();
     append(bytes, kInterruptStub.bytes());
     const std::size_t fault = bytes.size();
     append(bytes, kFaultStub.bytes());
     for (unsigned vector = 0; vector < stubs.offsets.size(); vector++) {
-        if (goes_on(vector)) {
-            stubs.offsets.at(vector) = interrupt;
+        if (just_returns(vector) || vector >= 32) {
+            stubs.offsets.at(vector) = vector >= 32 ? interrupt : just_return;
             continue;
         }
         stubs.offsets.at(vector) = bytes.size();

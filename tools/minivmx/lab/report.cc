@@ -9,7 +9,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 namespace minivmx::tool {
@@ -17,18 +16,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr std::size_t kLineWidth = 100;
+constexpr std::size_t kLineWidth = 96;
 
-/// SDM Vol. 3A, table 6-1.
 std::string vector_name(int vector)
 {
-    constexpr std::array<const char *, 22> kNames = {
-        "#DE", "#DB", "NMI", "#BP", "#OF",   "#BR", "#UD", "#NM", "#DF", nullptr, "#TS",
-        "#NP", "#SS", "#GP", "#PF", nullptr, "#MF", "#AC", "#MC", "#XM", "#VE",   "#CP"};
-    const auto index = static_cast<std::size_t>(vector);
-    if (index < kNames.size() && kNames.at(index) != nullptr)
-        return kNames.at(index);
-    return fmt::format("vector {}", vector);
+    const char *name = exception_name(static_cast<std::uint32_t>(vector));
+    return name != nullptr ? name : fmt::format("vector {}", vector);
 }
 
 std::string exit_name(std::uint32_t reason)
@@ -146,7 +139,7 @@ std::string cell(const LabResult &result, unsigned side, std::vector<std::string
     return "not here";
 }
 
-constexpr std::size_t kCellWidth = 27;
+constexpr std::size_t kCellWidth = 31;
 constexpr std::size_t kTicksWidth = 8;
 
 std::string table_line(const LabResult &result, std::size_t name_width,
@@ -154,10 +147,10 @@ std::string table_line(const LabResult &result, std::size_t name_width,
 {
     const LabCase &row = *result.row;
     const std::string name = fmt::format("{:<{}}  ", row.slug, name_width);
-    if (!row.shows())
-        return name + "- " + wrapped(row.why_not, name.size() + 2) + "\n";
     if (result.off.status == LabStatus::kAbsent)
         return name + "absent on this CPU\n";
+    if (!row.shows())
+        return name + "- " + wrapped(row.why_not, name.size() + 2) + "\n";
     std::string line = name;
     for (const unsigned side : {0u, 1u})
         line += fmt::format("{:<{}}{:>{}}  ", cell(result, side, notes), kCellWidth,
@@ -369,7 +362,7 @@ std::string lab_lesson(const LabReport &report, const LabResult &result)
     std::string text = heading(control);
     text += fmt::format("  {}.\n\n", control.summary);
     if (!row.shows())
-        return text + "  Nothing to show: " + wrapped(row.why_not, 2) + ".\n";
+        return text + "  " + wrapped(fmt::format("Nothing to show: {}.", row.why_not), 2) + "\n";
     if (*before_text(row) != '\0')
         text += fmt::format("  First:     {}\n", before_text(row));
     text += fmt::format("  The guest: {}\n\n", code_text(row));
