@@ -108,7 +108,7 @@ const char *step_where(ControlField field, const BitStep &step);
 void put_parameter(TextBuilder &out, const Hardware &hw, Parameter parameter);
 /// Appends the step's reason, such as "ept=0: this CPU has no EPT" or
 /// "with EPT the guest owns its page tables: ...".
-void put_step_reason(TextBuilder &out, const Hardware &hw, const BitStep &step);
+void put_step_reason(TextBuilder &out, const Hardware &hw, ControlField field, const BitStep &step);
 /// Why no step touched the bit, or nullptr when one did.
 const char *why_untouched(const Hardware &hw, const BitHistory &bit);
 

@@ -4,6 +4,7 @@
 #include "error.hpp"
 #include "nearest.hpp"
 #include "number.hpp"
+#include "text_lines.hpp"
 
 #include <optional>
 
@@ -65,14 +66,16 @@ std::vector<const ControlBit *> find_controls(const std::string &name)
     std::vector<std::string> slugs;
     for (const ControlBit &row : all_control_bits())
         slugs.emplace_back(row.slug);
-    fail_usage("there is no control '{}'{}", name, did_you_mean(nearest(name, slugs)));
+    const std::vector<std::string> similar = nearest(name, slugs);
+    fail_usage("there is no control {}{}", in_quotes(name),
+               similar.empty() ? "; minivmx explain lists all" : did_you_mean(similar));
 }
 
 ControlField find_word(const std::string &name)
 {
     if (const std::optional<ControlField> field = word_of(name))
         return *field;
-    fail_usage("--field: there is no control word '{}', expected {}", name,
+    fail_usage("--field: there is no control word {}, expected {}", in_quotes(name),
                fmt::join(word_slugs(), ", "));
 }
 

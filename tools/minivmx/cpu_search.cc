@@ -3,6 +3,7 @@
 
 #include "error.hpp"
 #include "nearest.hpp"
+#include "text_lines.hpp"
 
 #include <generations.hpp>
 
@@ -109,8 +110,9 @@ std::vector<std::string> all_names()
 
 std::string cpu_title(const CpuProfile &cpu)
 {
-    return cpu.cpu.empty() || cpu.cpu == cpu.name ? cpu.name
-                                                  : fmt::format("{}: {}", cpu.name, cpu.cpu);
+    return cpu.cpu.empty() || cpu.cpu == cpu.name
+               ? cpu.name
+               : fmt::format("{}: {}", cpu.name, squeezed(cpu.cpu));
 }
 
 std::vector<const CpuProfile *> find_cpus(const std::string &text)
@@ -132,11 +134,11 @@ const CpuProfile &choose_cpu(const std::string &option, const std::string &text)
         return *found.front();
     if (found.empty()) {
         const std::vector<std::string> similar = nearest(text, all_names());
-        fail_usage("{}: '{}' does not ship with minivmx{}", option, text,
+        fail_usage("{}: {} does not ship with minivmx{}", option, in_quotes(text),
                    similar.empty() ? "; minivmx cpus lists those that do" : did_you_mean(similar));
     }
-    fail_usage("{}: '{}' may be any of {} CPUs, choose one: {}", option, text, found.size(),
-               fmt::join(names(found, kMost), ", "));
+    fail_usage("{}: {} may be any of {} CPUs, choose one: {}", option, in_quotes(text),
+               found.size(), fmt::join(names(found, kMost), ", "));
 }
 
 } // namespace minivmx::tool

@@ -16,7 +16,7 @@ namespace {
 ExplainedStep explained_step(const Hardware &hw, ControlField field, const BitStep &step)
 {
     Sentence reason;
-    put_step_reason(reason, hw, step);
+    put_step_reason(reason, hw, field, step);
     return {step.set, rule_info(step.rule).id, step_where(field, step), reason.c_str()};
 }
 
@@ -54,6 +54,18 @@ ExplainedWord explained_word(const Hardware &hw, const WordHistory &history)
 std::string ExplainedBit::last_reason() const
 {
     return steps.empty() ? untouched : steps.back().reason;
+}
+
+std::string ExplainedBit::short_reason() const
+{
+    if (steps.empty())
+        return untouched;
+    const std::string &rule = steps.back().rule;
+    if (rule == rule_info(Rule::kRequired).id || rule == rule_info(Rule::kOptional).id)
+        return row->summary;
+    if (rule == rule_info(Rule::kNotAllowed).id && standing != Standing::kUnknown)
+        return rule_info(Rule::kNotAllowed).brief;
+    return steps.back().reason;
 }
 
 const ExplainedWord &Explanation::word(ControlField field) const
@@ -119,7 +131,6 @@ VcpuControlInputs control_inputs(const Hardware &hw, const VcpuChoice &choice)
 
 std::string vcpu_text(const VcpuChoice &choice)
 {
-    std::vector<std::string> parts;
     const auto list = [](std::initializer_list<std::pair<bool, const char *>> items) {
         std::vector<std::string> names;
         for (const auto &[there, name] : items)
@@ -127,15 +138,15 @@ std::string vcpu_text(const VcpuChoice &choice)
                 names.emplace_back(name);
         return names;
     };
-    if (choice.irqchip)
-        parts.emplace_back(choice.x2apic ? "irqchip in the kernel (x2APIC mode)"
-                                         : "irqchip in the kernel");
-    else
-        parts.emplace_back("no irqchip in the kernel");
+    std::vector<std::string> parts = list({{!choice.irqchip, "no irqchip in the kernel"},
+                                           {choice.irqchip, "irqchip in the kernel"},
+                                           {choice.x2apic, "APIC in x2APIC mode"},
+                                           {choice.dirty_log, "dirty logging"},
+                                           {choice.debug_registers, "debug registers loaded"}});
     const auto exits =
         list({{choice.hlt, "hlt"}, {choice.mwait, "mwait"}, {choice.pause, "pause"}});
     if (!exits.empty())
-        parts.push_back(fmt::format("exits disabled: {}", fmt::join(exits, " ")));
+        parts.push_back(fmt::format("exits disabled for {}", fmt::join(exits, " ")));
     const auto features = list({{choice.xsaves, "xsaves"},
                                 {choice.rdtscp, "rdtscp"},
                                 {choice.rdpid, "rdpid"},
@@ -143,12 +154,9 @@ std::string vcpu_text(const VcpuChoice &choice)
                                 {choice.rdrand, "rdrand"},
                                 {choice.rdseed, "rdseed"},
                                 {choice.waitpkg, "waitpkg"}});
-    parts.push_back(features.empty() ? std::string("nothing in its CPUID")
-                                     : fmt::format("CPUID: {}", fmt::join(features, " ")));
-    for (const std::string &state :
-         list({{choice.dirty_log, "dirty logging"}, {choice.debug_registers, "debug registers"}}))
-        parts.push_back(state);
-    return fmt::format("a vCPU with {}", fmt::join(parts, ", "));
+    parts.push_back(features.empty() ? std::string("its CPUID empty")
+                                     : fmt::format("its CPUID with {}", fmt::join(features, " ")));
+    return fmt::format("vCPU: {}", fmt::join(parts, ", "));
 }
 
 } // namespace minivmx::tool

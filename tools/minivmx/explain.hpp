@@ -51,6 +51,8 @@ struct ExplainedBit {
 
     /// The reason of the last step, or why there is none.
     std::string last_reason() const;
+    /// The same for a list of bits: what the bit does where it is simply used.
+    std::string short_reason() const;
 };
 
 struct ExplainedWord {
@@ -67,7 +69,7 @@ struct Explanation {
     std::string error;   ///< why it would not
     std::vector<std::string> warnings;
     Hardware hardware;
-    std::string vcpu;                 ///< in words: "a vCPU without irqchip, ..."
+    std::string vcpu;                 ///< in words; empty for a living one
     std::vector<ExplainedWord> words; ///< all, in the order of ControlField
 
     const ExplainedWord &word(ControlField field) const;
@@ -76,7 +78,7 @@ struct Explanation {
 
 Explanation explain(const Question &question);
 
-/// "a fresh vCPU" and what is special about it.
+/// "vCPU: irqchip in the kernel, ...".
 std::string vcpu_text(const VcpuChoice &choice);
 
 /// What a vCPU of this choice hands to the core's control functions on such hardware.

@@ -62,7 +62,8 @@ std::vector<std::string> nearest(std::string_view text, const std::vector<std::s
                      [](const auto &a, const auto &b) { return a.first < b.first; });
     std::vector<std::string> names;
     for (const auto &[errors, name] : found)
-        if (names.size() < most && std::find(names.begin(), names.end(), *name) == names.end())
+        if (names.size() < most && errors <= found.front().first + 1 &&
+            std::find(names.begin(), names.end(), *name) == names.end())
             names.push_back(*name);
     return names;
 }

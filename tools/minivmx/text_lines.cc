@@ -15,6 +15,15 @@ std::string_view trim(std::string_view text)
     return text.substr(first, text.find_last_not_of(kBlank) - first + 1);
 }
 
+std::string squeezed(std::string_view text)
+{
+    std::string squeezed;
+    for (const char c : text)
+        if (c != ' ' || squeezed.empty() || squeezed.back() != ' ')
+            squeezed += c;
+    return squeezed;
+}
+
 std::optional<std::string_view> TextLines::next()
 {
     if (rest_.empty())

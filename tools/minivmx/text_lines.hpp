@@ -16,6 +16,9 @@ namespace minivmx::tool {
 /// Without white space at either end.
 std::string_view trim(std::string_view text);
 
+/// With one space in place of each run of them: brand strings are padded.
+std::string squeezed(std::string_view text);
+
 /// Takes a text line by line.
 class TextLines {
   public:

@@ -6,6 +6,12 @@
 
 namespace minivmx {
 
+namespace {
+
+constexpr const char *kMsrUnknown = "unknown: the capability MSR is not among the values";
+
+} // namespace
+
 WordHistory::WordHistory(const Hardware &hw, ControlField field) : field_(field)
 {
     negotiate(hw);
@@ -166,8 +172,12 @@ void put_parameter(TextBuilder &out, const Hardware &hw, Parameter parameter)
         out.put(parameter_on(hw.params, parameter) ? '1' : '0');
 }
 
-void put_step_reason(TextBuilder &out, const Hardware &hw, const BitStep &step)
+void put_step_reason(TextBuilder &out, const Hardware &hw, ControlField field, const BitStep &step)
 {
+    if (step.rule == Rule::kNotAllowed && word_is_unknown(hw.host.msr, field)) {
+        out.put(kMsrUnknown);
+        return;
+    }
     if (step.rule != Rule::kParameter) {
         out.put(rule_info(step.rule).text);
         return;
@@ -184,7 +194,7 @@ const char *why_untouched(const Hardware &hw, const BitHistory &bit)
     if (bit.count != 0)
         return nullptr;
     if (word_is_unknown(hw.host.msr, row.field))
-        return "unknown: the capability MSR is not among the values";
+        return kMsrUnknown;
     if (!bit.may_be_1)
         return "not on this CPU";
     if (row.condition == ControlCondition::kHost64 && !hw.host.is_64bit)
@@ -207,7 +217,7 @@ void print_bit_history(const Hardware &hw, const BitHistory &bit, const LineSink
     for (const BitStep &step : bit.taken()) {
         line.clear();
         line.put("      ", step.set ? "on  " : "off ", rule_info(step.rule).id, ": ");
-        put_step_reason(line, hw, step);
+        put_step_reason(line, hw, row.field, step);
         line.put(" (", step_where(row.field, step), ")");
         out(line);
     }

@@ -108,19 +108,20 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
     // makes it exit, only if not. RDPID hangs on RDTSCP's control: with either in its CPUID the
     // guest has both.
     struct {
+        Rule why;
         bool clears;
         u32 control;
     } const by_cpuid[] = {
-        {!in.xsaves, SECONDARY_EXEC_XSAVES},
-        {!in.rdtscp && !in.rdpid, SECONDARY_EXEC_ENABLE_RDTSCP},
-        {!in.invpcid, SECONDARY_EXEC_ENABLE_INVPCID},
-        {!in.waitpkg, SECONDARY_EXEC_ENABLE_USR_WAIT_PAUSE},
-        {in.rdrand, SECONDARY_EXEC_RDRAND_EXITING},
-        {in.rdseed, SECONDARY_EXEC_RDSEED_EXITING},
+        {Rule::kGuestCpuidLacks, !in.xsaves, SECONDARY_EXEC_XSAVES},
+        {Rule::kGuestCpuidLacks, !in.rdtscp && !in.rdpid, SECONDARY_EXEC_ENABLE_RDTSCP},
+        {Rule::kGuestCpuidLacks, !in.invpcid, SECONDARY_EXEC_ENABLE_INVPCID},
+        {Rule::kGuestCpuidLacks, !in.waitpkg, SECONDARY_EXEC_ENABLE_USR_WAIT_PAUSE},
+        {Rule::kGuestCpuidHas, in.rdrand, SECONDARY_EXEC_RDRAND_EXITING},
+        {Rule::kGuestCpuidHas, in.rdseed, SECONDARY_EXEC_RDSEED_EXITING},
     };
     for (const auto &row : by_cpuid)
         if (row.clears)
-            word.clear(Rule::kGuestCpuid, row.control);
+            word.clear(row.why, row.control);
     apply_intercepts(word, in);
     return word.value32();
 }

@@ -24,7 +24,7 @@ void fill_step(minivmx_control_step &to, ControlField field, const RuleEvent &ev
     copy_text(to.rule, rule_info(event.rule).id);
     copy_text(to.function, step_where(field, step));
     TextBuilder reason(to.reason, sizeof(to.reason));
-    put_step_reason(reason, hardware, step);
+    put_step_reason(reason, hardware, field, step);
 }
 
 // Appends the word's steps as far as there is room; `count` becomes how many there would be.
