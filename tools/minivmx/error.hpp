@@ -18,6 +18,7 @@ enum class ExitStatus : int {
     kFailed = 1,        // the machine, the device or the guest's entry failed
     kUsage = 2,         // an option, a value or an input file is wrong
     kGuestStatus = 3,   // the guest ended the run itself with a status other than 0
+    kIncomplete = 4,    // not everything that was asked for could be told
     kTimeout = 124,     // as timeout(1)
     kInterrupted = 130, // as a shell reports SIGINT
 };
