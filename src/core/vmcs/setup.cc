@@ -176,6 +176,8 @@ void set_virtual_apic_mode(vcpu_vmx &vmx)
     if (cpu_has_secondary_exec_ctrls(hardware.config))
         secondary_exec_controls_set(vmx.vmcs01,
                                     vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
+    if (vmx.msr_bitmap)
+        init_msr_bitmap(vmx);
     // The page at the APIC's address means something else now.
     mark_stale(vmx, StaleTranslations::kAll);
 }
