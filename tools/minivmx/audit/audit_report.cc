@@ -164,24 +164,42 @@ by_missing_input(const std::vector<AuditFinding> &findings)
     return groups;
 }
 
-std::string not_checkable_text(const AuditedDump &audited, bool cpu_given)
+std::string not_checkable_text(const std::vector<AuditFinding> &findings)
 {
-    if (audited.not_checkable.empty())
+    if (findings.empty())
         return "";
-    std::string text =
-        fmt::format("\nNot checkable: {}, for want of\n", checks(audited.not_checkable.size()));
-    bool capabilities = false;
-    for (const auto &[input, names] : by_missing_input(audited.not_checkable)) {
+    std::string text = fmt::format("\nNot checkable: {}, for want of\n", checks(findings.size()));
+    for (const auto &[input, names] : by_missing_input(findings)) {
         text += "  " + input + "\n";
         text += wrapped(fmt::format("{}", fmt::join(names, ", ")), 6);
     }
-    for (const AuditFinding &finding : audited.not_checkable)
-        capabilities |= finding.missing.kind == AuditInput::Kind::kMsr;
-    if (audited.passed_controls())
-        text += "But the CPU went on to the guest state, so controls and host state are valid.\n";
+    return text;
+}
+
+bool any_before_guest_state(const std::vector<AuditFinding> &findings)
+{
+    return std::any_of(findings.begin(), findings.end(), [](const AuditFinding &finding) {
+        return finding.check->stage == AuditStage::kControls ||
+               finding.check->stage == AuditStage::kHost;
+    });
+}
+
+/// What a person should know about the findings as a whole.
+std::string advice(const AuditedDump &audited, bool cpu_given)
+{
+    const bool violated = any_before_guest_state(audited.violated);
+    const bool open = any_before_guest_state(audited.not_checkable);
+    std::string text;
+    if (audited.passed_controls() && (violated || open))
+        text += "The CPU went on to the guest state: it found controls and host state valid.\n";
+    if (audited.passed_controls() && violated && cpu_given)
+        text += "Is it the CPU that --cpu or --msrs name?\n";
+    const bool capabilities =
+        std::any_of(audited.not_checkable.begin(), audited.not_checkable.end(),
+                    [](const AuditFinding &f) { return f.missing.kind == AuditInput::Kind::kMsr; });
     if (capabilities && !cpu_given)
         text += "--cpu NAME or --msrs FILE tell the CPU's capabilities.\n";
-    return text;
+    return text.empty() ? "" : "\n" + text;
 }
 
 std::string dump_text(const AuditReport &report, const AuditedDump &audited)
@@ -196,9 +214,9 @@ std::string dump_text(const AuditReport &report, const AuditedDump &audited)
                                                                  : checks(audited.violated.size()));
     for (const AuditFinding &finding : audited.violated)
         text += violation_text(finding);
-    text += not_checkable_text(audited, !report.cpu.empty());
+    text += not_checkable_text(audited.not_checkable);
     text += fmt::format("\nValid: {}\n", checks(audited.summary.held));
-    return text;
+    return text + advice(audited, !report.cpu.empty());
 }
 
 std::string hexadecimal(u64 value)
