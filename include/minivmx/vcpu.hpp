@@ -199,6 +199,16 @@ void write_rflags(vcpu_vmx &vmx, u64 value);
 // RSP comes from its cache; the others from vcpu_area.
 u64 read_gpr(vcpu_vmx &vmx, u8 index);
 void write_gpr(vcpu_vmx &vmx, u8 index, u64 value);
+// The pair EDX:EAX, in which RDMSR, RDTSC, XSETBV and their like have 64 bits, whatever the mode.
+inline u64 read_edx_eax(const vcpu_vmx &vmx)
+{
+    return vmx.area->regs[kRdx] << 32 | static_cast<u32>(vmx.area->regs[kRax]);
+}
+inline void write_edx_eax(vcpu_vmx &vmx, u64 value)
+{
+    vmx.area->regs[kRax] = static_cast<u32>(value);
+    vmx.area->regs[kRdx] = value >> 32;
+}
 
 u64 guest_cr0(vcpu_vmx &vmx);
 u64 guest_cr3(vcpu_vmx &vmx);

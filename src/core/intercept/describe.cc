@@ -89,11 +89,6 @@ bool is_event(u64 control)
 
 // ---- Facts of the kinds of exits ----------------------------------------------------------------
 
-u64 pair_of_registers(vcpu_vmx &vmx)
-{
-    return static_cast<u32>(read_gpr(vmx, kRax)) | read_gpr(vmx, kRdx) << 32;
-}
-
 u8 register_width(vcpu_vmx &vmx)
 {
     return is_64_bit_code(vmx) ? 8 : 4;
@@ -160,7 +155,7 @@ void describe_user_wait(vcpu_vmx &vmx, Facts &facts)
     facts.info = vmcs_read(VMX_INSTRUCTION_INFO);
     facts.reg = register_of(facts.info);
     facts.number = static_cast<u32>(read_gpr(vmx, facts.reg));
-    facts.value = pair_of_registers(vmx);
+    facts.value = read_edx_eax(vmx);
 }
 
 // Where an operand of this size lies; 0 if it is a register, or beyond its segment, which the guest
@@ -292,7 +287,7 @@ bool describe_msr(vcpu_vmx &vmx, bool write, Facts &facts)
     facts.is_write = write;
     facts.size = 8;
     if (write)
-        facts.value = pair_of_registers(vmx);
+        facts.value = read_edx_eax(vmx);
     return intercepts_msr(vmx, facts.number, write ? MINIVMX_MSR_WRITE : MINIVMX_MSR_READ);
 }
 
@@ -316,7 +311,7 @@ void describe_xsave(vcpu_vmx &vmx, const Instruction &insn, Facts &facts)
     facts.control = MINIVMX_INTERCEPT_XSAVES;
     facts.info = exit_intr_info(vmx);
     facts.number = restores ? MINIVMX_XRSTORS : MINIVMX_XSAVES;
-    facts.value = pair_of_registers(vmx); // the components
+    facts.value = read_edx_eax(vmx); // the components
     facts.address = linear_operand(vmx, insn, restores ? insn.source : insn.destination);
     facts.length = insn.length;
 }

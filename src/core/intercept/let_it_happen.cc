@@ -44,8 +44,7 @@ void write_status_flags(vcpu_vmx &vmx, bool carry)
 Outcome read_time(vcpu_vmx &vmx, bool with_processor_id)
 {
     const u64 tsc = guest_tsc(vmx);
-    write_gpr(vmx, kRax, static_cast<u32>(tsc));
-    write_gpr(vmx, kRdx, tsc >> 32);
+    write_edx_eax(vmx, tsc);
     if (with_processor_id)
         write_gpr(vmx, kRcx, static_cast<u32>(vmx.area->uret[URET_TSC_AUX]));
     return finished(vmx);

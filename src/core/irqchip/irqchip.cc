@@ -24,6 +24,29 @@ int enable_split_irqchip(kvm_vm &kvm, u64 pins)
     return 0;
 }
 
+namespace {
+
+// Gets or sets, as the functions do, the state of the controller that user space names.
+template <class Request, class Pic, class Ioapic>
+int with_chip(kvm_vm &kvm, Request &request, Pic pic, Ioapic ioapic)
+{
+    if (irqchip_of(kvm) != Irqchip::kKernel)
+        return -ENXIO;
+    switch (request.chip_id) {
+    case KVM_IRQCHIP_PIC_MASTER:
+    case KVM_IRQCHIP_PIC_SLAVE:
+        pic(kvm, request.chip_id, request.chip.pic);
+        return 0;
+    case KVM_IRQCHIP_IOAPIC:
+        ioapic(kvm, request.chip.ioapic);
+        return 0;
+    default:
+        return -EINVAL;
+    }
+}
+
+} // namespace
+
 } // namespace minivmx
 
 using namespace minivmx;
@@ -60,38 +83,12 @@ bool core_irqchip_in_kernel(const core_vm *vm)
 
 int core_get_irqchip(core_vm *vm, kvm_irqchip *chip)
 {
-    kvm_vm &kvm = to_kvm(vm);
-    if (irqchip_of(kvm) != Irqchip::kKernel)
-        return -ENXIO;
-    switch (chip->chip_id) {
-    case KVM_IRQCHIP_PIC_MASTER:
-    case KVM_IRQCHIP_PIC_SLAVE:
-        pic_get_state(kvm, chip->chip_id, chip->chip.pic);
-        return 0;
-    case KVM_IRQCHIP_IOAPIC:
-        ioapic_get_state(kvm, chip->chip.ioapic);
-        return 0;
-    default:
-        return -EINVAL;
-    }
+    return with_chip(to_kvm(vm), *chip, pic_get_state, ioapic_get_state);
 }
 
 int core_set_irqchip(core_vm *vm, const kvm_irqchip *chip)
 {
-    kvm_vm &kvm = to_kvm(vm);
-    if (irqchip_of(kvm) != Irqchip::kKernel)
-        return -ENXIO;
-    switch (chip->chip_id) {
-    case KVM_IRQCHIP_PIC_MASTER:
-    case KVM_IRQCHIP_PIC_SLAVE:
-        pic_set_state(kvm, chip->chip_id, chip->chip.pic);
-        return 0;
-    case KVM_IRQCHIP_IOAPIC:
-        ioapic_set_state(kvm, chip->chip.ioapic);
-        return 0;
-    default:
-        return -EINVAL;
-    }
+    return with_chip(to_kvm(vm), *chip, pic_set_state, ioapic_set_state);
 }
 
 bool core_irqchip_ready(const core_vm *vm)

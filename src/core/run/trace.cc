@@ -22,11 +22,6 @@ void put_exception(TextBuilder &out, u32 vector)
         out.put("exception ", vector);
 }
 
-u64 edx_eax(const vcpu_vmx &vmx)
-{
-    return vmx.area->regs[kRdx] << 32 | static_cast<u32>(vmx.area->regs[kRax]);
-}
-
 void put_cpuid(TextBuilder &out, const vcpu_vmx &vmx)
 {
     out.put("leaf ", hex(static_cast<u32>(vmx.area->regs[kRax])), " subleaf ",
@@ -102,7 +97,7 @@ void put_msr(TextBuilder &out, const vcpu_vmx &vmx, bool write)
 {
     out.put("MSR ", hex(static_cast<u32>(vmx.area->regs[kRcx])));
     if (write)
-        out.put(" = ", hex(edx_eax(vmx)));
+        out.put(" = ", hex(read_edx_eax(vmx)));
 }
 
 void put_facts_of_reason(TextBuilder &out, vcpu_vmx &vmx, u32 basic)
@@ -145,7 +140,7 @@ void put_facts_of_reason(TextBuilder &out, vcpu_vmx &vmx, u32 basic)
         out.put("at ", hex(vmcs_read(GUEST_PHYSICAL_ADDRESS)));
         break;
     case EXIT_REASON_XSETBV:
-        out.put("XCR", static_cast<u32>(vmx.area->regs[kRcx]), " = ", hex(edx_eax(vmx)));
+        out.put("XCR", static_cast<u32>(vmx.area->regs[kRcx]), " = ", hex(read_edx_eax(vmx)));
         break;
     default:
         break;

@@ -366,8 +366,7 @@ Outcome handle_rdmsr(vcpu_vmx &vmx)
     u64 value;
     if (!get_msr(vmx, index, value))
         return msr_failed(vmx, failure_of(index), PendingMsr::kRead, index, 0);
-    write_gpr(vmx, kRax, static_cast<u32>(value));
-    write_gpr(vmx, kRdx, value >> 32);
+    write_edx_eax(vmx, value);
     skip_emulated_instruction(vmx);
     return Outcome::resume();
 }
@@ -375,7 +374,7 @@ Outcome handle_rdmsr(vcpu_vmx &vmx)
 Outcome handle_wrmsr(vcpu_vmx &vmx)
 {
     const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
-    const u64 value = static_cast<u32>(read_gpr(vmx, kRax)) | read_gpr(vmx, kRdx) << 32;
+    const u64 value = read_edx_eax(vmx);
     if (!msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_WRITE))
         return msr_failed(vmx, MsrResult::kFiltered, PendingMsr::kWrite, index, value);
     if (!set_msr(vmx, index, value))

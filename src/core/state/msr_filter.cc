@@ -128,11 +128,8 @@ void complete_pending_msr(vcpu_vmx &vmx)
         inject_gp(vmx);
         return;
     }
-    if (kind == PendingMsr::kRead) {
-        const u64 value = run.msr.data;
-        write_gpr(vmx, kRax, static_cast<u32>(value));
-        write_gpr(vmx, kRdx, value >> 32);
-    }
+    if (kind == PendingMsr::kRead)
+        write_edx_eax(vmx, run.msr.data);
     skip_emulated_instruction(vmx);
 }
 

@@ -38,7 +38,7 @@ bool set_xcr(vcpu_vmx &vmx, u32 index, u64 value)
 Outcome handle_xsetbv(vcpu_vmx &vmx)
 {
     // CR4.OSXSAVE clear would have been #UD before the exit: SDM Vol. 3C, 26.1.1.
-    const u64 value = static_cast<u32>(read_gpr(vmx, kRax)) | read_gpr(vmx, kRdx) << 32;
+    const u64 value = read_edx_eax(vmx);
     if (guest_cpl(vmx) == 0 && set_xcr(vmx, static_cast<u32>(read_gpr(vmx, kRcx)), value))
         skip_emulated_instruction(vmx);
     else
