@@ -113,6 +113,7 @@ function recallFilters() {
 
 // ---- Explanations ----
 const esc = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 const mark = (state, on) => `<span class="mark ${state}${on ? " on" : ""}"></span>`;
 const pairs = (list) => `<dl>${list.filter(([, text]) => text).map(([name, text]) => `<dt>${name}</dt><dd>${text}</dd>`).join("")}</dl>`;
 
@@ -123,7 +124,7 @@ function controlHead(control) {
 }
 
 function controlFacts(control) {
-  return `<p class="what">${esc(control.summary[0].toUpperCase() + control.summary.slice(1))}. ${esc(control.prose)}</p>` +
+  return `<p class="what">${esc(sentence(control.summary))} ${esc(control.prose)}</p>` +
     `<h3>The control</h3>` + pairs([
       ["minivmx", esc(control.use)], ["kvm_intel", esc(control.kvm)], ["exits", control.exits.map(esc).join("<br>")],
       ["parameter", control.parameter && `<code>${esc(control.parameter)}</code>`], ["moved by", esc(control.moved)],
@@ -132,7 +133,7 @@ function controlFacts(control) {
 
 function steps(way) {
   if (way.steps.length === 0)
-    return `<p>${esc(way.untouched)}</p>`;
+    return `<p>${esc(sentence(way.untouched))}</p>`;
   return `<ol>${way.steps.map(([set, rule, where, reason]) =>
     `<li class="step${set ? " set" : ""}"><b>${set ? "on" : "off"}</b>, because ${esc(data.text[reason])}` +
     `<small><code>${esc(data.text[where])}</code>, rule <code>${esc(data.text[rule])}</code></small></li>`).join("")}</ol>`;

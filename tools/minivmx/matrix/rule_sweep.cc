@@ -5,24 +5,12 @@
 #include "matrix.hpp"
 
 #include <minivmx/controls.hpp>
+#include <minivmx/intercept_controls.hpp>
 
 #include <algorithm>
 
 namespace minivmx::tool {
 namespace {
-
-std::size_t place_of(const ControlBit &row)
-{
-    return static_cast<std::size_t>(&row - kControlTable);
-}
-
-Rule rule_by_id(const std::string &id)
-{
-    unsigned i = 0;
-    while (i < static_cast<unsigned>(Rule::kCount) && id != rule_info(static_cast<Rule>(i)).id)
-        i++;
-    return static_cast<Rule>(i);
-}
 
 /// The default, and each parameter that decides over controls off by itself.
 std::vector<Parameters> parameter_choices()
@@ -40,16 +28,24 @@ std::vector<Parameters> parameter_choices()
     return choices;
 }
 
-/// A vCPU of which everything is said that moves a control.
-VcpuChoice unusual_vcpu()
+/// A plain one, a typical one, one with all that clears controls, and one whose client wants to see
+/// all that it can.
+std::vector<VcpuControlInputs> vcpu_choices(const Hardware &hw)
 {
-    VcpuChoice vcpu;
-    vcpu.irqchip = vcpu.x2apic = vcpu.debug_registers = true;
-    vcpu.hlt = vcpu.mwait = vcpu.pause = true;
-    return vcpu;
+    VcpuChoice unusual;
+    unusual.irqchip = unusual.x2apic = unusual.debug_registers = true;
+    unusual.hlt = unusual.mwait = unusual.pause = true;
+    std::vector<VcpuControlInputs> choices = {control_inputs(hw, VcpuChoice()),
+                                              control_inputs(hw, typical_vcpu()),
+                                              control_inputs(hw, unusual)};
+    choices.push_back(choices[1]);
+    choices.back().intercepts_ports = true;
+    for (const InterceptControl &row : kInterceptControls)
+        choices.back().intercepts |= row.intercept;
+    return choices;
 }
 
-/// Hosts on which rules act that don't on an ordinary one.
+/// As shipped, and kinds of hosts on which other rules act.
 std::vector<HostDesc> hosts_of(const profiles::CpuProfile &profile)
 {
     std::vector<HostDesc> hosts(4, profile.host());
@@ -59,42 +55,62 @@ std::vector<HostDesc> hosts_of(const profiles::CpuProfile &profile)
     return hosts;
 }
 
+/// That a control is asked for, or is not there, is said elsewhere.
+bool says_nothing(Rule rule)
+{
+    return rule == Rule::kRequired || rule == Rule::kOptional || rule == Rule::kNegotiated ||
+           rule == Rule::kNotAllowed;
+}
+
 } // namespace
 
 RuleSweep::RuleSweep() : movers_(kControlCount)
 {
-    for (const profiles::CpuProfile *profile : profiles::profiles_by_generation()) {
-        // Parameters and vCPUs on every CPU, the kinds of hosts with the default ones.
+    for (const profiles::CpuProfile &profile : profiles::shipped_profiles()) {
         for (const Parameters &parameters : parameter_choices())
-            for (const VcpuChoice &vcpu : {VcpuChoice(), typical_vcpu(), unusual_vcpu()})
-                add({profile->name, profile->host(), parameters, vcpu});
-        for (const HostDesc &host : hosts_of(*profile))
-            add({profile->name, host, default_parameters(), typical_vcpu()});
+            add(profile.host(), parameters);
+        for (const HostDesc &host : hosts_of(profile))
+            add(host, default_parameters());
     }
     for (std::vector<Mover> &movers : movers_)
         std::stable_sort(movers.begin(), movers.end(),
                          [](const Mover &a, const Mover &b) { return a.rule < b.rule; });
 }
 
-void RuleSweep::add(const Question &question)
+void RuleSweep::add(const HostDesc &host, Parameters parameters)
 {
-    const Explanation explanation = explain(question);
-    for (const ControlBit &row : all_control_bits()) {
-        std::vector<Mover> &movers = movers_[place_of(row)];
-        for (const ExplainedStep &step : explanation.bit(row).steps) {
-            const Mover mover{rule_by_id(step.rule), step.to_one, step.where};
-            const bool says_nothing =
-                mover.rule == Rule::kRequired || mover.rule == Rule::kOptional ||
-                mover.rule == Rule::kNegotiated || mover.rule == Rule::kNotAllowed;
-            if (!says_nothing && std::find(movers.begin(), movers.end(), mover) == movers.end())
-                movers.push_back(mover);
+    Hardware hw;
+    SetupLog log;
+    if (hardware_setup(host, parameters, hw, log).failed())
+        return;
+    for (const VcpuControlInputs &vcpu : vcpu_choices(hw))
+        add(hw, vcpu);
+}
+
+void RuleSweep::add(const Hardware &hw, const VcpuControlInputs &vcpu)
+{
+    for (unsigned i = 0; i < kControlFieldCount; i++) {
+        const ControlField field = static_cast<ControlField>(i);
+        const WordHistory word(hw, field, vcpu);
+        for (const ControlBit &row : control_bits_of(field)) {
+            const BitHistory history = history_of(hw, word, row);
+            for (const BitStep &step : history.taken())
+                if (!says_nothing(step.rule))
+                    add(row, {step.rule, step.set, step_where(field, step)});
         }
     }
 }
 
+void RuleSweep::add(const ControlBit &row, const Mover &mover)
+{
+    std::vector<Mover> &movers = movers_[static_cast<std::size_t>(&row - kControlTable)];
+    if (std::find(movers.begin(), movers.end(), mover) == movers.end())
+        movers.push_back(mover);
+}
+
 const std::vector<Mover> &RuleSweep::movers(const ControlBit &row) const
 {
-    return movers_[place_of(row)];
+    return movers_[static_cast<std::size_t>(&row - kControlTable)];
 }
 
 } // namespace minivmx::tool

@@ -6,13 +6,12 @@
 
 #include <minivmx/control_types.hpp>
 #include <minivmx/rules.hpp>
+#include <minivmx/vcpu_controls.hpp>
 
 #include <string>
 #include <vector>
 
 namespace minivmx::tool {
-
-struct Question; // explain.hpp
 
 /// A rule that sets or clears a control somewhere.
 struct Mover {
@@ -30,7 +29,10 @@ class RuleSweep {
     const std::vector<Mover> &movers(const ControlBit &row) const;
 
   private:
-    void add(const Question &question);
+    /// All words of these vCPUs on a host with these parameters, if the module loads there.
+    void add(const HostDesc &host, Parameters parameters);
+    void add(const Hardware &hw, const VcpuControlInputs &vcpu);
+    void add(const ControlBit &row, const Mover &mover);
 
     std::vector<std::vector<Mover>> movers_; ///< by the row's place in the table
 };
