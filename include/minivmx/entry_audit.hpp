@@ -31,7 +31,4 @@ inline void forget_entry_audit(vcpu_vmx &vmx)
         vmx.entry_audit->current = false;
 }
 
-// The VM-instruction errors of VMLAUNCH and VMRESUME in words: SDM Vol. 3C, 31.4.
-const char *instruction_error_text(u32 number);
-
 } // namespace minivmx

@@ -14,6 +14,9 @@ inline constexpr u32 kExitReasonNameCount = EXIT_REASON_COUNT;
 const char *exit_reason_name(u32 basic_reason);
 /// As a word, as traces and counters have it: "HLT", "EPT_VIOLATION"; or nullptr. [any]
 const char *exit_reason_constant(u32 basic_reason);
+/// Why VMLAUNCH or VMRESUME itself fails: SDM Vol. 3C, 31.4, table 31-1; nullptr for numbers of
+/// other instructions. [any]
+const char *instruction_error_name(u32 number);
 /// "#GP", "NMI" for vector 2; nullptr for vectors that aren't exceptions. SDM Vol. 3A, 6.3.1. [any]
 const char *exception_name(u32 vector);
 

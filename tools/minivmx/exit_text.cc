@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "exit_text.hpp"
 
+#include <minivmx/exit_name.hpp>
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -41,17 +43,6 @@ constexpr std::array kEntryFailures = {
     Name{33, "invalid guest state"},
     Name{34, "an MSR could not be loaded"},
     Name{41, "a machine check during the entry"},
-};
-
-// SDM Vol. 3C, table 31-1: VM-instruction error numbers of VMLAUNCH and VMRESUME.
-constexpr std::array kInstructionErrors = {
-    Name{4, "VMLAUNCH with a VMCS that is not clear"},
-    Name{5, "VMRESUME with a VMCS that was not launched"},
-    Name{6, "VMRESUME after VMXOFF"},
-    Name{7, "invalid control fields"},
-    Name{8, "invalid host-state fields"},
-    Name{25, "invalid executive-VMCS pointer"},
-    Name{26, "events blocked by MOV SS"},
 };
 
 constexpr std::array kSuberrors = {
@@ -129,7 +120,7 @@ std::string describe_failed_entry(std::uint64_t hardware_reason)
     constexpr std::uint64_t kEntryFailure = std::uint64_t{1} << 31;
     const char *meaning = (hardware_reason & kEntryFailure) != 0
                               ? find_name(kEntryFailures, hardware_reason & 0xffff)
-                              : find_name(kInstructionErrors, hardware_reason);
+                              : instruction_error_name(static_cast<std::uint32_t>(hardware_reason));
     return fmt::format("{:#x} ({})", hardware_reason,
                        meaning != nullptr ? meaning : "no reason that the SDM lists");
 }

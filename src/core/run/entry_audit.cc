@@ -11,9 +11,6 @@ namespace minivmx {
 
 namespace {
 
-// A finding in words: a few name and section, a value, the names of several bits and a sentence.
-using FindingLine = Text<440>;
-
 // ----- What the audit may look into --------------------------------------------------------------
 
 // Memory by physical address: of this vCPU's own pages only, since an address in a VMCS that failed
@@ -56,7 +53,7 @@ void print_finding(void *, const AuditFinding &finding)
 {
     if (finding.verdict != AuditVerdict::kViolated)
         return;
-    FindingLine line;
+    AuditSentence line;
     line.put("  ");
     put_audit_finding(line, finding, false);
     host_log(HOST_LOG_WARNING, line.c_str());
@@ -73,17 +70,21 @@ class StayOnCpu {
 
 // ----- dmesg -------------------------------------------------------------------------------------
 
+const char *name_or(const char *name)
+{
+    return name ? name : "which the SDM doesn't list";
+}
+
 void print_headline(const vcpu_vmx &vmx, const EntryAudit &audit)
 {
     Sentence line;
     line.put("VM entry of vCPU ", vmx.vcpu_id, " failed: ");
     if (vmx.entry_failed)
         line.put("VM-instruction error ", audit.instruction_error, ", ",
-                 instruction_error_text(audit.instruction_error));
-    else if (const char *name = exit_reason_name(audit.exit_reason & kExitReasonBasicMask))
-        line.put("exit reason ", audit.exit_reason & kExitReasonBasicMask, ", ", name);
+                 name_or(instruction_error_name(audit.instruction_error)));
     else
-        line.put("exit reason ", audit.exit_reason & kExitReasonBasicMask);
+        line.put("exit reason ", audit.exit_reason & kExitReasonBasicMask, ", ",
+                 name_or(exit_reason_name(audit.exit_reason & kExitReasonBasicMask)));
     host_log(HOST_LOG_WARNING, line.c_str());
 
     line.clear();
@@ -133,7 +134,7 @@ void describe(const AuditFinding &finding, minivmx_audit_finding &out)
         out.value = finding.value;
     }
     const char *name = vmcs_field_name(check.field);
-    fill(out.field_name, [&](TextBuilder &text) { text.put(name ? name : "?"); });
+    fill(out.field_name, [&](TextBuilder &text) { text.put(name_or(name)); });
     fill(out.check, [&](TextBuilder &text) { text.put(check.name); });
     fill(out.clause, [&](TextBuilder &text) { text.put(check.sdm); });
     fill(out.rule, [&](TextBuilder &text) { text.put(check.rule); });
@@ -159,36 +160,6 @@ void audit_failed_entry(vcpu_vmx &vmx, u32 reason)
         audit.summary = audit_vmcs(source_of(vmx), {.report = keep_finding, .context = &audit});
     }
     print_audit(vmx, audit);
-}
-
-const char *instruction_error_text(u32 number)
-{
-    switch (number) {
-    case 4:
-        return "VMLAUNCH with a VMCS that isn't clear";
-    case 5:
-        return "VMRESUME with a VMCS that wasn't launched";
-    case 6:
-        return "VMRESUME after VMXOFF";
-    case 7:
-        return "invalid control fields";
-    case 8:
-        return "invalid host-state fields";
-    case 10:
-        return "invalid executive-VMCS pointer";
-    case 11:
-        return "executive VMCS not launched";
-    case 12:
-        return "VMXON with a VMCS that isn't the executive one";
-    case 13:
-        return "VM-entry controls not those of an executive VMCS";
-    case 25:
-        return "invalid control fields in the executive VMCS";
-    case 26:
-        return "events blocked by MOV SS";
-    default:
-        return "no error number of VM entries";
-    }
 }
 
 } // namespace minivmx

@@ -48,4 +48,32 @@ const char *exit_reason_constant(u32 basic_reason)
     return basic_reason < EXIT_REASON_COUNT ? kExitReasonNames.constant[basic_reason] : nullptr;
 }
 
+const char *instruction_error_name(u32 number)
+{
+    switch (number) {
+    case 4:
+        return "VMLAUNCH with a VMCS that is not clear";
+    case 5:
+        return "VMRESUME with a VMCS that was not launched";
+    case 6:
+        return "VMRESUME after VMXOFF";
+    case 7:
+        return "invalid control fields";
+    case 8:
+        return "invalid host-state fields";
+    case 16:
+        return "invalid executive-VMCS pointer";
+    case 17:
+        return "executive VMCS not launched";
+    case 18:
+        return "executive-VMCS pointer is not the VMXON pointer";
+    case 25:
+        return "invalid VM-execution controls in the executive VMCS";
+    case 26:
+        return "events blocked by MOV SS";
+    default:
+        return nullptr;
+    }
+}
+
 } // namespace minivmx
