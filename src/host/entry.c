@@ -129,11 +129,17 @@ static __always_inline void guest_context_exit(void)
 /*
  * A guest that reads a device's registers may find in the CPU's buffers what the host left there
  * ("MMIO stale data"). Where that is all they leak, they are cleared for such guests only; CPUs
- * that leak them more easily have vmenter.S clear them at each entry.
+ * that leak them more easily have vmenter.S clear them at each entry. kvm asks whether VFIO has
+ * given the VM a device, by a file that minivmx doesn't offer; here it counts whether the guest has
+ * a device's registers mapped, however it came by them. The CPU's flush of its L1 data cache
+ * clears the buffers as well.
  */
-static __always_inline void clear_buffers_before_entry(const struct host_vm *vm)
+static __always_inline void clear_leaks_before_entry(struct host_vcpu *vcpu)
 {
-	if (static_branch_unlikely(&mmio_stale_data_clear) && READ_ONCE(vm->reaches_devices))
+	bool cleared = l1d_flush_before_entry(vcpu);
+
+	if (static_branch_unlikely(&mmio_stale_data_clear) && !cleared &&
+	    READ_ONCE(vcpu->vm->reaches_devices))
 		x86_clear_cpu_buffers();
 }
 
@@ -143,8 +149,7 @@ noinstr host_u32 host_vmenter(struct host_vcpu *vcpu)
 	u32 failed;
 
 	guest_context_enter();
-	l1d_flush_before_entry(vcpu);
-	clear_buffers_before_entry(vcpu->vm);
+	clear_leaks_before_entry(vcpu);
 	if (native_read_cr2() != area->cr2)
 		native_write_cr2(area->cr2);
 

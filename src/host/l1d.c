@@ -197,10 +197,10 @@ static __always_inline void fill_cache_from_buffer(void)
 	asm volatile("lfence" : : : "memory");
 }
 
-noinstr void l1d_flush_before_entry(struct host_vcpu *vcpu)
+noinstr bool l1d_flush_before_entry(struct host_vcpu *vcpu)
 {
 	if (!static_branch_unlikely(&flush_wanted))
-		return;
+		return false;
 	if (static_branch_likely(&flush_conditional)) {
 		/* Set by the core, and by the kernel's interrupt handlers for this CPU. */
 		bool secrets = vcpu->area.flush_l1d || kvm_get_cpu_l1tf_flush_l1d();
@@ -208,10 +208,12 @@ noinstr void l1d_flush_before_entry(struct host_vcpu *vcpu)
 		vcpu->area.flush_l1d = 0;
 		kvm_clear_cpu_l1tf_flush_l1d();
 		if (!secrets)
-			return;
+			return false;
 	}
-	if (static_cpu_has(X86_FEATURE_FLUSH_L1D))
+	if (static_cpu_has(X86_FEATURE_FLUSH_L1D)) {
 		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
-	else
-		fill_cache_from_buffer();
+		return true;
+	}
+	fill_cache_from_buffer();
+	return false;
 }

@@ -30,8 +30,11 @@ int l1d_init(bool ept);
 void l1d_exit(void);
 /* Whether entries flush it or needn't, as the parameter is now; also before l1d_init(). */
 bool l1d_flushes(bool ept);
-/* Part of the entry: not to be instrumented. [irqoff] */
-void l1d_flush_before_entry(struct host_vcpu *vcpu);
+/*
+ * Part of the entry: not to be instrumented. Whether it has cleared the CPU's buffers, too.
+ * [irqoff]
+ */
+bool l1d_flush_before_entry(struct host_vcpu *vcpu);
 
 /* perf.c: performance counters. [irqoff] */
 void perf_enter_guest(struct host_vcpu *vcpu);
