@@ -31,7 +31,9 @@ bool take_word(std::string_view &text, std::string_view word)
 
 class ControlsParser {
   public:
-    ControlsParser(const std::string &path, std::string_view text) : path_(path), lines_(text) {}
+    ControlsParser(const std::string &path, std::string_view text)
+        : path_(path), lines_(text), ends_in_newline_(text.ends_with('\n'))
+    {}
 
     Explanation parse()
     {
@@ -48,6 +50,9 @@ class ControlsParser {
         if (answer_.words.size() != kControlFieldCount)
             expected(fmt::format("{} control words", kControlFieldCount),
                      fmt::format("{}", answer_.words.size()));
+        end_word();
+        if (!ends_in_newline_)
+            expected("the whole line", "the end of the file");
         answer_.usable = true;
         return answer_;
     }
@@ -68,9 +73,28 @@ class ControlsParser {
         return *value;
     }
 
+    /// No word ends before it had all its bits, and no bit before it had a reason.
+    void end_word() const
+    {
+        if (answer_.words.empty())
+            return;
+        end_bit();
+        const ExplainedWord &word = answer_.words.back();
+        if (word.bits.size() != control_bits_of(word.info->field).size())
+            expected(fmt::format("all bits of the {} controls", word.info->name),
+                     fmt::format("{}", word.bits.size()));
+    }
+    void end_bit() const
+    {
+        const std::vector<ExplainedBit> &bits = answer_.words.back().bits;
+        if (!bits.empty() && bits.back().steps.empty() && bits.back().untouched.empty())
+            expected(fmt::format("why {} is as it is", bits.back().row->slug), "nothing");
+    }
+
     /// "primary 0xb5a06dfa, negotiated 0xb5986dfa"
     void take_word_line(std::string_view line)
     {
+        end_word();
         const std::vector<std::string_view> words = split(line, " ,");
         const auto next = static_cast<ControlField>(answer_.words.size());
         if (answer_.words.size() == kControlFieldCount)
@@ -92,11 +116,13 @@ class ControlsParser {
         const std::vector<std::string_view> words = split(line, " ");
         if (answer_.words.empty() || words.size() != 3)
             expected("a bit, \"15 off cr3-load-exiting\"", line);
+        end_bit();
         ExplainedWord &word = answer_.words.back();
-        const ControlBit *const row = find_control(std::string(words[2]).c_str());
-        if (row == nullptr || row->field != word.info->field ||
-            std::to_string(row->bit) != words[0])
-            expected(fmt::format("a bit of the {} controls", word.info->name), line);
+        const Span<const ControlBit> rows = control_bits_of(word.info->field);
+        const ControlBit *const row =
+            word.bits.size() < rows.size() ? &rows[word.bits.size()] : nullptr;
+        if (row == nullptr || row->slug != words[2] || std::to_string(row->bit) != words[0])
+            expected(fmt::format("the next bit of the {} controls", word.info->name), line);
         if (words[1] != "on" && words[1] != "off")
             expected("on or off", words[1]);
         ExplainedBit bit;
@@ -156,6 +182,7 @@ class ControlsParser {
 
     const std::string &path_;
     TextLines lines_;
+    bool ends_in_newline_;
     Explanation answer_;
 };
 
