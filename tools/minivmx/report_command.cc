@@ -19,8 +19,8 @@ Without options it reads the VMX capability MSRs of every CPU of this machine th
 /dev/cpu/N/msr, as root; the module need not be loaded. What it prints is what the module would
 negotiate, decided by the same code.
 
-FILE has an MSR a line, number and value in hexadecimal (0x480 0x00da040000000004), or is JSON like
-the files in minivmx's data directory.
+FILE may be JSON, or the text that rdmsr, vmxcap or an InstLatx64-style dump gives; the man page
+shows each.
 
 Exit status: 0 the module would load there; 1 it would not (the last line says why), or the MSRs
 could not be read; 2 an option or the file is wrong.)";
@@ -44,9 +44,11 @@ ReportCommand::ReportCommand(CLI::App &app)
     : Command(app, "report", "Show what VMX offers here and what the module makes of it")
 {
     CLI::App &o = options();
-    o.add_option("--msr-file", file_, "Another machine's MSRs instead of this one's");
+    o.add_option("--msrs,--msr-file", file_, "Another machine's MSRs instead of this one's")
+        ->type_name("FILE");
     o.add_option("--cpu", cpu_,
-                 "A CPU that ships with minivmx, by name; with --msr-file, one of that file's");
+                 "A CPU that ships with minivmx, by part of its name; with --msrs, one of that "
+                 "file's");
     o.add_option("--param", parameters_, "A parameter of the module: NAME=VALUE; may be repeated");
     o.add_flag("--every-bit", every_bit_, "A line for each bit of each control word");
     o.add_flag("--json", json_, "One JSON object");
