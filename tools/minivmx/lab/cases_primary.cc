@@ -140,8 +140,8 @@ LabCase halt()
         "hlt-exiting", KVM_X86_DISABLE_EXITS_HLT, "KVM_X86_DISABLE_EXITS_HLT", kEnableApic, kHalt,
         EXIT_REASON_HLT,
         "The host can use the CPU while the guest sleeps. A guest that has the CPU for itself "
-        "sleeps, and wakes, without the hypervisor. An interrupt waits each time, and takes exits "
-        "of its own.");
+        "sleeps, and wakes, without the hypervisor. An interrupt waits each time, with exits of "
+        "its own, and the sleep counts.");
     for (LabSide *side : {&row.off, &row.on}) {
         side->setup.irqchip = true;
         side->setup.event = LabEvent::kQueueInterrupt;
