@@ -136,6 +136,8 @@ void init_supported_cpuid();
 // hypervisor virtualises.
 u32 supported_features(CpuidWord word);
 bool supports(CpuidFeature feature);
+// The CPU lacks UMIP, or the host has it off: guests have it by the exits of what it forbids.
+bool umip_is_emulated();
 // The XCR0 bits that guests may set.
 u64 supported_xcr0();
 // Bytes that XSAVE needs for these state components. SDM Vol. 1, 13.4.2 and 13.4.3.

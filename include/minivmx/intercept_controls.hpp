@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Which control bits make the CPU exit for what a client asks to see (MINIVMX_SET_INTERCEPTS). Pure,
-// like the functions that build the control words from it.
+// Which control bits make the CPU exit for what a client asks to see (MINIVMX_SET_INTERCEPTS).
+// Pure, like the functions that build the control words from it.
 #pragma once
 
 #include <minivmx.h>

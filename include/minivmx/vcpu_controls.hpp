@@ -20,6 +20,7 @@ struct VcpuControlInputs {
     bool mwait_in_guest, hlt_in_guest, pause_in_guest;
     bool has_vpid;
     bool dirty_logging; // some slot is logged, by PML
+    bool emulates_umip; // the guest has CR4.UMIP on and the CPU hasn't got it
     // Of the guest's CPUID.
     bool xsaves, rdtscp, rdpid, invpcid, rdrand, rdseed, waitpkg;
     // What a client wants to see beyond what the hypervisor needs.

@@ -33,6 +33,12 @@ u64 intercept_of_cr_access(const CrAccessInfo &access)
     }
 }
 
+// Emulated UMIP: the guest gets #GP, as it would from a CPU that has UMIP, without an exit.
+bool umip_forbids(vcpu_vmx &vmx)
+{
+    return guest_cpl(vmx) > 0 && (guest_cr4(vmx) & X86_CR4_UMIP) != 0;
+}
+
 // 0 for exits that no control's intercept makes. A guest without RDRAND in its CPUID gets #UD, of
 // which nobody wants to hear that it is RDRAND.
 u64 intercept_of_exit(vcpu_vmx &vmx, u32 basic)
@@ -60,7 +66,7 @@ u64 intercept_of_exit(vcpu_vmx &vmx, u32 basic)
         return MINIVMX_INTERCEPT_MOV_DR;
     case EXIT_REASON_GDTR_IDTR:
     case EXIT_REASON_LDTR_TR:
-        return MINIVMX_INTERCEPT_DESCRIPTOR_TABLE;
+        return umip_forbids(vmx) ? 0 : MINIVMX_INTERCEPT_DESCRIPTOR_TABLE;
     case EXIT_REASON_WBINVD:
         return MINIVMX_INTERCEPT_WBINVD;
     case EXIT_REASON_RDRAND:

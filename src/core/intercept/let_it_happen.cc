@@ -178,10 +178,6 @@ Outcome let_it_happen(vcpu_vmx &vmx)
         return forget_translations(vmx);
     case EXIT_REASON_INVPCID:
         return emulate_exited(vmx, Operation::kInvpcid, Operation::kInvpcid);
-    case EXIT_REASON_GDTR_IDTR:
-        return emulate_exited(vmx, Operation::kSgdt, Operation::kLidt);
-    case EXIT_REASON_LDTR_TR:
-        return emulate_exited(vmx, Operation::kSldt, Operation::kLtr);
     case EXIT_REASON_RDTSC:
         return read_time(vmx, false);
     case EXIT_REASON_RDTSCP:

@@ -115,6 +115,18 @@ Outcome handle_as_nop(vcpu_vmx &vmx)
     return Outcome::resume();
 }
 
+// SGDT and its kin exit while UMIP is emulated, which forbids them outside of CPL 0, and for clients
+// that want to see them: SDM Vol. 3C, 26.1.3.
+Outcome handle_gdtr_idtr(vcpu_vmx &vmx)
+{
+    return emulate_exited(vmx, Operation::kSgdt, Operation::kLidt);
+}
+
+Outcome handle_ldtr_tr(vcpu_vmx &vmx)
+{
+    return emulate_exited(vmx, Operation::kSldt, Operation::kLtr);
+}
+
 Outcome handle_invalid_instruction(vcpu_vmx &vmx)
 {
     inject_ud(vmx);
@@ -211,6 +223,8 @@ Outcome dispatch_exit(vcpu_vmx &vmx)
     case EXIT_REASON_EPT_MISCONFIG:       return handle_mmio(vmx);
     case EXIT_REASON_PML_FULL:            return handle_pml_full(vmx);
     case EXIT_REASON_PREEMPTION_TIMER:    return handle_preemption_timer(vmx);
+    case EXIT_REASON_GDTR_IDTR:           return handle_gdtr_idtr(vmx);
+    case EXIT_REASON_LDTR_TR:             return handle_ldtr_tr(vmx);
     case EXIT_REASON_XSETBV:              return handle_xsetbv(vmx);
     case EXIT_REASON_INVD:
     case EXIT_REASON_WBINVD:

@@ -90,6 +90,8 @@ u64 hardware_cr4(vcpu_vmx &vmx, u64 cr4)
 {
     // Machine checks are the host's business.
     u64 value = (cr4 & ~X86_CR4_MCE) | (hardware.info.cr4 & X86_CR4_MCE) | cr4_always_on(vmx);
+    if (umip_is_emulated())
+        value &= ~X86_CR4_UMIP;
     if (hardware.params.unrestricted_guest)
         return value;
     // The CPU's paging is never off: take away what only paging gives a meaning, and what the
@@ -134,6 +136,9 @@ void write_cr4(vcpu_vmx &vmx, u64 cr4)
     vmx.state_available |= kStateCr4;
     vmcs_write(CR4_READ_SHADOW, cr4);
     vmcs_write(GUEST_CR4, hardware_cr4(vmx, cr4));
+    if (changed & X86_CR4_UMIP && umip_is_emulated())
+        secondary_exec_controls_set(vmx.vmcs01,
+                                    vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
     if (changed & (X86_CR4_OSXSAVE | X86_CR4_PKE))
         update_cpuid_runtime(vmx);
 }

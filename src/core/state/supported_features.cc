@@ -91,6 +91,7 @@ struct Supported {
     u32 words[kCpuidWordCount];
     u64 xcr0;
     XstateComponent xstate[kMaxXstate];
+    bool umip_emulated;
 };
 constinit Supported supported = {};
 
@@ -158,6 +159,11 @@ void add_emulated()
     set_feature(CpuidFeature::kTscAdjust, true);
     set_feature(CpuidFeature::kX2apic, true);
     set_feature(CpuidFeature::kArchCapabilities, true);
+    // Without UMIP of its own the CPU can make the guest exit where it would count.
+    supported.umip_emulated =
+        !supports(CpuidFeature::kUmip) && vmx_umip_emulated(hardware.config);
+    if (supported.umip_emulated)
+        set_feature(CpuidFeature::kUmip, true);
 
     // AMD's names of what leaf 7 has, for guests that look there.
     const u32 leaf_7 = supported.words[static_cast<unsigned>(CpuidWord::k7Edx)];
@@ -203,6 +209,11 @@ bool supports(CpuidFeature feature)
 {
     const unsigned number = static_cast<unsigned>(feature);
     return (supported.words[number / 32] >> number % 32 & 1) != 0;
+}
+
+bool umip_is_emulated()
+{
+    return supported.umip_emulated;
 }
 
 u64 supported_xcr0()

@@ -37,6 +37,7 @@ VcpuControlInputs vcpu_control_inputs(const vcpu_vmx &vmx)
         .pause_in_guest = vmx.kvm->pause_in_guest,
         .has_vpid = vmx.vpid != 0,
         .dirty_logging = uses_pml(*vmx.kvm),
+        .emulates_umip = umip_is_emulated() && (vmx.cr4 & X86_CR4_UMIP) != 0,
         .xsaves = cpuid.has(CpuidFeature::kXsave) && cpuid.has(CpuidFeature::kXsaves),
         .rdtscp = cpuid.has(CpuidFeature::kRdtscp),
         .rdpid = cpuid.has(CpuidFeature::kRdpid),

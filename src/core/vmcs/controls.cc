@@ -96,7 +96,8 @@ u32 vmx_secondary_exec_control(const Hardware &hw, const VcpuControlInputs &in,
                    SECONDARY_EXEC_APIC_REGISTER_VIRT | SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY);
     if (!in.x2apic_mode)
         word.clear(Rule::kX2apicInactive, SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE);
-    word.clear(Rule::kUmipNotEmulated, SECONDARY_EXEC_DESC);
+    if (!in.emulates_umip)
+        word.clear(Rule::kUmipNotEmulated, SECONDARY_EXEC_DESC);
     word.clear(Rule::kUnusedByVcpu, SECONDARY_EXEC_SHADOW_VMCS);
     word.apply_parameter(Parameter::kPml, hw.params.pml);
     if (!in.dirty_logging)

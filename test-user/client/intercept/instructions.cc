@@ -377,6 +377,49 @@ TEST(descriptor_tables_in_protected_mode)
                        MINIVMX_LIDT, 0, r.rbx, true, 6, kNone);
 }
 
+// UMIP, which the CPU has or descriptor-table exiting emulates: outside of CPL 0 the guest gets
+// #GP, and the client no question.
+TEST(umip)
+{
+    Device device;
+    Guest g(device, Mode::kLong, CODE(64, "hlt"));
+    if (!guest_has(g, 7, &kvm_cpuid_entry2::ecx, 2))
+        test::skip("no UMIP");
+    for (uint64_t at = G_TABLES; at < G_TABLES + 4 * kPage; at += 8)
+        if (g.memory.at<uint64_t>(at) & guest::kPresent)
+            g.memory.at<uint64_t>(at) |= guest::kUser;
+    g.memory.at<uint64_t>(G_TSS + 4) = G_STACK; // RSP0
+    kvm_sregs s = g.vcpu.sregs();
+    s.cr4 |= 1 << 11;
+    g.vcpu.set(s);
+    kvm_regs r = fresh_regs();
+    r.rbx = G_DATA;
+    start(g, CODE(64, "sgdt [rbx]; str eax; hlt; nop"), r);
+    ENTER(g.vcpu, KVM_EXIT_HLT); // the supervisor may
+    EXPECT_EQ(g.memory.at<uint64_t>(G_DATA + 2), s.gdt.base);
+    EXPECT_EQ(g.vcpu.regs().rax, SEL_TSS);
+    EXPECT_EQ(g.vcpu.sregs().cr4 >> 11 & 1, 1);
+
+    s.cs.dpl = s.ss.dpl = 3;
+    s.cs.selector |= 3;
+    s.ss.selector |= 3;
+    g.memory.at<uint64_t>(G_DATA) = 0;
+    // The user can't halt: PAUSE says that the handler has returned.
+    const uint64_t controls = MINIVMX_INTERCEPT_PAUSE | MINIVMX_INTERCEPT_DESCRIPTOR_TABLE;
+    if (!can_set_intercepts(g.vcpu, controls))
+        REQUIRE_OK(set_intercepts(g.vcpu, MINIVMX_INTERCEPT_PAUSE));
+    for (Blob code : {CODE(64, "sgdt [rbx]; pause"), CODE(64, "sidt [rbx]; pause"),
+                      CODE(64, "sldt eax; pause"), CODE(64, "str [rbx]; pause")}) {
+        g.vcpu.set(s);
+        start(g, code, r);
+        g.resume_at(G_CODE + 3);
+        EXPECT_QUESTION(g, MINIVMX_INTERCEPT_PAUSE, kPause, G_CODE + 3);
+        EXPECT_EQ(g.log_count(), 1);
+        EXPECT_EXCEPTION(g, 0, 13, 0, G_CODE);
+    }
+    EXPECT_EQ(g.memory.at<uint64_t>(G_DATA), 0);
+}
+
 // ---- XSAVES -------------------------------------------------------------------------------------
 
 TEST(xsaves)
