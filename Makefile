@@ -21,7 +21,7 @@ override SHELL := /bin/bash
 
 SOURCES = $(shell git ls-files '*.c' '*.h' '*.cc' '*.hpp' '*.cpp' 2>/dev/null)
 
-.PHONY: all module tools command configure run test test-long fuzz install load unload clean format lint help packages
+.PHONY: all module tools command configure docs run test test-long fuzz install load unload clean format lint help packages
 
 all: module tools
 
@@ -40,6 +40,12 @@ tools: configure
 command: configure
 	cmake --build $(BUILD) --parallel $(JOBS) --target minivmx
 	$(MAKE) -C tools/guests
+
+# What is made from the table of controls and the CPUs in data/.
+docs: configure
+	cmake --build $(BUILD) --parallel $(JOBS) --target minivmx
+	$(BUILD)/minivmx matrix --markdown docs/controls.md
+	$(BUILD)/minivmx matrix --real --one-per-generation --svg docs/matrix.svg
 
 # Every time: it is quick, and a package that was missing then (GoogleTest) may be there now.
 configure:

@@ -163,18 +163,18 @@ std::string legend(int right)
 {
     Marks marks;
     std::string text;
-    int x = right - 560;
+    int x = right - 660;
     const int y = 26;
     for (const CellState state : kCellStates) {
         const bool on = state == CellState::kRequired || state == CellState::kUsed;
         marks.put(state, on, x, y);
-        text += fmt::format("<text x=\"{}\" y=\"{}\">{}</text>\n", x + 10, y + 4,
-                            cell_state_name(state));
-        x += 78;
+        const std::string_view name = cell_state_name(state);
+        text += fmt::format("<text x=\"{}\" y=\"{}\">{}</text>\n", x + 10, y + 4, name);
+        x += 32 + 7 * static_cast<int>(name.size());
     }
     marks.put(CellState::kRequired, false, x, y);
     marks.put(CellState::kUsed, false, x + 14, y);
-    text += fmt::format("<text x=\"{}\" y=\"{}\">off for now</text>\n", x + 24, y + 4);
+    text += fmt::format("<text x=\"{}\" y=\"{}\">off in a typical vCPU</text>\n", x + 24, y + 4);
     return text + marks.svg();
 }
 
