@@ -33,7 +33,7 @@ stop "the guest of CPU 0 computed the right thing" zero
 stop "so did the other" one
 stop "so did the vCPU that was idle" idler
 for guest in zero one; do
-    same "kvmclock tells the guest on CPU $guest that it was stopped" "$(tail -n 1 /tmp/$guest.out)" "life: the guest was stopped"
+    same "kvmclock tells guest $guest that it was stopped" "$(tail -n 1 /tmp/$guest.out)" "life: the guest was stopped"
 done
 
 # Without a VM nothing may come back on.
