@@ -39,12 +39,14 @@ def main():
     log, output, module, test_module = (Path(name) for name in sys.argv[1:5])
     said = read_log(log)
     lines = output.read_text().splitlines()
+    if not any(map(TRIED.match, lines)):
+        tell("breakage_test came to its end", "it did not")
+        return
     seen = set()
     check_bases(lines, said)
     check_breakages(lines, said, seen)
     check_messages(seen)
     check_symbols(module, test_module)
-    return 0
 
 
 def tell(name, why=""):
@@ -103,9 +105,6 @@ def check_bases(lines, said):
 
 def check_breakages(lines, said, seen):
     failed = [match for match in map(FAILED.match, lines) if match]
-    tried = [match for match in map(TRIED.match, lines) if match]
-    if not tried or int(tried[0].group(2)) != len(failed):
-        tell("breakage_test came to its end", "it did not")
     for match in failed:
         check_breakage(match, said, seen)
     tell(f"there are {ENOUGH} breakages or more",
@@ -168,4 +167,4 @@ def check_symbols(module, test_module):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -27,7 +27,8 @@ def packages(*groups):
 def modules(kernel):
     """Builds the modules for `kernel` and returns the directory that holds minivmx.ko."""
     directory = TOP / "build/module" / kernel.release
-    _build(f"the module for {kernel.release}", TOP / "tools/machine/build-module", kernel.build, directory)
+    _build(f"the module for {kernel.release}", TOP / "tools/machine/build-module", kernel.build, directory,
+           "MINIVMX_WATCH=y")
     return directory
 
 
@@ -57,6 +58,11 @@ def contents(module_directory):
     files += [(path, f"/guests/{path.name}") for path in sorted((TOP / "build/guests").glob("*.bin"))]
     files += [(path, f"/tests/{path.name}") for path in sorted((TOP / "build/user/client").glob("*_test"))]
     return [(stripped(source), target) for source, target in files if source.exists()]
+
+
+def watcher(module_directory):
+    """What audits the module's VM entries while it is tested."""
+    return [(stripped(module_directory / "kunit/watch/minivmx_watch.ko"), "/minivmx_watch.ko")]
 
 
 def stripped(source):

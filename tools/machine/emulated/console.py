@@ -11,7 +11,7 @@ FAULT = re.compile(
     r"\bINFO: (task|rcu|possible|suspicious|trying to register|inconsistent)|detected stalls? on CPU|"
     r"scheduling while atomic|double fault|\binvalid opcode: |\bBad page |\bdivide error: |stack segment: |"
     r"\bUBSAN: |\bKASAN: |refcount_t: |list_(add|del) corruption|unregister_netdevice: waiting|"
-    r"Slab corruption|Object .* still in use|Objects remaining in|\*\* .*leak")
+    r"Slab corruption|Object .* still in use|Objects remaining in|minivmx_watch: (false alarm|.* lacks)|\*\* .*leak")
 KERNEL_STARTS = re.compile(r"\bLinux version \d")
 # The log's time stamp, as in "[   12.345678] ".
 STAMP = re.compile(r"^\[ *\d+\.\d+\](\[ *[TC]\d+\])? ?")

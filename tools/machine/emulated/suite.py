@@ -14,6 +14,7 @@
     # module: brd                                            one more module of the kernel
     # add: data/bochs-tigerlake.json:/data/cpu.json          one more file; a directory goes in whole
     # build: test                                            /minivmx_test.ko, too: the test build of the module
+    # watch: no                                              without the auditor of VM entries (kunit/watch)
     # judge: test-user/client/breakage/judge.py              see below
     # allow: sysrq: Trigger a crash                          regular expression: a kernel's complaint that is meant
     # crash: crash-after.sh                                  script for the crash kernel, in this directory
@@ -38,7 +39,7 @@ from .bochs import CPU_MODELS, Hardware
 from .errors import MachineError
 
 DIRECTORY = Path(__file__).resolve().parent.parent / "suites"
-DIRECTIVE = re.compile(r"^# (suite|kernel|cpu|cpus|memory|ips|cmdline|params|carry|module|add|build|judge|allow|crash|timeout|in): *(.*)$")
+DIRECTIVE = re.compile(r"^# (suite|kernel|cpu|cpus|memory|ips|cmdline|params|carry|module|add|build|watch|judge|allow|crash|timeout|in): *(.*)$")
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Suite:
     files: list = field(default_factory=list)
     allow: list = field(default_factory=list)
     test_build: bool = False
+    watched: bool = True
     judge: str = ""
     crash: Path = None
     timeout: float = 300
@@ -134,6 +136,8 @@ def _apply(suite, key, value):
             suite.files.append((source, target or f"/{Path(source).name}"))
         elif key == "build":
             suite.test_build = value == "test"
+        elif key == "watch":
+            suite.watched = value != "no"
         elif key == "judge":
             suite.judge = value
         elif key == "allow":

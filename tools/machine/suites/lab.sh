@@ -33,7 +33,7 @@ same() {
 }
 
 words() {
-    tr -s ' \n' '\n\n' | sort | xargs
+    tr -s '[:space:]' '\n' | sort | xargs
 }
 
 # JSON of the lab as lines "CONTROL SIDE KEY VALUE"; SIDE is - for what is the control's own.
