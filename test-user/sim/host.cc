@@ -284,7 +284,7 @@ bool host_prepare_entry(host_vcpu *vcpu)
     m.irqs_off = true;
     vcpu->area.mode = VCPU_IN_GUEST;
     vcpu->area.host_cr3 = 0x1000000;
-    vcpu->area.host_cr4 = 0x3626f0;
+    vcpu->area.host_cr4 = m.host_info.cr4;
     return true;
 }
 

@@ -72,7 +72,7 @@ void fill_host_info(Machine &machine, const HostDesc &host)
     info.maxphyaddr = host.max_phys_bits;
     info.xcr0 = 7;
     info.efer = 0xd01;
-    info.cr4 = 0x3626f0;
+    info.cr4 = 0x3626f0 & host.msr[MSR_IA32_VMX_CR4_FIXED1]; // what this CPU has of it
     std::memset(info.features, 0xff, sizeof(info.features)); // the kernel uses all there is
     std::memcpy(info.cpu_name, host.name, sizeof(host.name));
 }

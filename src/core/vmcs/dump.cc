@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The current VMCS as text in the log, in the line format of 6.1's kvm_intel, so that scripts that
-// read its dumps read ours. Every value is a VMREAD: the hardware's word, not ours.
+// read its dumps read ours; what kvm_intel leaves out follows, so that nothing that a VM entry
+// checks is missing. Every value is a VMREAD: the hardware's word, not ours.
+#include <minivmx/audit.hpp>
 #include <minivmx/capabilities.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -159,6 +161,70 @@ void dump_control_state(u32 entry_controls, u32 exit_controls)
         print("Virtual processor ID = ", number(VIRTUAL_PROCESSOR_ID, 4));
 }
 
+// Of those that this CPU has.
+constexpr u32 kOtherFields[] = {
+    CR3_TARGET_COUNT.encoding,
+    IO_BITMAP_A.encoding,
+    IO_BITMAP_B.encoding,
+    MSR_BITMAP.encoding,
+    POSTED_INTR_DESC_ADDR.encoding,
+    PML_ADDRESS.encoding,
+    VM_FUNCTION_CONTROL.encoding,
+    EPTP_LIST_ADDRESS.encoding,
+    VMREAD_BITMAP.encoding,
+    VMWRITE_BITMAP.encoding,
+    VE_INFO_ADDRESS.encoding,
+    SPP_TABLE_POINTER.encoding,
+    HLAT_POINTER.encoding,
+    PID_POINTER_TABLE.encoding,
+    LAST_PID_POINTER_INDEX.encoding,
+    VM_EXIT_MSR_STORE_COUNT.encoding,
+    VM_EXIT_MSR_STORE_ADDR.encoding,
+    VM_EXIT_MSR_LOAD_COUNT.encoding,
+    VM_EXIT_MSR_LOAD_ADDR.encoding,
+    VM_ENTRY_MSR_LOAD_COUNT.encoding,
+    VM_ENTRY_MSR_LOAD_ADDR.encoding,
+    VMCS_LINK_POINTER.encoding,
+    GUEST_IA32_PERF_GLOBAL_CTRL.encoding,
+    GUEST_IA32_RTIT_CTL.encoding,
+    GUEST_IA32_LBR_CTL.encoding,
+    GUEST_IA32_PKRS.encoding,
+    GUEST_S_CET.encoding,
+    GUEST_SSP.encoding,
+    GUEST_INTR_SSP_TABLE.encoding,
+    HOST_IA32_PERF_GLOBAL_CTRL.encoding,
+    HOST_IA32_PKRS.encoding,
+    HOST_S_CET.encoding,
+    HOST_SSP.encoding,
+    HOST_INTR_SSP_TABLE.encoding,
+};
+
+void dump_cpu(const AuditCpu &cpu)
+{
+    for (u32 msr = kFirstVmxMsr; msr <= kLastVmxMsr; msr++) {
+        if (cpu.msr->present(msr))
+            print("MSR ", hex(msr), " = ", hex((*cpu.msr)[msr], 16));
+    }
+    print("physical bits = ", hex(cpu.physical_bits), " linear bits = ", hex(cpu.linear_bits));
+    const AuditFeatures &f = cpu.features;
+    const auto has = [](AuditHas feature) { return hex(feature == AuditHas::kYes); };
+    print("nx = ", has(f.nx), " rtm = ", has(f.rtm), " sgx = ", has(f.sgx),
+          " bus lock = ", has(f.bus_lock), " lam = ", has(f.lam),
+          " counters = ", hex(f.perf_global_ctrl));
+}
+
+void dump_other_state(u64 vmcs_address)
+{
+    print("*** Other State ***");
+    for (u32 encoding : kOtherFields) {
+        u64 value;
+        if (arch::vmread(encoding, value) == arch::Vmx::kOk)
+            print(vmcs_field_name(encoding), " = ", hex(value));
+    }
+    print("VMCS address = ", hex(vmcs_address));
+    dump_cpu(audit_current_vmcs().cpu);
+}
+
 } // namespace
 
 void dump_vmcs(vcpu_vmx &vmx)
@@ -178,6 +244,7 @@ void dump_vmcs(vcpu_vmx &vmx)
     dump_guest_msrs(vmx, entry_controls);
     dump_host_state(exit_controls);
     dump_control_state(entry_controls, exit_controls);
+    dump_other_state(vmx.vmcs01.phys);
 }
 
 } // namespace minivmx

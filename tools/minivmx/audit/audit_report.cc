@@ -53,7 +53,8 @@ AuditSource source_of(AuditedDump &audited, const AuditedCpu &cpu)
     source.cpu.msr = given ? &cpu.msr : &dump.msr;
     source.cpu.physical_bits = given ? cpu.physical_bits : dump.physical_bits;
     source.cpu.linear_bits = given ? 0 : dump.linear_bits;
-    source.cpu.features = cpu.features;
+    source.cpu.features = given ? cpu.features : dump.features;
+    source.vmcs_address = dump.vmcs_address;
     return source;
 }
 

@@ -66,6 +66,7 @@ class DumpParser {
     bool take_heading(std::string_view message);
     bool take_msr_list(std::string_view message);
     bool take_other(std::string_view message);
+    bool take_cpu(std::string_view message);
     bool take_patterns(std::string_view message);
     std::size_t take_pattern(std::string_view message);
     void take_values(const DumpPattern &pattern, const DumpMatch &match);
@@ -179,13 +180,19 @@ bool DumpParser::take_msr_list(std::string_view message)
     return true;
 }
 
-/// What only minivmx prints: any field by its name, the capability MSRs, the address widths.
-bool DumpParser::take_other(std::string_view message)
+AuditHas has_feature(u64 value)
 {
-    if (section_ != DumpSection::kOther)
-        return false;
+    return value != 0 ? AuditHas::kYes : AuditHas::kNo;
+}
+
+bool DumpParser::take_cpu(std::string_view message)
+{
     if (const auto msr = match_pattern("MSR # = #", message)) {
         dump_->msr.set(static_cast<u32>(msr->values[0]), msr->values[1]);
+        return true;
+    }
+    if (const auto address = match_pattern("VMCS address = #", message)) {
+        dump_->vmcs_address = address->values[0];
         return true;
     }
     if (const auto widths = match_pattern("physical bits = # linear bits = #", message)) {
@@ -193,6 +200,28 @@ bool DumpParser::take_other(std::string_view message)
         dump_->linear_bits = static_cast<u32>(widths->values[1] & 0xff);
         return true;
     }
+    const auto features =
+        match_pattern("nx = # rtm = # sgx = # bus lock = # lam = # counters = #", message);
+    if (!features)
+        return false;
+    const auto &v = features->values;
+    dump_->features = {has_feature(v[0]),
+                       has_feature(v[1]),
+                       has_feature(v[2]),
+                       has_feature(v[3]),
+                       has_feature(v[4]),
+                       AuditHas::kYes,
+                       v[5]};
+    return true;
+}
+
+/// What only minivmx prints: any field by its name, the capability MSRs, the address widths.
+bool DumpParser::take_other(std::string_view message)
+{
+    if (section_ != DumpSection::kOther)
+        return false;
+    if (take_cpu(message))
+        return true;
     const std::string name(message.substr(0, message.find(' ')));
     u32 encoding = 0;
     if (!find_vmcs_field(name.c_str(), &encoding))

@@ -16,10 +16,12 @@ namespace minivmx::tool {
 struct VmcsDump {
     unsigned line = 0; ///< where it begins in the file
     std::string title; ///< the line above it: "VMCS 00000000cafe, last attempted VM-entry on CPU 3"
-    std::map<u32, u64> fields;              ///< by encoding
-    std::vector<AuditMsrEntry> entry_msrs;  ///< the VM-entry MSR-load area
-    VmxMsrs msr;                            ///< of the CPU; only minivmx prints them
-    u32 physical_bits = 0, linear_bits = 0; ///< likewise; 0: not told
+    std::map<u32, u64> fields;                       ///< by encoding
+    std::vector<AuditMsrEntry> entry_msrs;           ///< the VM-entry MSR-load area
+    u64 vmcs_address = AuditSource::kUnknownAddress; ///< only minivmx tells it, and what follows
+    VmxMsrs msr;
+    u32 physical_bits = 0, linear_bits = 0; ///< 0: not told
+    AuditFeatures features;
 };
 
 struct VmcsDumps {
