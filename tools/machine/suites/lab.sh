@@ -72,12 +72,23 @@ flat /json >/all
 sed -n 's/^\([^ ]*\) - name .*/\1/p' /all >/controls
 [ "$(wc -l </controls)" -gt 50 ]
 verdict "it knows the primary and secondary controls" $? "$(wc -l </controls) of them"
+
+# Bochs 2.7 offers the monitor trap flag here, but has no exits by it.
+emulator_defect() {
+    [ "$MACHINE_CPU $1" = "tigerlake monitor-trap-flag" ]
+}
+expected_status=0
 while read -r control; do
     wrong=$(sed -n "s/^$control - wrong //p" /all | xargs)
+    if [ -n "$wrong" ] && emulator_defect "$control"; then
+        echo "skip - $control: Bochs 2.7 doesn't do what it offers: $wrong"
+        expected_status=1
+        continue
+    fi
     [ -z "$wrong" ]
     verdict "$control" $? "$wrong"
 done </controls
-verdict "all as the architecture says" $status
+same "its status tells whether all is as the architecture says" $status $expected_status
 same "what this CPU lacks" "$(sed -n 's/ off status absent$//p' /all | words)" "$(echo "$absent" | words)"
 grep -q "^- - counted true$" /all
 verdict "every exit is counted" $?
@@ -128,10 +139,8 @@ if has enable-pml; then
     is enable-pml on status parameter
 fi
 minivmx lab >/table
-status=$?
+same "without them all is as before" $? $expected_status
 cat /table
-grep -q "all as the architecture says$" /table || status=1
-verdict "without them all is as the architecture says" $status "$(grep WRONG: /table | xargs)"
 rmmod minivmx
 
 load ept=0

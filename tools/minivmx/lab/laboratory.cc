@@ -104,12 +104,12 @@ LabRun Laboratory::run(const LabCase &row, const LabSide &side) const
     // What the first time costs more, as the guest's memory, is over before the measured pass; what
     // the frame costs is taken off.
     LabPass idle;
-    if (!side.setup.real_mode && side.expected.runs) {
-        idle = machine.run(side.before, kNothing, kRounds, false);
-        machine.run(side.before, side.code, 1, true);
-    } else {
+    if (side.setup.real_mode)
         run.rounds = 1;
-    }
+    else if (side.expected.runs)
+        idle = machine.run(side.before, kNothing, kRounds, false);
+    if (side.expected.runs)
+        machine.run(side.before, side.code, 1, true);
     run.host_tsc_before = __rdtsc();
     take_over(run, machine.run(side.before, side.code, run.rounds, true), idle);
     run.host_tsc_after = __rdtsc();
