@@ -321,6 +321,9 @@ LabPass LabMachine::run(const LabCode &before, const LabCode &code, unsigned rou
     pass.counted = counts_before && counts_after;
     if (pass.counted)
         pass.exits = counts_since(*counts_before, *counts_after);
+    // The last OUT is over: another pass may begin at the same address.
+    if (pass.ran)
+        vcpu_->complete_exit();
     const kvm_regs regs = vcpu_->regs();
     pass.least_ticks = regs.r13;
     pass.value = regs.r10;
