@@ -163,7 +163,7 @@ std::string legend(int right)
 {
     Marks marks;
     std::string text;
-    int x = right - 660;
+    int x = right - 615;
     const int y = 26;
     for (const CellState state : kCellStates) {
         const bool on = state == CellState::kRequired || state == CellState::kUsed;
