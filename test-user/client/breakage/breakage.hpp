@@ -79,6 +79,8 @@ struct Breakage {
     // The field that the audit finds fault with, where it isn't the broken one.
     uint32_t blamed = 0;
     Needs needs = {};
+    // The emulator enters it all the same.
+    bool unseen = false;
 };
 
 struct Group {

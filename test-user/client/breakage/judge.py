@@ -78,7 +78,9 @@ def pattern_of(message):
     return re.compile("".join("(.+?)" if part.startswith("%") else re.escape(part) for part in parts) + "$")
 
 
-PATTERNS = [(message, pattern_of(message)) for message in sorted([*FIELDS, *UNREACHABLE], key=len, reverse=True)]
+# One that is all text is meant before one that has room for it.
+ORDER = sorted([*FIELDS, *UNREACHABLE], key=lambda message: (message.count("%"), -len(message)))
+PATTERNS = [(message, pattern_of(message)) for message in ORDER]
 
 
 def known(text):

@@ -170,8 +170,10 @@ FIELDS = {
     "VMENTER FAIL: VMCS guest interrupts blocked when injecting external interrupt":
         "GUEST_INTERRUPTIBILITY_INFO GUEST_RFLAGS",
     "VMENTER FAIL: VMCS guest interrupts blocked when injecting NMI": "GUEST_INTERRUPTIBILITY_INFO",
-    "VMENTER FAIL: No guest interruptions are allowed when entering Wait-For-Sipi state": "GUEST_ACTIVITY_STATE",
-    "VMENTER FAIL: Only NMI or #MC guest interruption is allowed when entering shutdown state": "GUEST_ACTIVITY_STATE",
+    "VMENTER FAIL: No guest interruptions are allowed when entering Wait-For-Sipi state":
+        "VM_ENTRY_INTR_INFO_FIELD GUEST_ACTIVITY_STATE",
+    "VMENTER FAIL: Only NMI or #MC guest interruption is allowed when entering shutdown state":
+        "VM_ENTRY_INTR_INFO_FIELD GUEST_ACTIVITY_STATE",
     "VMENTER FAIL: VMCS SMM guest should block SMI": "GUEST_INTERRUPTIBILITY_INFO",
     "VMENTER FAIL: The activity state must not indicate the wait-for-SIPI state if entering to SMM guest":
         "GUEST_ACTIVITY_STATE",

@@ -118,7 +118,7 @@ Group virtual_8086()
             {{"v86-es-base", on(GUEST_ES_BASE, 0x100000)},
              {"v86-cs-base", on(GUEST_CS_BASE, 1)},
              {"v86-ss-base", on(GUEST_SS_BASE, kAbove4G)},
-             {"v86-gs-selector", on(GUEST_GS_SELECTOR, 1)},
+             {"v86-gs-selector", on(GUEST_GS_SELECTOR, 1), {}, GUEST_GS_BASE.encoding},
              {"v86-es-limit", set(GUEST_ES_LIMIT, 0xfffff)},
              {"v86-cs-limit", set(GUEST_CS_LIMIT, 0xfffe)},
              {"v86-fs-limit", set(GUEST_FS_LIMIT, 0)},

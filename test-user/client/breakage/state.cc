@@ -84,22 +84,14 @@ Group waiting_for_sipi()
     Base base = {
         "long, waiting for a SIPI", Shape::kLong, {set(GUEST_ACTIVITY_STATE, kWaitForSipi)}};
     base.not_entered = "no SIPI would ever come, and nothing else ends the wait";
-    return {base,
-            {{"event-waiting-for-sipi",
-              set(VM_ENTRY_INTR_INFO_FIELD, kInvalidOpcode),
-              {},
-              GUEST_ACTIVITY_STATE.encoding}}};
+    return {base, {{"event-waiting-for-sipi", set(VM_ENTRY_INTR_INFO_FIELD, kInvalidOpcode)}}};
 }
 
 Group shut_down()
 {
     Base base = {"long, shut down", Shape::kLong, {set(GUEST_ACTIVITY_STATE, kShutdown)}};
     base.not_entered = "nothing but an NMI or INIT would end the shutdown";
-    return {base,
-            {{"event-in-shutdown",
-              set(VM_ENTRY_INTR_INFO_FIELD, kInvalidOpcode),
-              {},
-              GUEST_ACTIVITY_STATE.encoding}}};
+    return {base, {{"event-in-shutdown", set(VM_ENTRY_INTR_INFO_FIELD, kInvalidOpcode)}}};
 }
 
 Group entry_to_smm()
@@ -112,12 +104,32 @@ Group entry_to_smm()
     return {base, {{"smm-waiting-for-sipi", set(GUEST_ACTIVITY_STATE, kWaitForSipi)}}};
 }
 
+// What the audit finds fault with and this emulator never looks at: here it is the audit that gives
+// a false alarm, and who watches for those has something to find.
+Group unseen_by_the_emulator()
+{
+    Breakage breakage = {"debugctl-reserved", on(GUEST_IA32_DEBUGCTL, 1 << 2)};
+    breakage.unseen = true;
+    return {{"long, to be entered in spite of the audit",
+             Shape::kLong,
+             {on(VM_ENTRY_CONTROLS, VM_ENTRY_LOAD_DEBUG_CONTROLS)}},
+            {breakage}};
+}
+
 } // namespace
 
 std::vector<Group> state_groups()
 {
-    return {plain(),          user_mode(),        halted(),    after_sti(),   after_mov_ss(),
-            interrupts_off(), waiting_for_sipi(), shut_down(), entry_to_smm()};
+    return {plain(),
+            user_mode(),
+            halted(),
+            after_sti(),
+            after_mov_ss(),
+            interrupts_off(),
+            waiting_for_sipi(),
+            shut_down(),
+            entry_to_smm(),
+            unseen_by_the_emulator()};
 }
 
 } // namespace breakage

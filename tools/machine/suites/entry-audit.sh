@@ -3,6 +3,7 @@
 # cpu: corei7_haswell_4770 tigerlake
 # build: test
 # judge: test-user/client/breakage/judge.py
+# allow: minivmx_watch: false alarm: .*GUEST_IA32_DEBUGCTL
 # timeout: 300
 
 insmod /minivmx_test.ko report=0 || exit 1
@@ -16,6 +17,15 @@ else
     echo "not ok - the test build taints the kernel: $(cat /proc/sys/kernel/tainted)"
 fi
 rmmod minivmx_test || failed=1
+
+# The watcher has seen the same entries from outside; one of them the emulator made in spite of the audit.
+watched() { cat /sys/module/minivmx_watch/parameters/$1; }
+seen="audited $(watched audited), confirmed $(watched confirmed), missed $(watched missed), false alarms $(watched false_alarms)"
+if [ $(watched confirmed) -ge 200 ] && [ $(watched false_alarms) = 1 ]; then
+    echo "ok - the watcher of other tests tells right from wrong: $seen"
+else
+    echo "not ok - the watcher of other tests tells right from wrong: $seen"
+fi
 
 # The shipped module knows no such ioctl.
 insmod /minivmx.ko report=0 || exit 1
