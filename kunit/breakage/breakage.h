@@ -10,7 +10,7 @@
 
 /* How a field gets its value. */
 enum minivmx_break_op {
-	MINIVMX_BREAK_SET,     /* value */
+	MINIVMX_BREAK_SET, /* value */
 	MINIVMX_BREAK_BITS_ON, /* what it has, with the bits of value */
 	MINIVMX_BREAK_BITS_OFF,
 	MINIVMX_BREAK_PAGE, /* the address of a page of the module's own, plus value */
@@ -47,11 +47,11 @@ struct minivmx_breakage {
 	__u64 page[4]; /* what the module's page begins with; else it is zero */
 };
 #define MINIVMX_BREAK_MARK_MSR 0x4d780000U
-#define MINIVMX_BREAK_ENTRY    _IOW(MINIVMX_IO, 0xf0, struct minivmx_breakage)
+#define MINIVMX_BREAK_ENTRY _IOW(MINIVMX_IO, 0xf0, struct minivmx_breakage)
 
 struct minivmx_breakage_result {
-	__u32 entered;  /* the entry was tried: 1, and it failed: 2 */
-	__u32 refused;  /* not tried: the audit expects something else of it */
+	__u32 entered; /* the entry was tried: 1, and it failed: 2 */
+	__u32 refused; /* not tried: the audit expects something else of it */
 	__u32 violated; /* what the audit said just before the entry */
 	__u32 not_checkable;
 };

@@ -19,7 +19,7 @@
 
 /* Of each load of the module these many entries are audited, and then one in so many. */
 #define ALL_OF_FIRST 1024
-#define ONE_IN	     128
+#define ONE_IN 128
 /* AuditSentence of audit.hpp. */
 #define MOST_TEXT 560
 
@@ -104,8 +104,7 @@ static int for_each_probe(const struct module *module,
 	int done = 0;
 
 	for (i = 0; i < module->num_tracepoints; i++) {
-		struct tracepoint *point =
-			tracepoint_ptr_deref(&module->tracepoints_ptrs[i]);
+		struct tracepoint *point = tracepoint_ptr_deref(&module->tracepoints_ptrs[i]);
 
 		for (k = 0; k < ARRAY_SIZE(probes); k++)
 			if (!strcmp(point->name, probes[k].name) &&

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// What is told of a VM entry that failed: to dmesg, and by MINIVMX_GET_ENTRY_AUDIT to the client. The
-// simulated CPU enters whatever it is given; these tests play the failure and break the field.
+// What is told of a VM entry that failed: to dmesg, and by MINIVMX_GET_ENTRY_AUDIT to the client.
+// The simulated CPU enters whatever it is given; these tests play the failure and break the field.
 #include <minivmx/audit.hpp>
 #include <minivmx/entry_audit.hpp>
 #include <minivmx/exit_name.hpp>
