@@ -17,6 +17,25 @@ TEST_F(Intercept, HaltIsToldAndThenTakesPlace)
     EXPECT_EQ(guest.machine.entries, 1u);
 }
 
+// KVM_X86_DISABLE_EXITS_HLT: once it has been told of, the guest halts by itself.
+TEST_F(Intercept, HaltInTheGuest)
+{
+    static constexpr u32 kHaltedActivity = 1;
+    to_vmx(vcpu.core).kvm->hlt_in_guest = true;
+    ASSERT_EQ(ask_controls(MINIVMX_INTERCEPT_HLT), 0);
+    EXPECT_TRUE(primary_now() & CPU_BASED_HLT_EXITING);
+    exits({{EXIT_REASON_HLT}, {EXIT_REASON_RDPMC}});
+    expect_question(MINIVMX_INTERCEPT_HLT, EXIT_REASON_HLT);
+    guest.machine.on_vmenter = [this](host_vcpu &) {
+        EXPECT_EQ(field(GUEST_ACTIVITY_STATE.encoding), u64{kHaltedActivity});
+        set(GUEST_ACTIVITY_STATE.encoding, 0);
+        guest.machine.signal_pending = true;
+        return play();
+    };
+    EXPECT_EQ(guest.run(vcpu), -EINTR);
+    EXPECT_EQ(guest.machine.entries, 2u);
+}
+
 TEST_F(Intercept, ControlRegisters)
 {
     constexpr u64 kMovToCr3FromRbx = 3 | 0u << 4 | u64{kRbx} << 8;
@@ -209,6 +228,20 @@ TEST_F(Intercept, BreakpointInstructionReturnsBehindItself)
     expect_halt();
     EXPECT_FALSE(injected[2] & INTR_INFO_VALID);
     EXPECT_EQ(rip(), before + 1 + 2);
+}
+
+// A client that has lost interest since.
+TEST_F(Intercept, ABreakpointProceedsWithoutItsRequest)
+{
+    ASSERT_EQ(ask_exceptions(bit32(BP_VECTOR)), 0);
+    exits({{EXIT_REASON_EXCEPTION_NMI,
+            {{VM_EXIT_INTR_INFO.encoding, INTR_INFO_VALID | INTR_TYPE_SOFT_EXCEPTION | BP_VECTOR},
+             {VM_EXIT_INSTRUCTION_LEN.encoding, 1}}},
+           {EXIT_REASON_HLT}});
+    expect_question(0, EXIT_REASON_EXCEPTION_NMI);
+    ASSERT_EQ(ask_controls(0), 0);
+    expect_halt();
+    EXPECT_EQ(injected[1], INTR_INFO_VALID | INTR_TYPE_SOFT_EXCEPTION | BP_VECTOR);
 }
 
 // SDM Vol. 3A, 6.15, table 6-5: as it would have been without the exit in between.

@@ -113,8 +113,9 @@ Outcome handle_intercepted_exit(vcpu_vmx &vmx)
 {
     if (vmx.pending_intercept.kind == InterceptWait::kNativeStep && !native_step_goes_on(vmx)) {
         end_native_step(vmx);
-        // Its own exceptions aren't a question once more.
-        if ((vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EXCEPTION_NMI)
+        // #UD that it raises itself is no question once more.
+        if ((vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EXCEPTION_NMI &&
+            (exit_intr_info(vmx) & INTR_INFO_VECTOR_MASK) == UD_VECTOR)
             return deliver_exception(vmx);
     }
     Facts facts;

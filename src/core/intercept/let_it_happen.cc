@@ -125,6 +125,19 @@ void give_way(vcpu_vmx &vmx)
     vmx.interrupt.pending = false;
 }
 
+// The hypervisor, the host or a debugger has its own reasons to look at these. What else exited did
+// so for a client, even if that has taken its request back by now.
+bool exits_anyway(const vcpu_vmx &vmx, u32 information)
+{
+    constexpr u32 kVectors =
+        bit32(DB_VECTOR) | bit32(UD_VECTOR) | bit32(AC_VECTOR) | bit32(MC_VECTOR);
+    const u32 vector = information & INTR_INFO_VECTOR_MASK;
+    if ((information & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI || vector > 31)
+        return true;
+    const bool breakpoints = (vmx.debug.control & KVM_GUESTDBG_USE_SW_BP) != 0;
+    return kVectors & bit32(vector) || (vector == BP_VECTOR && breakpoints);
+}
+
 void queue_intercepted(vcpu_vmx &vmx, u8 vector, u32 information)
 {
     const u32 error_code =
@@ -148,9 +161,7 @@ Outcome deliver_exception(vcpu_vmx &vmx)
 {
     const u32 information = exit_intr_info(vmx);
     const u8 vector = static_cast<u8>(information & INTR_INFO_VECTOR_MASK);
-    // The hypervisor has its own reasons to look at these.
-    if (vector == DB_VECTOR || vector == UD_VECTOR || vector == AC_VECTOR ||
-        !is_intercepted_exception(vmx, information))
+    if (exits_anyway(vmx, information))
         return dispatch_exit(vmx);
     give_way(vmx);
     queue_intercepted(vmx, vector, information);

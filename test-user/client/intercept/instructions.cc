@@ -164,6 +164,7 @@ TEST(random_numbers)
     r.rbx = r.r9 = ~0ULL;
     start(g, CODE(64, "rdrand bx; rdrand r9; hlt; nop"), r);
     EXPECT_QUESTION(g, MINIVMX_INTERCEPT_RDRAND, kRdrand, G_CODE);
+    printf("info %x\n", facts(g.vcpu).info);
     EXPECT_EQ(facts(g.vcpu).reg, 3);
     EXPECT_EQ(facts(g.vcpu).size, 2);
     EXPECT_QUESTION(g, MINIVMX_INTERCEPT_RDRAND, kRdrand, G_CODE + 4);
@@ -193,9 +194,9 @@ TEST(invpcid)
         test::skip("no INVPCID");
     kvm_regs r = fresh_regs();
     r.rcx = 2;
-    r.rbx = G_DATA;
+    r.rbx = G_DATA + 0x80; // a descriptor of zeros lies behind
     EXPECT_INTERCEPTED(g, CODE(64, "invpcid rcx, [rbx + 16]; hlt"), r, MINIVMX_INTERCEPT_INVLPG,
-                       kInvpcid, 6, 2, 0, G_DATA + 16, false, 16, 1);
+                       kInvpcid, 6, 2, 0, G_DATA + 0x90, false, 16, 1);
     start(g, CODE(64, "invpcid rcx, [rbx]; hlt; nop"), r);
     g.resume_at(G_CODE + 5);
     r.rcx = 4;
@@ -297,8 +298,8 @@ TEST(descriptor_tables_in_long_mode)
                        s.gdt.base, G_DATA, false, 10, kNone);
     EXPECT_INTERCEPTED(g, CODE(64, "sidt [rbx + 8*rsi - 8]; hlt"), r, kControl, kGdtrIdtr, 5,
                        MINIVMX_SIDT, s.idt.base, G_DATA + 8, false, 10, kNone);
-    EXPECT_INTERCEPTED(g, CODE(64, "str rdi; hlt"), r, kControl, kLdtrTr, 4, MINIVMX_STR, SEL_TSS,
-                       0, false, 8, 7);
+    EXPECT_INTERCEPTED(g, CODE(64, "str edi; hlt"), r, kControl, kLdtrTr, 3, MINIVMX_STR, SEL_TSS,
+                       0, false, 4, 7);
     EXPECT_INTERCEPTED(g, CODE(64, "str di; hlt"), r, kControl, kLdtrTr, 4, MINIVMX_STR, SEL_TSS, 0,
                        false, 2, 7);
     EXPECT_INTERCEPTED(g, CODE(64, "sldt [rbx + 4]; hlt"), r, kControl, kLdtrTr, 4, MINIVMX_SLDT, 0,
@@ -414,6 +415,8 @@ TEST(umip)
         start(g, code, r);
         g.resume_at(G_CODE + 3);
         EXPECT_QUESTION(g, MINIVMX_INTERCEPT_PAUSE, kPause, G_CODE + 3);
+        for (uint32_t i = 0; i < g.log_count(); i++)
+            printf("log %u: vector %u error %x rip %lx cr2 %lx\n", i, g.log(i).vector, g.log(i).error, g.log(i).rip, g.log(i).cr2);
         EXPECT_EQ(g.log_count(), 1);
         EXPECT_EXCEPTION(g, 0, 13, 0, G_CODE);
     }
