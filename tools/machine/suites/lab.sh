@@ -105,9 +105,9 @@ fi
 # What the CPU could show and the lab did not. MWAIT is only for guests of a CPU whose timer goes on
 # in deep sleep; XSAVE is turned off by the kernel, which finds its sizes wrong.
 case $MACHINE_CPU in
-tigerlake) lacking="enable-xsaves-xrstors,on" ;;
-corei7_skylake_x) lacking="enable-xsaves-xrstors,on monitor-exiting,off mwait-exiting,off" ;;
-*) lacking="monitor-exiting,off mwait-exiting,off" ;;
+corei5_lynnfield_750) lacking="monitor-exiting,off mwait-exiting,off" ;;
+corei7_skylake_x | tigerlake) lacking="enable-xsaves-xrstors,on" ;;
+*) lacking="" ;;
 esac
 same "what isn't measured" "$(sed -n 's/^\([^ ]*\) \([a-z]*\) status lacking$/\1,\2/p' /all | words)" \
     "$lacking"

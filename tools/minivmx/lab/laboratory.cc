@@ -34,6 +34,16 @@ std::optional<bool> parameter_value(const std::string &module, Parameter paramet
     return text != "N" && text != "0";
 }
 
+/// "needs vpid=0". ple_gap is a number of ticks.
+std::string needs(const LabSide &side)
+{
+    const bool any = side.parameter == Parameter::kPleGap && side.parameter_on;
+    return fmt::format("needs {}{}", parameter_name(side.parameter),
+                       any                 ? ">0"
+                       : side.parameter_on ? "=1"
+                                           : "=0");
+}
+
 LabRun not_measured(LabStatus status, std::string reason)
 {
     LabRun run;
@@ -85,9 +95,7 @@ LabRun Laboratory::run(const LabCase &row, const LabSide &side) const
     if (side.parameter != Parameter::kNone) {
         const std::optional<bool> is = parameter_value(module_, side.parameter);
         if (is && *is != side.parameter_on)
-            return not_measured(LabStatus::kParameter,
-                                fmt::format("needs {}={}", parameter_name(side.parameter),
-                                            side.parameter_on ? 1 : 0));
+            return not_measured(LabStatus::kParameter, needs(side));
     }
     LabMachine machine(device_, side.setup);
     if (!machine.lacking().empty())

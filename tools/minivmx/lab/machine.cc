@@ -176,7 +176,7 @@ bool LabMachine::set_cpuid()
     std::vector<kvm_cpuid_entry2> entries = cpuid_for(device_.supported_cpuid(), 0);
     for (const CpuidFeature feature : setup_.need)
         if (!has(entries, feature))
-            return lacks("this CPU's CPUID doesn't have the instruction");
+            return lacks("KVM_GET_SUPPORTED_CPUID doesn't have the instruction");
     for (const CpuidFeature feature : setup_.hide)
         if (std::uint32_t *word = cpuid_word(entries, feature))
             *word &= ~cpuid_bit(feature);
