@@ -24,11 +24,11 @@ def packages(*groups):
         raise MachineError("packages are missing")
 
 
-def modules(kernel):
-    """Builds the modules for `kernel` and returns the directory that holds minivmx.ko."""
+def modules(kernel, *variables):
+    """Builds the modules for `kernel` with these variables of Kbuild; returns the directory that holds minivmx.ko."""
     directory = TOP / "build/module" / kernel.release
     _build(f"the module for {kernel.release}", TOP / "tools/machine/build-module", kernel.build, directory,
-           "MINIVMX_WATCH=y")
+           *variables)
     return directory
 
 
