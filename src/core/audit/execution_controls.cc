@@ -140,55 +140,52 @@ u64 posted_interrupt_descriptor(const AuditView &v)
 }
 
 // clang-format off
-constexpr AuditCheck kRows[] = {
-#define ROW(field, name, rule, predicate) \
-    {AuditStage::kControls, field.encoding, "27.2.1.1", name, rule, predicate}
-    ROW(PIN_BASED_VM_EXEC_CONTROL, "pin-must-be-1",
+constexpr AuditCheck kExecutionRows[] = {
+    control_check("27.2.1.1", PIN_BASED_VM_EXEC_CONTROL, "pin-must-be-1",
         "pin-based controls that IA32_VMX_(TRUE_)PINBASED_CTLS[31:0] has as 1 must be 1", controls_that_must_be_1),
-    ROW(PIN_BASED_VM_EXEC_CONTROL, "pin-must-be-0",
+    control_check("27.2.1.1", PIN_BASED_VM_EXEC_CONTROL, "pin-must-be-0",
         "pin-based controls that IA32_VMX_(TRUE_)PINBASED_CTLS[63:32] has as 0 must be 0", controls_that_must_be_0),
-    ROW(CPU_BASED_VM_EXEC_CONTROL, "primary-must-be-1",
+    control_check("27.2.1.1", CPU_BASED_VM_EXEC_CONTROL, "primary-must-be-1",
         "primary controls that IA32_VMX_(TRUE_)PROCBASED_CTLS[31:0] has as 1 must be 1", controls_that_must_be_1),
-    ROW(CPU_BASED_VM_EXEC_CONTROL, "primary-must-be-0",
+    control_check("27.2.1.1", CPU_BASED_VM_EXEC_CONTROL, "primary-must-be-0",
         "primary controls that IA32_VMX_(TRUE_)PROCBASED_CTLS[63:32] has as 0 must be 0", controls_that_must_be_0),
-    ROW(SECONDARY_VM_EXEC_CONTROL, "secondary-must-be-1",
+    control_check("27.2.1.1", SECONDARY_VM_EXEC_CONTROL, "secondary-must-be-1",
         "secondary controls that IA32_VMX_PROCBASED_CTLS2[31:0] has as 1 must be 1", controls_that_must_be_1),
-    ROW(SECONDARY_VM_EXEC_CONTROL, "secondary-must-be-0",
+    control_check("27.2.1.1", SECONDARY_VM_EXEC_CONTROL, "secondary-must-be-0",
         "secondary controls that IA32_VMX_PROCBASED_CTLS2[63:32] has as 0 must be 0", controls_that_must_be_0),
-    ROW(TERTIARY_VM_EXEC_CONTROL, "tertiary-must-be-0",
+    control_check("27.2.1.1", TERTIARY_VM_EXEC_CONTROL, "tertiary-must-be-0",
         "tertiary controls that IA32_VMX_PROCBASED_CTLS3 has as 0 must be 0", controls_that_must_be_0),
-    ROW(CR3_TARGET_COUNT, "cr3-target-count",
+    control_check("27.2.1.1", CR3_TARGET_COUNT, "cr3-target-count",
         "there must be no more CR3 targets than IA32_VMX_MISC[24:16] says, at most 4", cr3_targets),
-    ROW(IO_BITMAP_A, "io-bitmap-a",
+    control_check("27.2.1.1", IO_BITMAP_A, "io-bitmap-a",
         "I/O bitmap A must be at a 4-KiB-aligned address within the physical-address width, if I/O bitmaps are used", io_bitmap),
-    ROW(IO_BITMAP_B, "io-bitmap-b",
+    control_check("27.2.1.1", IO_BITMAP_B, "io-bitmap-b",
         "I/O bitmap B must be at a 4-KiB-aligned address within the physical-address width, if I/O bitmaps are used", io_bitmap),
-    ROW(MSR_BITMAP, "msr-bitmap",
+    control_check("27.2.1.1", MSR_BITMAP, "msr-bitmap",
         "the MSR bitmap must be at a 4-KiB-aligned address within the physical-address width, if MSR bitmaps are used", msr_bitmap),
-    ROW(VIRTUAL_APIC_PAGE_ADDR, "virtual-apic-page",
+    control_check("27.2.1.1", VIRTUAL_APIC_PAGE_ADDR, "virtual-apic-page",
         "the virtual-APIC page must be at a 4-KiB-aligned address within the physical-address width, if the TPR shadow is used", virtual_apic_page),
-    ROW(TPR_THRESHOLD, "tpr-threshold-reserved",
+    control_check("27.2.1.1", TPR_THRESHOLD, "tpr-threshold-reserved",
         "bits 31:4 of the TPR threshold must be 0, with TPR shadow and without virtual-interrupt delivery", tpr_threshold_reserved),
-    ROW(TPR_THRESHOLD, "tpr-threshold-above-tpr",
+    control_check("27.2.1.1", TPR_THRESHOLD, "tpr-threshold-above-tpr",
         "the TPR threshold must not be above bits 7:4 of the virtual TPR, with TPR shadow, without virtualized APIC accesses and virtual-interrupt delivery", tpr_threshold_above_tpr),
-    ROW(PIN_BASED_VM_EXEC_CONTROL, "virtual-nmis-need-nmi-exiting",
+    control_check("27.2.1.1", PIN_BASED_VM_EXEC_CONTROL, "virtual-nmis-need-nmi-exiting",
         "virtual NMIs must be 0 while NMI exiting is 0", virtual_nmis),
-    ROW(CPU_BASED_VM_EXEC_CONTROL, "nmi-window-needs-virtual-nmis",
+    control_check("27.2.1.1", CPU_BASED_VM_EXEC_CONTROL, "nmi-window-needs-virtual-nmis",
         "NMI-window exiting must be 0 while virtual NMIs is 0", nmi_window),
-    ROW(PIN_BASED_VM_EXEC_CONTROL, "posted-interrupts-need-delivery",
+    control_check("27.2.1.1", PIN_BASED_VM_EXEC_CONTROL, "posted-interrupts-need-delivery",
         "process posted interrupts must be 0 while virtual-interrupt delivery is 0", posted_interrupts_need_delivery),
-    ROW(VM_EXIT_CONTROLS, "posted-interrupts-need-acknowledge",
+    control_check("27.2.1.1", VM_EXIT_CONTROLS, "posted-interrupts-need-acknowledge",
         "acknowledge interrupt on exit must be 1 while process posted interrupts is 1", posted_interrupts_need_acknowledge),
-    ROW(POSTED_INTR_NV, "posted-interrupt-vector",
+    control_check("27.2.1.1", POSTED_INTR_NV, "posted-interrupt-vector",
         "bits 15:8 of the posted-interrupt notification vector must be 0, if posted interrupts are processed", notification_vector),
-    ROW(POSTED_INTR_DESC_ADDR, "posted-interrupt-descriptor",
+    control_check("27.2.1.1", POSTED_INTR_DESC_ADDR, "posted-interrupt-descriptor",
         "the posted-interrupt descriptor must be at a 64-byte-aligned address within the physical-address width, if posted interrupts are processed", posted_interrupt_descriptor),
-#undef ROW
 };
 // clang-format on
 
 } // namespace
 
-constinit const Span<const AuditCheck> kExecutionControlChecks{kRows};
+constinit const Span<const AuditCheck> kExecutionControlChecks{kExecutionRows};
 
 } // namespace minivmx::audit

@@ -133,52 +133,46 @@ u64 event_instruction_length(const AuditView &v)
 
 // clang-format off
 constexpr AuditCheck kExitEntryRows[] = {
-#define EXIT_ROW(field, name, rule, predicate) \
-    {AuditStage::kControls, field.encoding, "27.2.1.2", name, rule, predicate}
-#define ENTRY_ROW(field, name, rule, predicate) \
-    {AuditStage::kControls, field.encoding, "27.2.1.3", name, rule, predicate}
-    EXIT_ROW(VM_EXIT_CONTROLS, "exit-must-be-1",
+    control_check("27.2.1.2", VM_EXIT_CONTROLS, "exit-must-be-1",
         "VM-exit controls that IA32_VMX_(TRUE_)EXIT_CTLS[31:0] has as 1 must be 1", controls_that_must_be_1),
-    EXIT_ROW(VM_EXIT_CONTROLS, "exit-must-be-0",
+    control_check("27.2.1.2", VM_EXIT_CONTROLS, "exit-must-be-0",
         "VM-exit controls that IA32_VMX_(TRUE_)EXIT_CTLS[63:32] has as 0 must be 0", controls_that_must_be_0),
-    EXIT_ROW(SECONDARY_VM_EXIT_CONTROLS, "exit2-must-be-0",
+    control_check("27.2.1.2", SECONDARY_VM_EXIT_CONTROLS, "exit2-must-be-0",
         "secondary VM-exit controls that IA32_VMX_EXIT_CTLS2 has as 0 must be 0", controls_that_must_be_0),
-    EXIT_ROW(VM_EXIT_CONTROLS, "save-preemption-timer",
+    control_check("27.2.1.2", VM_EXIT_CONTROLS, "save-preemption-timer",
         "save VMX-preemption timer value must be 0 while activate VMX-preemption timer is 0", save_preemption_timer),
-    EXIT_ROW(VM_EXIT_MSR_STORE_ADDR, "exit-msr-store-address",
+    control_check("27.2.1.2", VM_EXIT_MSR_STORE_ADDR, "exit-msr-store-address",
         "the VM-exit MSR-store area must be at a 16-byte-aligned address within the physical-address width, if it is not empty", msr_list_address),
-    EXIT_ROW(VM_EXIT_MSR_STORE_ADDR, "exit-msr-store-end",
+    control_check("27.2.1.2", VM_EXIT_MSR_STORE_ADDR, "exit-msr-store-end",
         "the VM-exit MSR-store area must end within the physical-address width", msr_list_end),
-    EXIT_ROW(VM_EXIT_MSR_LOAD_ADDR, "exit-msr-load-address",
+    control_check("27.2.1.2", VM_EXIT_MSR_LOAD_ADDR, "exit-msr-load-address",
         "the VM-exit MSR-load area must be at a 16-byte-aligned address within the physical-address width, if it is not empty", msr_list_address),
-    EXIT_ROW(VM_EXIT_MSR_LOAD_ADDR, "exit-msr-load-end",
+    control_check("27.2.1.2", VM_EXIT_MSR_LOAD_ADDR, "exit-msr-load-end",
         "the VM-exit MSR-load area must end within the physical-address width", msr_list_end),
-    ENTRY_ROW(VM_ENTRY_CONTROLS, "entry-must-be-1",
+    control_check("27.2.1.3", VM_ENTRY_CONTROLS, "entry-must-be-1",
         "VM-entry controls that IA32_VMX_(TRUE_)ENTRY_CTLS[31:0] has as 1 must be 1", controls_that_must_be_1),
-    ENTRY_ROW(VM_ENTRY_CONTROLS, "entry-must-be-0",
+    control_check("27.2.1.3", VM_ENTRY_CONTROLS, "entry-must-be-0",
         "VM-entry controls that IA32_VMX_(TRUE_)ENTRY_CTLS[63:32] has as 0 must be 0", controls_that_must_be_0),
-    ENTRY_ROW(VM_ENTRY_INTR_INFO_FIELD, "event-type",
+    control_check("27.2.1.3", VM_ENTRY_INTR_INFO_FIELD, "event-type",
         "the type of an injected event must not be 1, and 7 only where monitor trap flag may be 1", event_type),
-    ENTRY_ROW(VM_ENTRY_INTR_INFO_FIELD, "event-vector",
+    control_check("27.2.1.3", VM_ENTRY_INTR_INFO_FIELD, "event-vector",
         "an injected NMI must have vector 2, a hardware exception at most 31, another event 0", event_vector),
-    ENTRY_ROW(VM_ENTRY_INTR_INFO_FIELD, "event-error-code",
+    control_check("27.2.1.3", VM_ENTRY_INTR_INFO_FIELD, "event-error-code",
         "an error code must be delivered with #DF, #TS, #NP, #SS, #GP, #PF and #AC and nothing else, and not while CR0.PE is 0; "
         "where IA32_VMX_BASIC[56] is 1, with any hardware exception or none", event_error_code),
-    ENTRY_ROW(VM_ENTRY_INTR_INFO_FIELD, "event-reserved",
+    control_check("27.2.1.3", VM_ENTRY_INTR_INFO_FIELD, "event-reserved",
         "bits 30:12 of the VM-entry interruption information must be 0 (bit 13 may be 1 with a hardware exception where IA32_VMX_BASIC[58] is 1)", event_reserved),
-    ENTRY_ROW(VM_ENTRY_EXCEPTION_ERROR_CODE, "event-error-code-reserved",
+    control_check("27.2.1.3", VM_ENTRY_EXCEPTION_ERROR_CODE, "event-error-code-reserved",
         "bits 31:16 of an error code that is delivered must be 0", event_error_code_reserved),
-    ENTRY_ROW(VM_ENTRY_INSTRUCTION_LEN, "event-instruction-length",
+    control_check("27.2.1.3", VM_ENTRY_INSTRUCTION_LEN, "event-instruction-length",
         "the instruction length of an injected software interrupt or exception must be 1 to 15, or 0 where IA32_VMX_MISC[30] is 1", event_instruction_length),
-    ENTRY_ROW(VM_ENTRY_MSR_LOAD_ADDR, "entry-msr-load-address",
+    control_check("27.2.1.3", VM_ENTRY_MSR_LOAD_ADDR, "entry-msr-load-address",
         "the VM-entry MSR-load area must be at a 16-byte-aligned address within the physical-address width, if it is not empty", msr_list_address),
-    ENTRY_ROW(VM_ENTRY_MSR_LOAD_ADDR, "entry-msr-load-end",
+    control_check("27.2.1.3", VM_ENTRY_MSR_LOAD_ADDR, "entry-msr-load-end",
         "the VM-entry MSR-load area must end within the physical-address width", msr_list_end),
-    ENTRY_ROW(VM_ENTRY_CONTROLS, "entry-to-smm", "entry to SMM must be 0 outside SMM", entry_to_smm),
-    ENTRY_ROW(VM_ENTRY_CONTROLS, "deactivate-dual-monitor",
+    control_check("27.2.1.3", VM_ENTRY_CONTROLS, "entry-to-smm", "entry to SMM must be 0 outside SMM", entry_to_smm),
+    control_check("27.2.1.3", VM_ENTRY_CONTROLS, "deactivate-dual-monitor",
         "deactivate dual-monitor treatment must be 0 outside SMM", deactivate_dual_monitor),
-#undef EXIT_ROW
-#undef ENTRY_ROW
 };
 // clang-format on
 

@@ -226,76 +226,74 @@ u64 ldtr_type(const AuditView &v)
 }
 
 // clang-format off
-#define ROW(field, name, rule, predicate) {AuditStage::kGuest, field.encoding, "27.3.1.2", name, rule, predicate}
 
 /// What holds of CS, SS, DS, ES, FS and GS.
 #define SEGMENT_ROWS(REG, reg, if_usable) \
-    ROW(GUEST_##REG##_BASE, "guest-" reg "-base-v8086", "the base of " #REG " must be its selector times 16 in virtual-8086 mode", base_in_virtual_8086), \
-    ROW(GUEST_##REG##_LIMIT, "guest-" reg "-limit-v8086", "the limit of " #REG " must be 0xffff in virtual-8086 mode", limit_in_virtual_8086), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-rights-v8086", "the access rights of " #REG " must be 0xf3 in virtual-8086 mode", rights_in_virtual_8086), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-segment", #REG " must be a code or data segment: S = 1" if_usable, not_system), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-present", #REG " must be present" if_usable, present), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-reserved", "bits 11:8 and 31:17 of the access rights of " #REG " must be 0" if_usable, rights_reserved), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-granularity", \
+    guest_check("27.3.1.2", GUEST_##REG##_BASE, "guest-" reg "-base-v8086", "the base of " #REG " must be its selector times 16 in virtual-8086 mode", base_in_virtual_8086), \
+    guest_check("27.3.1.2", GUEST_##REG##_LIMIT, "guest-" reg "-limit-v8086", "the limit of " #REG " must be 0xffff in virtual-8086 mode", limit_in_virtual_8086), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-rights-v8086", "the access rights of " #REG " must be 0xf3 in virtual-8086 mode", rights_in_virtual_8086), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-segment", #REG " must be a code or data segment: S = 1" if_usable, not_system), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-present", #REG " must be present" if_usable, present), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-reserved", "bits 11:8 and 31:17 of the access rights of " #REG " must be 0" if_usable, rights_reserved), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-granularity", \
         "G of " #REG " must be 0 if a bit of 11:0 of its limit is 0, 1 if a bit of 31:20 is 1" if_usable, granularity)
 
 /// What holds of DS, ES, FS and GS besides.
 #define DATA_ROWS(REG, reg) \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-accessed", #REG " must be accessed: bit 0 of its type, if it is usable", data_accessed), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-readable", #REG " must be readable if it is a code segment: bit 1 of its type, if it is usable", data_readable), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-dpl", \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-accessed", #REG " must be accessed: bit 0 of its type, if it is usable", data_accessed), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-readable", #REG " must be readable if it is a code segment: bit 1 of its type, if it is usable", data_readable), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-dpl", \
         "DPL of " #REG " must not be below its RPL, if it is usable, no conforming code, and without unrestricted guest", data_dpl)
 
 /// What holds of TR and LDTR.
 #define SYSTEM_ROWS(REG, reg, if_usable) \
-    ROW(GUEST_##REG##_SELECTOR, "guest-" reg "-ti", "TI of " #REG " must be 0" if_usable, segment_table_indicator), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-system", #REG " must be a system segment: S = 0" if_usable, system), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-present", #REG " must be present" if_usable, present), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-reserved", "bits 11:8 and 31:17 of the access rights of " #REG " must be 0" if_usable, rights_reserved), \
-    ROW(GUEST_##REG##_AR_BYTES, "guest-" reg "-granularity", \
+    guest_check("27.3.1.2", GUEST_##REG##_SELECTOR, "guest-" reg "-ti", "TI of " #REG " must be 0" if_usable, segment_table_indicator), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-system", #REG " must be a system segment: S = 0" if_usable, system), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-present", #REG " must be present" if_usable, present), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-reserved", "bits 11:8 and 31:17 of the access rights of " #REG " must be 0" if_usable, rights_reserved), \
+    guest_check("27.3.1.2", GUEST_##REG##_AR_BYTES, "guest-" reg "-granularity", \
         "G of " #REG " must be 0 if a bit of 11:0 of its limit is 0, 1 if a bit of 31:20 is 1" if_usable, granularity)
 
 constexpr AuditCheck kGuestSegmentRows[] = {
     SEGMENT_ROWS(CS, "cs", ""),
-    ROW(GUEST_CS_BASE, "guest-cs-base-32bit", "bits 63:32 of the base of CS must be 0", base_32bit),
-    ROW(GUEST_CS_AR_BYTES, "guest-cs-type", "the type of CS must be 9, 11, 13 or 15 (accessed code); 3 is possible with unrestricted guest", cs_type),
-    ROW(GUEST_CS_AR_BYTES, "guest-cs-dpl-data", "DPL of CS must be 0 if its type is 3", cs_dpl_of_data),
-    ROW(GUEST_CS_AR_BYTES, "guest-cs-dpl-code", "DPL of CS must equal that of SS if CS is non-conforming code", cs_dpl_of_code),
-    ROW(GUEST_CS_AR_BYTES, "guest-cs-dpl-conforming", "DPL of CS must not be above that of SS if CS is conforming code", cs_dpl_of_conforming_code),
-    ROW(GUEST_CS_AR_BYTES, "guest-cs-default-size", "D/B of CS must be 0 in 64-bit mode: while IA-32e mode guest and L are 1", cs_default_size),
+    guest_check("27.3.1.2", GUEST_CS_BASE, "guest-cs-base-32bit", "bits 63:32 of the base of CS must be 0", base_32bit),
+    guest_check("27.3.1.2", GUEST_CS_AR_BYTES, "guest-cs-type", "the type of CS must be 9, 11, 13 or 15 (accessed code); 3 is possible with unrestricted guest", cs_type),
+    guest_check("27.3.1.2", GUEST_CS_AR_BYTES, "guest-cs-dpl-data", "DPL of CS must be 0 if its type is 3", cs_dpl_of_data),
+    guest_check("27.3.1.2", GUEST_CS_AR_BYTES, "guest-cs-dpl-code", "DPL of CS must equal that of SS if CS is non-conforming code", cs_dpl_of_code),
+    guest_check("27.3.1.2", GUEST_CS_AR_BYTES, "guest-cs-dpl-conforming", "DPL of CS must not be above that of SS if CS is conforming code", cs_dpl_of_conforming_code),
+    guest_check("27.3.1.2", GUEST_CS_AR_BYTES, "guest-cs-default-size", "D/B of CS must be 0 in 64-bit mode: while IA-32e mode guest and L are 1", cs_default_size),
 
     SEGMENT_ROWS(SS, "ss", ", if it is usable"),
-    ROW(GUEST_SS_SELECTOR, "guest-ss-rpl", "RPL of SS must equal that of CS, without unrestricted guest", ss_rpl),
-    ROW(GUEST_SS_BASE, "guest-ss-base-32bit", "bits 63:32 of the base of SS must be 0, if it is usable", base_32bit),
-    ROW(GUEST_SS_AR_BYTES, "guest-ss-type", "the type of SS must be 3 or 7 (accessed writable data), if it is usable", ss_type),
-    ROW(GUEST_SS_AR_BYTES, "guest-ss-dpl-rpl", "DPL of SS must equal its RPL, without unrestricted guest", ss_dpl_is_rpl),
-    ROW(GUEST_SS_AR_BYTES, "guest-ss-dpl-real", "DPL of SS must be 0 if the type of CS is 3 or CR0.PE is 0", ss_dpl_of_real_mode),
+    guest_check("27.3.1.2", GUEST_SS_SELECTOR, "guest-ss-rpl", "RPL of SS must equal that of CS, without unrestricted guest", ss_rpl),
+    guest_check("27.3.1.2", GUEST_SS_BASE, "guest-ss-base-32bit", "bits 63:32 of the base of SS must be 0, if it is usable", base_32bit),
+    guest_check("27.3.1.2", GUEST_SS_AR_BYTES, "guest-ss-type", "the type of SS must be 3 or 7 (accessed writable data), if it is usable", ss_type),
+    guest_check("27.3.1.2", GUEST_SS_AR_BYTES, "guest-ss-dpl-rpl", "DPL of SS must equal its RPL, without unrestricted guest", ss_dpl_is_rpl),
+    guest_check("27.3.1.2", GUEST_SS_AR_BYTES, "guest-ss-dpl-real", "DPL of SS must be 0 if the type of CS is 3 or CR0.PE is 0", ss_dpl_of_real_mode),
 
     SEGMENT_ROWS(DS, "ds", ", if it is usable"),
-    ROW(GUEST_DS_BASE, "guest-ds-base-32bit", "bits 63:32 of the base of DS must be 0, if it is usable", base_32bit),
+    guest_check("27.3.1.2", GUEST_DS_BASE, "guest-ds-base-32bit", "bits 63:32 of the base of DS must be 0, if it is usable", base_32bit),
     DATA_ROWS(DS, "ds"),
     SEGMENT_ROWS(ES, "es", ", if it is usable"),
-    ROW(GUEST_ES_BASE, "guest-es-base-32bit", "bits 63:32 of the base of ES must be 0, if it is usable", base_32bit),
+    guest_check("27.3.1.2", GUEST_ES_BASE, "guest-es-base-32bit", "bits 63:32 of the base of ES must be 0, if it is usable", base_32bit),
     DATA_ROWS(ES, "es"),
     SEGMENT_ROWS(FS, "fs", ", if it is usable"),
-    ROW(GUEST_FS_BASE, "guest-fs-base-canonical", "the base of FS must be canonical", canonical_address),
+    guest_check("27.3.1.2", GUEST_FS_BASE, "guest-fs-base-canonical", "the base of FS must be canonical", canonical_address),
     DATA_ROWS(FS, "fs"),
     SEGMENT_ROWS(GS, "gs", ", if it is usable"),
-    ROW(GUEST_GS_BASE, "guest-gs-base-canonical", "the base of GS must be canonical", canonical_address),
+    guest_check("27.3.1.2", GUEST_GS_BASE, "guest-gs-base-canonical", "the base of GS must be canonical", canonical_address),
     DATA_ROWS(GS, "gs"),
 
     SYSTEM_ROWS(LDTR, "ldtr", ", if it is usable"),
-    ROW(GUEST_LDTR_BASE, "guest-ldtr-base-canonical", "the base of LDTR must be canonical, if it is usable", base_canonical_if_usable),
-    ROW(GUEST_LDTR_AR_BYTES, "guest-ldtr-type", "the type of LDTR must be 2, if it is usable", ldtr_type),
+    guest_check("27.3.1.2", GUEST_LDTR_BASE, "guest-ldtr-base-canonical", "the base of LDTR must be canonical, if it is usable", base_canonical_if_usable),
+    guest_check("27.3.1.2", GUEST_LDTR_AR_BYTES, "guest-ldtr-type", "the type of LDTR must be 2, if it is usable", ldtr_type),
     SYSTEM_ROWS(TR, "tr", ""),
-    ROW(GUEST_TR_BASE, "guest-tr-base-canonical", "the base of TR must be canonical", canonical_address),
-    ROW(GUEST_TR_AR_BYTES, "guest-tr-type", "the type of TR must be 11 (busy 32-bit or 64-bit TSS); 3 (busy 16-bit TSS) is possible outside IA-32e mode", tr_type),
-    ROW(GUEST_TR_AR_BYTES, "guest-tr-usable", "TR must be usable", tr_usable),
+    guest_check("27.3.1.2", GUEST_TR_BASE, "guest-tr-base-canonical", "the base of TR must be canonical", canonical_address),
+    guest_check("27.3.1.2", GUEST_TR_AR_BYTES, "guest-tr-type", "the type of TR must be 11 (busy 32-bit or 64-bit TSS); 3 (busy 16-bit TSS) is possible outside IA-32e mode", tr_type),
+    guest_check("27.3.1.2", GUEST_TR_AR_BYTES, "guest-tr-usable", "TR must be usable", tr_usable),
 };
 #undef SYSTEM_ROWS
 #undef DATA_ROWS
 #undef SEGMENT_ROWS
-#undef ROW
 // clang-format on
 
 } // namespace

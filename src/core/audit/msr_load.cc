@@ -70,14 +70,12 @@ u64 entry_writable(const AuditView &v)
 
 // clang-format off
 constexpr AuditCheck kMsrLoadRows[] = {
-#define ROW(name, rule, predicate) {AuditStage::kMsrLoad, VM_ENTRY_MSR_LOAD_ADDR.encoding, "27.4", name, rule, predicate}
-    ROW("msr-load-reserved", "bits 63:32 of an entry of the VM-entry MSR-load area must be 0", entry_reserved),
-    ROW("msr-load-segment-base", "the VM-entry MSR-load area must not have IA32_FS_BASE or IA32_GS_BASE", entry_segment_base),
-    ROW("msr-load-x2apic", "the VM-entry MSR-load area must not have an MSR of the x2APIC: 0x800 to 0x8ff", entry_x2apic),
-    ROW("msr-load-smm", "the VM-entry MSR-load area must not have IA32_SMM_MONITOR_CTL outside SMM", entry_smm),
-    ROW("msr-load-microcode", "the VM-entry MSR-load area must not have an MSR of microcode updates", entry_microcode),
-    ROW("msr-load-writable", "WRMSR must take each entry of the VM-entry MSR-load area", entry_writable),
-#undef ROW
+    msr_load_check("msr-load-reserved", "bits 63:32 of an entry of the VM-entry MSR-load area must be 0", entry_reserved),
+    msr_load_check("msr-load-segment-base", "the VM-entry MSR-load area must not have IA32_FS_BASE or IA32_GS_BASE", entry_segment_base),
+    msr_load_check("msr-load-x2apic", "the VM-entry MSR-load area must not have an MSR of the x2APIC: 0x800 to 0x8ff", entry_x2apic),
+    msr_load_check("msr-load-smm", "the VM-entry MSR-load area must not have IA32_SMM_MONITOR_CTL outside SMM", entry_smm),
+    msr_load_check("msr-load-microcode", "the VM-entry MSR-load area must not have an MSR of microcode updates", entry_microcode),
+    msr_load_check("msr-load-writable", "WRMSR must take each entry of the VM-entry MSR-load area", entry_writable),
 };
 // clang-format on
 

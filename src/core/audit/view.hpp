@@ -98,6 +98,29 @@ class AuditView {
 
 namespace audit {
 
+template <VmcsWidth width, class Value>
+constexpr AuditCheck control_check(const char *sdm, VmcsField<width, Value> field, const char *name,
+                                   const char *rule, AuditPredicate predicate)
+{
+    return {AuditStage::kControls, field.encoding, sdm, name, rule, predicate};
+}
+template <VmcsWidth width, class Value>
+constexpr AuditCheck host_check(const char *sdm, VmcsField<width, Value> field, const char *name,
+                                const char *rule, AuditPredicate predicate)
+{
+    return {AuditStage::kHost, field.encoding, sdm, name, rule, predicate};
+}
+template <VmcsWidth width, class Value>
+constexpr AuditCheck guest_check(const char *sdm, VmcsField<width, Value> field, const char *name,
+                                 const char *rule, AuditPredicate predicate)
+{
+    return {AuditStage::kGuest, field.encoding, sdm, name, rule, predicate};
+}
+constexpr AuditCheck msr_load_check(const char *name, const char *rule, AuditPredicate predicate)
+{
+    return {AuditStage::kMsrLoad, VM_ENTRY_MSR_LOAD_ADDR.encoding, "27.4", name, rule, predicate};
+}
+
 /// For predicates that blame no single bit.
 constexpr u64 fault_if(bool violated)
 {
