@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "matrix.hpp"
 
+#include "../cpu_search.hpp"
 #include "../error.hpp"
+#include "../nearest.hpp"
 #include "../parameters.hpp"
+#include "../text_lines.hpp"
 
 #include <minivmx/exit_name.hpp>
 
 #include <algorithm>
 #include <array>
 #include <map>
+#include <set>
 #include <sstream>
 
 namespace minivmx::tool {
@@ -16,12 +20,27 @@ namespace {
 
 using profiles::CpuProfile;
 
-std::string lower(std::string_view text)
+struct StateWords {
+    CellState state;
+    const char *name;
+    const char *text;
+};
+
+constexpr std::array kStateWords = {
+    StateWords{CellState::kAbsent, "absent", "the CPU does not have it"},
+    StateWords{CellState::kAvailable, "available",
+               "the CPU has it; minivmx has no use for it, or had to turn it off"},
+    StateWords{CellState::kUsed, "used", "optional, and taken where the CPU has it"},
+    StateWords{CellState::kRequired, "required", "minivmx can't do without it"},
+    StateWords{CellState::kMissing, "missing", "required and not there: the module does not load"},
+    StateWords{CellState::kUnknown, "unknown",
+               "the CPU's values that ship with minivmx do not tell"},
+};
+
+const StateWords &words_of(CellState state)
 {
-    std::string result(text);
-    std::transform(result.begin(), result.end(), result.begin(),
-                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    return result;
+    return *std::find_if(kStateWords.begin(), kStateWords.end(),
+                         [state](const StateWords &row) { return row.state == state; });
 }
 
 void erase_all(std::string &text, std::string_view part)
@@ -36,7 +55,7 @@ bool is_noise(std::string_view word)
     constexpr std::array<std::string_view, 12> kNoise = {
         "intel",   "cpu",      "processor", "genuine", "gen",      "zhaoxin",
         "kaixian", "kaisheng", "via",       "ghz",     "quadcore", "centaurhauls"};
-    const std::string small = lower(word);
+    const std::string small = lower_case(word);
     return std::find(kNoise.begin(), kNoise.end(), small) != kNoise.end() ||
            (small.size() == 4 && small.ends_with("th") && small[0] >= '0' && small[0] <= '9');
 }
@@ -52,7 +71,7 @@ std::string word_case(std::string word)
     const bool all_letters =
         std::all_of(word.begin(), word.end(), [](char c) { return c >= 'A' && c <= 'Z'; });
     if (all_letters && word.size() > 2)
-        return word[0] + lower(word.substr(1));
+        return word[0] + lower_case(word.substr(1));
     return word;
 }
 
@@ -64,26 +83,20 @@ std::string emulated_label(const std::string &name)
                                                                        : name;
 }
 
-bool matches(const CpuProfile &profile, const std::vector<std::string> &parts)
+/// The CPUs that any of these names fits, or all. Throws a usage Error for a name that fits none.
+std::set<const CpuProfile *> chosen_cpus(const std::vector<std::string> &names)
 {
-    std::string text =
-        profile.name + "\n" + profile.cpu + "\n" + profiles::generation_of(profile).name;
-    for (const std::string &also : profile.also)
-        text += "\n" + also;
-    text = lower(text);
-    return parts.empty() || std::any_of(parts.begin(), parts.end(), [&](const std::string &part) {
-               return text.find(lower(part)) != std::string::npos;
-           });
-}
-
-/// Brand strings are padded with spaces inside.
-std::string squeezed(const std::string &text)
-{
-    std::istringstream stream(text);
-    std::string result;
-    for (std::string word; stream >> word;)
-        result += result.empty() ? word : " " + word;
-    return result;
+    std::set<const CpuProfile *> chosen;
+    for (const std::string &name : names) {
+        const std::vector<const CpuProfile *> found = find_cpus(name);
+        if (found.empty())
+            choose_cpu("--cpu", name); // knows the nearest names
+        chosen.insert(found.begin(), found.end());
+    }
+    if (names.empty())
+        for (const CpuProfile &profile : profiles::shipped_profiles())
+            chosen.insert(&profile);
+    return chosen;
 }
 
 /// Makes titles unique: brand strings first, with the profile's name where they repeat, and with
@@ -122,40 +135,12 @@ std::string changed_parameters(const Parameters &parameters)
 
 const char *cell_state_name(CellState state)
 {
-    switch (state) {
-    case CellState::kAvailable:
-        return "available";
-    case CellState::kUsed:
-        return "used";
-    case CellState::kRequired:
-        return "required";
-    case CellState::kMissing:
-        return "missing";
-    case CellState::kUnknown:
-        return "unknown";
-    case CellState::kAbsent:
-        break;
-    }
-    return "absent";
+    return words_of(state).name;
 }
 
 const char *cell_state_text(CellState state)
 {
-    switch (state) {
-    case CellState::kAvailable:
-        return "the CPU has it; minivmx has no use for it, or had to turn it off";
-    case CellState::kUsed:
-        return "optional, and taken where the CPU has it";
-    case CellState::kRequired:
-        return "minivmx can't do without it";
-    case CellState::kMissing:
-        return "required and not there: the module does not load";
-    case CellState::kUnknown:
-        return "the CPU's values that ship with minivmx do not tell";
-    case CellState::kAbsent:
-        break;
-    }
-    return "the CPU does not have it";
+    return words_of(state).text;
 }
 
 CellState MatrixColumn::state(const ControlBit &row) const
@@ -188,9 +173,10 @@ Matrix make_matrix(const MatrixChoice &choice)
 {
     Matrix matrix;
     matrix.parameters = changed_parameters(choice.parameters);
+    const std::set<const CpuProfile *> chosen = chosen_cpus(choice.cpus);
     const CpuProfile *previous = nullptr;
     for (const CpuProfile *profile : profiles::profiles_by_generation()) {
-        if (!matches(*profile, choice.cpus) || (choice.real_only && profile->emulated))
+        if (!chosen.contains(profile) || (choice.real_only && profile->emulated))
             continue;
         const profiles::Generation &generation = profiles::generation_of(*profile);
         const bool first = previous == nullptr || previous->emulated != profile->emulated ||
@@ -203,8 +189,7 @@ Matrix make_matrix(const MatrixChoice &choice)
             {profile, &generation, short_cpu_name(*profile), "", first, explain(question)});
     }
     if (matrix.columns.empty())
-        fail_usage("--cpu: no CPU that ships with minivmx is called '{}'",
-                   fmt::join(choice.cpus, "' or '"));
+        fail_usage("--real: only emulated CPUs have the names that --cpu gives");
     set_titles(matrix.columns);
     return matrix;
 }

@@ -3,6 +3,7 @@
 // The page: its frame, style and script are page.html, page.css and page.js beside this file, put
 // into the program by the assembler; the table and the data are made here.
 #include "control_facts.hpp"
+#include "markup.hpp"
 #include "matrix.hpp"
 
 #include "../control_prose.hpp"
@@ -31,30 +32,6 @@ namespace minivmx::tool {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string escaped(std::string_view text)
-{
-    std::string result;
-    for (const char c : text) {
-        switch (c) {
-        case '&':
-            result += "&amp;";
-            break;
-        case '<':
-            result += "&lt;";
-            break;
-        case '>':
-            result += "&gt;";
-            break;
-        case '"':
-            result += "&quot;";
-            break;
-        default:
-            result += c;
-        }
-    }
-    return result;
-}
 
 /// Replaces {{name}} in the page's frame; values are taken as they are.
 std::string filled_in(std::string_view frame, const std::map<std::string_view, std::string> &values)

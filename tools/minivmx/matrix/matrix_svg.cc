@@ -3,11 +3,14 @@
 // The matrix as a picture: marks as in the page. Marks of one kind are one path, so that the file
 // stays small: a line of no length with round or square ends is a disc or a square.
 #include "control_facts.hpp"
+#include "markup.hpp"
 #include "matrix.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <string_view>
 
 namespace minivmx::tool {
 namespace {
@@ -43,14 +46,6 @@ constexpr const char *kStyle = R"(<style>
   .unknown { fill: var(--soft); font-size: 10px; text-anchor: middle; }
 </style>
 )";
-
-std::string escaped(std::string_view text)
-{
-    std::string result;
-    for (const char c : text)
-        result += c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : std::string(1, c);
-    return result;
-}
 
 /// The marks of each kind, as the paths that draw them.
 class Marks {
