@@ -59,21 +59,21 @@ u64 event_type(const AuditView &v)
 {
     const EntryEvent event = entry_event(v);
     if (event.is(EntryEvent::kReservedType))
-        return EntryEvent::kTypeBits;
+        return INTR_INFO_TYPE_MASK;
     if (!event.is(EntryEvent::kOther))
         return 0;
     // The one other event is a pending monitor-trap exit.
     const bool has_mtf = v.allowed(ControlField::kPrimary).may_be_1(CPU_BASED_MONITOR_TRAP_FLAG);
-    return has_mtf ? 0 : EntryEvent::kTypeBits;
+    return has_mtf ? 0 : INTR_INFO_TYPE_MASK;
 }
 
 u64 event_vector(const AuditView &v)
 {
     const EntryEvent event = entry_event(v);
-    const bool wrong = (event.is(EntryEvent::kNmi) && event.vector() != NMI_VECTOR) ||
-                       (event.is(EntryEvent::kHardwareException) && event.vector() > 31) ||
+    const bool wrong = (event.is(INTR_TYPE_NMI) && event.vector() != NMI_VECTOR) ||
+                       (event.is(INTR_TYPE_HARD_EXCEPTION) && event.vector() > 31) ||
                        (event.is(EntryEvent::kOther) && event.vector() != 0);
-    return wrong ? EntryEvent::kVectorBits : 0;
+    return wrong ? INTR_INFO_VECTOR_MASK : 0;
 }
 
 bool has_error_code(u32 vector)
@@ -89,13 +89,11 @@ u64 event_error_code(const AuditView &v)
     const EntryEvent event = entry_event(v);
     if (!event.valid())
         return 0;
-    if (!event.is(EntryEvent::kHardwareException) || !(v[GUEST_CR0] & X86_CR0_PE))
-        return event.info & EntryEvent::kDeliverErrorCode;
+    if (!event.is(INTR_TYPE_HARD_EXCEPTION) || !(v[GUEST_CR0] & X86_CR0_PE))
+        return event.info & INTR_INFO_HAS_ERROR_CODE;
     if (event.delivers_error_code() == has_error_code(event.vector()))
         return 0;
-    return VmxBasic{v.msr(MSR_IA32_VMX_BASIC)}.error_code_optional()
-               ? 0
-               : EntryEvent::kDeliverErrorCode;
+    return VmxBasic{v.msr(MSR_IA32_VMX_BASIC)}.error_code_optional() ? 0 : INTR_INFO_HAS_ERROR_CODE;
 }
 
 u64 event_reserved(const AuditView &v)
@@ -108,7 +106,7 @@ u64 event_reserved(const AuditView &v)
     if (reserved != EntryEvent::kNested)
         return reserved;
     const bool known = VmxBasic{v.msr(MSR_IA32_VMX_BASIC)}.nested_exception();
-    return known && event.is(EntryEvent::kHardwareException) ? 0 : reserved;
+    return known && event.is(INTR_TYPE_HARD_EXCEPTION) ? 0 : reserved;
 }
 
 u64 event_error_code_reserved(const AuditView &v)
@@ -121,9 +119,8 @@ u64 event_instruction_length(const AuditView &v)
 {
     constexpr u64 kLongest = 15;
     const EntryEvent event = entry_event(v);
-    if (!event.is(EntryEvent::kSoftwareInterrupt) &&
-        !event.is(EntryEvent::kPrivilegedSoftwareException) &&
-        !event.is(EntryEvent::kSoftwareException))
+    if (!event.is(INTR_TYPE_SOFT_INTR) && !event.is(INTR_TYPE_PRIV_SW_EXCEPTION) &&
+        !event.is(INTR_TYPE_SOFT_EXCEPTION))
         return 0;
     const u64 length = v.value();
     if (length != 0)

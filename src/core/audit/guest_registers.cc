@@ -208,7 +208,7 @@ u64 rflags_vm(const AuditView &v)
 
 u64 rflags_if(const AuditView &v)
 {
-    return entry_event(v).is(EntryEvent::kExternalInterrupt) ? ~v.value() & X86_EFLAGS_IF : 0;
+    return entry_event(v).is(INTR_TYPE_EXT_INTR) ? ~v.value() & X86_EFLAGS_IF : 0;
 }
 
 u64 guest_ssp_aligned(const AuditView &v)

@@ -11,8 +11,7 @@ namespace {
 // Activity states: SDM Vol. 3C, 25.4.2.
 enum Activity : u32 { kActive, kHlt, kShutdown, kWaitForSipi };
 // The interruptibility state: SDM Vol. 3C, 25.4.2, table 25-3.
-constexpr u32 kStiBlocking = bit32(0), kMovSsBlocking = bit32(1), kSmiBlocking = bit32(2),
-              kNmiBlocking = bit32(3), kEnclaveInterruption = bit32(4);
+constexpr u32 kEnclaveInterruption = bit32(4);
 // Pending debug exceptions: SDM Vol. 3C, 25.4.2, table 25-4.
 constexpr u64 kPendingBusLock = bit64(11), kPendingEnabled = bit64(12), kPendingStep = bit64(14),
               kPendingRtm = bit64(16);
@@ -49,7 +48,7 @@ u64 activity_hlt_dpl(const AuditView &v)
 u64 activity_blocking(const AuditView &v)
 {
     return fault_if(v.value() != kActive &&
-                    (interruptibility(v) & (kStiBlocking | kMovSsBlocking)) != 0);
+                    (interruptibility(v) & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)) != 0);
 }
 
 /// The events that may be injected into a CPU that isn't active.
@@ -57,13 +56,13 @@ bool event_fits_activity(EntryEvent event, u32 state)
 {
     switch (state) {
     case kHlt:
-        return event.is(EntryEvent::kExternalInterrupt) || event.is(EntryEvent::kNmi) ||
+        return event.is(INTR_TYPE_EXT_INTR) || event.is(INTR_TYPE_NMI) ||
                event.is(EntryEvent::kOther) ||
-               (event.is(EntryEvent::kHardwareException) &&
+               (event.is(INTR_TYPE_HARD_EXCEPTION) &&
                 (event.vector() == DB_VECTOR || event.vector() == MC_VECTOR));
     case kShutdown:
-        return event.is(EntryEvent::kNmi) ||
-               (event.is(EntryEvent::kHardwareException) && event.vector() == MC_VECTOR);
+        return event.is(INTR_TYPE_NMI) ||
+               (event.is(INTR_TYPE_HARD_EXCEPTION) && event.vector() == MC_VECTOR);
     case kWaitForSipi:
         return false;
     default:
@@ -89,48 +88,48 @@ u64 interruptibility_reserved(const AuditView &v)
 
 u64 sti_and_mov_ss(const AuditView &v)
 {
-    constexpr u32 kBoth = kStiBlocking | kMovSsBlocking;
+    constexpr u32 kBoth = GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS;
     return (v.value() & kBoth) == kBoth ? kBoth : 0;
 }
 
 u64 sti_blocking_needs_if(const AuditView &v)
 {
-    const u64 blocking = v.value() & kStiBlocking;
+    const u64 blocking = v.value() & GUEST_INTR_STATE_STI;
     return blocking != 0 && !(v[GUEST_RFLAGS] & X86_EFLAGS_IF) ? blocking : 0;
 }
 
 u64 blocking_of_interrupt(const AuditView &v)
 {
-    return entry_event(v).is(EntryEvent::kExternalInterrupt)
-               ? v.value() & (kStiBlocking | kMovSsBlocking)
+    return entry_event(v).is(INTR_TYPE_EXT_INTR)
+               ? v.value() & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
                : 0;
 }
 
 u64 mov_ss_blocking_of_nmi(const AuditView &v)
 {
-    return entry_event(v).is(EntryEvent::kNmi) ? v.value() & kMovSsBlocking : 0;
+    return entry_event(v).is(INTR_TYPE_NMI) ? v.value() & GUEST_INTR_STATE_MOV_SS : 0;
 }
 
 u64 sti_blocking_of_nmi(const AuditView &v)
 {
-    return entry_event(v).is(EntryEvent::kNmi) ? v.value() & kStiBlocking : 0;
+    return entry_event(v).is(INTR_TYPE_NMI) ? v.value() & GUEST_INTR_STATE_STI : 0;
 }
 
 u64 nmi_blocking_of_nmi(const AuditView &v)
 {
-    return entry_event(v).is(EntryEvent::kNmi) && v.pin(PIN_BASED_VIRTUAL_NMIS)
-               ? v.value() & kNmiBlocking
+    return entry_event(v).is(INTR_TYPE_NMI) && v.pin(PIN_BASED_VIRTUAL_NMIS)
+               ? v.value() & GUEST_INTR_STATE_NMI
                : 0;
 }
 
 u64 smi_blocking_outside_smm(const AuditView &v)
 {
-    return v.entry(VM_ENTRY_SMM) ? 0 : v.value() & kSmiBlocking;
+    return v.entry(VM_ENTRY_SMM) ? 0 : v.value() & GUEST_INTR_STATE_SMI;
 }
 
 u64 smi_blocking_in_smm(const AuditView &v)
 {
-    return v.entry(VM_ENTRY_SMM) ? ~v.value() & kSmiBlocking : 0;
+    return v.entry(VM_ENTRY_SMM) ? ~v.value() & GUEST_INTR_STATE_SMI : 0;
 }
 
 u64 enclave_interruption(const AuditView &v)
@@ -138,7 +137,8 @@ u64 enclave_interruption(const AuditView &v)
     const u64 value = v.value();
     if (!(value & kEnclaveInterruption))
         return 0;
-    return value & kMovSsBlocking || !v.has(&AuditFeatures::sgx) ? kEnclaveInterruption : 0;
+    return value & GUEST_INTR_STATE_MOV_SS || !v.has(&AuditFeatures::sgx) ? kEnclaveInterruption
+                                                                          : 0;
 }
 
 u64 pending_reserved(const AuditView &v)
@@ -153,8 +153,9 @@ u64 pending_reserved(const AuditView &v)
 
 u64 pending_step(const AuditView &v)
 {
-    const bool waits = (interruptibility(v) & (kStiBlocking | kMovSsBlocking)) != 0 ||
-                       v[GUEST_ACTIVITY_STATE] == kHlt;
+    const bool waits =
+        (interruptibility(v) & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)) != 0 ||
+        v[GUEST_ACTIVITY_STATE] == kHlt;
     if (!waits)
         return 0;
     const bool steps =
@@ -170,7 +171,9 @@ u64 pending_rtm(const AuditView &v)
     const u64 others = (value ^ kPendingEnabled) & ~kPendingRtm;
     if (others != 0)
         return others;
-    return interruptibility(v) & kMovSsBlocking || !v.has(&AuditFeatures::rtm) ? kPendingRtm : 0;
+    return interruptibility(v) & GUEST_INTR_STATE_MOV_SS || !v.has(&AuditFeatures::rtm)
+               ? kPendingRtm
+               : 0;
 }
 
 bool linked(const AuditView &v)
@@ -220,7 +223,7 @@ u64 fred_iopl(const AuditView &v)
 
 u64 fred_sti_blocking(const AuditView &v)
 {
-    return v[GUEST_CR4] & kFred && ss_dpl(v) == 3 ? v.value() & kStiBlocking : 0;
+    return v[GUEST_CR4] & kFred && ss_dpl(v) == 3 ? v.value() & GUEST_INTR_STATE_STI : 0;
 }
 
 bool pae_paging(const AuditView &v)

@@ -8,6 +8,7 @@
 
 #include <minivmx/audit.hpp>
 #include <minivmx/controls.hpp>
+#include <minivmx/exit.hpp>
 #include <minivmx/segment.hpp>
 #include <minivmx/vmcs_field.hpp>
 #include <minivmx/x86.hpp>
@@ -135,24 +136,14 @@ constexpr u64 kHighHalf = ~u64{0xffffffff};
 struct EntryEvent {
     u32 info;
 
-    static constexpr u32 kVectorBits = 0xff, kTypeBits = 7u << 8, kDeliverErrorCode = bit32(11),
-                         kNested = bit32(13), kReserved = 0x7ffff000;
-    enum Type : u32 {
-        kExternalInterrupt,
-        kReservedType,
-        kNmi,
-        kHardwareException,
-        kSoftwareInterrupt,
-        kPrivilegedSoftwareException,
-        kSoftwareException,
-        kOther,
-    };
+    static constexpr u32 kReservedType = 1u << 8, kOther = 7u << 8; ///< besides INTR_TYPE_*
+    static constexpr u32 kNested = bit32(13), kReserved = 0x7ffff000;
 
-    constexpr bool valid() const { return (info & bit32(31)) != 0; }
-    constexpr u32 vector() const { return info & kVectorBits; }
-    constexpr u32 type() const { return info >> 8 & 7; }
-    constexpr bool delivers_error_code() const { return (info & kDeliverErrorCode) != 0; }
-    constexpr bool is(Type wanted) const { return valid() && type() == wanted; }
+    constexpr bool valid() const { return (info & INTR_INFO_VALID) != 0; }
+    constexpr u32 vector() const { return info & INTR_INFO_VECTOR_MASK; }
+    constexpr u32 type() const { return info & INTR_INFO_TYPE_MASK; }
+    constexpr bool delivers_error_code() const { return (info & INTR_INFO_HAS_ERROR_CODE) != 0; }
+    constexpr bool is(u32 wanted) const { return valid() && type() == wanted; }
 };
 
 inline EntryEvent entry_event(const AuditView &v)
