@@ -18,7 +18,7 @@
 #include "core.h"
 
 /* Of each load of the module these many entries are audited, and then one in so many. */
-#define ALL_OF_FIRST 1024
+#define ALL_OF_FIRST 3072
 #define ONE_IN 128
 /* AuditSentence of audit.hpp. */
 #define MOST_TEXT 560
