@@ -93,6 +93,8 @@ class Session {
             &Session::vcpu_state,
             &Session::lapic,
             &Session::debug,
+            &Session::intercepts,
+            &Session::answer,
             &Session::chips,
             &Session::pit,
             &Session::routing,
@@ -410,6 +412,32 @@ class Session {
             translation.linear_address = guest_address();
             core_translate(vcpu_.core, &translation);
         });
+    }
+
+    void intercepts()
+    {
+        minivmx_intercepts asked{};
+        asked.controls =
+            input_.flag() ? input_.value() : input_.take<u32>() & MINIVMX_INTERCEPT_ALL;
+        asked.exceptions = input_.take<u32>() & MINIVMX_INTERCEPT_EXCEPTIONS;
+        std::vector<minivmx_port_range> ports(input_.below(3));
+        std::vector<minivmx_msr_range> msrs(input_.below(3));
+        for (minivmx_port_range &range : ports)
+            range = {input_.take<u8>(), input_.take<u16>(), 0};
+        for (minivmx_msr_range &range : msrs)
+            range = {input_.take<u8>(), input_.take<u32>(), input_.below(4), 0};
+        asked.port_count = static_cast<u32>(ports.size());
+        asked.msr_count = static_cast<u32>(msrs.size());
+        loaded([&] { core_set_intercepts(vcpu_.core, &asked, ports.data(), msrs.data()); });
+    }
+
+    void answer()
+    {
+        minivmx_exit_intercept &facts = *MINIVMX_INTERCEPT_FACTS(vcpu_.area.run);
+        facts.answer = input_.below(4);
+        facts.vector = input_.below(33);
+        facts.error_code = input_.take<u16>();
+        facts.payload = input_.value();
     }
 
     void msrs()
