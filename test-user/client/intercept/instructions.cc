@@ -162,16 +162,16 @@ TEST(random_numbers)
         test::skip("no RDRAND exiting");
     kvm_regs r = fresh_regs(2 | 0x8d5);
     r.rbx = r.r9 = ~0ULL;
-    start(g, CODE(64, "rdrand bx; rdrand r9; hlt; nop"), r);
+    // No 16-bit register: of its size Bochs tells wrongly.
+    start(g, CODE(64, "rdrand ebx; rdrand r9; hlt; nop"), r);
     EXPECT_QUESTION(g, MINIVMX_INTERCEPT_RDRAND, kRdrand, G_CODE);
-    printf("info %x\n", facts(g.vcpu).info);
     EXPECT_EQ(facts(g.vcpu).reg, 3);
-    EXPECT_EQ(facts(g.vcpu).size, 2);
-    EXPECT_QUESTION(g, MINIVMX_INTERCEPT_RDRAND, kRdrand, G_CODE + 4);
+    EXPECT_EQ(facts(g.vcpu).size, 4);
+    EXPECT_QUESTION(g, MINIVMX_INTERCEPT_RDRAND, kRdrand, G_CODE + 3);
     EXPECT_EQ(facts(g.vcpu).reg, 9);
     EXPECT_EQ(facts(g.vcpu).size, 8);
     kvm_regs after = g.vcpu.regs();
-    EXPECT_EQ(after.rbx >> 16, 0xffffffffffff);
+    EXPECT_EQ(after.rbx >> 32, 0);
     EXPECT_EQ(after.rflags & 0x8d5, 1); // CF: there was a number
     ENTER(g.vcpu, KVM_EXIT_HLT);
     EXPECT_EQ(g.vcpu.regs().r9 != ~0ULL, true);
@@ -402,8 +402,10 @@ TEST(umip)
     EXPECT_EQ(g.vcpu.sregs().cr4 >> 11 & 1, 1);
 
     s.cs.dpl = s.ss.dpl = 3;
-    s.cs.selector |= 3;
-    s.ss.selector |= 3;
+    s.cs.selector = 0x2b;
+    s.ss.selector = 0x33;
+    g.memory.at<uint64_t>(G_GDT + 0x28) = 0x00affb000000ffff; // where IRET finds them
+    g.memory.at<uint64_t>(G_GDT + 0x30) = 0x00cff3000000ffff;
     g.memory.at<uint64_t>(G_DATA) = 0;
     // The user can't halt: PAUSE says that the handler has returned.
     const uint64_t controls = MINIVMX_INTERCEPT_PAUSE | MINIVMX_INTERCEPT_DESCRIPTOR_TABLE;
@@ -415,8 +417,6 @@ TEST(umip)
         start(g, code, r);
         g.resume_at(G_CODE + 3);
         EXPECT_QUESTION(g, MINIVMX_INTERCEPT_PAUSE, kPause, G_CODE + 3);
-        for (uint32_t i = 0; i < g.log_count(); i++)
-            printf("log %u: vector %u error %x rip %lx cr2 %lx\n", i, g.log(i).vector, g.log(i).error, g.log(i).rip, g.log(i).cr2);
         EXPECT_EQ(g.log_count(), 1);
         EXPECT_EXCEPTION(g, 0, 13, 0, G_CODE);
     }
