@@ -82,6 +82,7 @@ TEST(LabReport, AbsentAndNotShown)
         << table;
     EXPECT_TRUE(contains(table, "0 shown, 1 absent on this CPU, 1 not to be shown")) << table;
     EXPECT_TRUE(contains(table, "were not counted")) << table;
+    EXPECT_TRUE(contains(table, "what could be seen is as the architecture says\n")) << table;
 }
 
 TEST(LabReport, Json)

@@ -195,9 +195,16 @@ std::string environment_notes(const LabReport &report)
         text +=
             wrapped("No guest runs on " + report.device + ": " + report.no_guests + ".", 0) + "\n";
     else if (!report.counted)
-        text += "Exits that the hypervisor handles itself were not counted: that takes root, and "
-                "debugfs\n(mount -t debugfs none /sys/kernel/debug).\n";
+        text += "Exits that the hypervisor handles itself were not counted: that takes minivmx, "
+                "root, and debugfs\n(mount -t debugfs none /sys/kernel/debug).\n";
     return text;
+}
+
+const char *all_right_text(const LabReport &report)
+{
+    return report.counted || !report.no_guests.empty()
+               ? "all as the architecture says"
+               : "what could be seen is as the architecture says";
 }
 
 std::string wrong_text(const LabResult &result)
@@ -350,7 +357,7 @@ std::string lab_table(const LabReport &report)
     const Tally t = tally(report);
     text += fmt::format("{} controls: {} shown, {} absent on this CPU, {} not to be shown; {}\n",
                         report.results.size(), t.shown, t.absent, t.other,
-                        t.wrong == 0 ? "all as the architecture says"
+                        t.wrong == 0 ? all_right_text(report)
                                      : fmt::format("{} NOT as the architecture says", t.wrong));
     return text;
 }
