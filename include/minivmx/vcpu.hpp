@@ -123,6 +123,7 @@ struct vcpu_vmx : core_vcpu {
     u32 state_dirty;     // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)
     u64 exit_qualification;
     u32 exit_intr_info;
+    Intercepts *intercepts; // null: the client has asked for none; looked at by each exit
 
     u64 rip, rflags;
     u64 cr0, cr3, cr4; // as the guest sees them; see guest_cr0() and its siblings
@@ -173,7 +174,6 @@ struct vcpu_vmx : core_vcpu {
     GuestDebug debug;
     PendingMsr pending_msr;
     u64 pending_msr_rip;
-    Intercepts *intercepts; // null: the client has asked for none
     PendingIntercept pending_intercept;
     // Of the intercepts, for whoever looks at the vCPU without its mutex.
     u64 intercepted_controls; // MINIVMX_INTERCEPT_*
