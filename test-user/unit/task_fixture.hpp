@@ -32,7 +32,8 @@ constexpr u64 tss_descriptor(u64 base, u32 limit, u8 access)
 class TaskSwitchTest : public testing::Test {
   protected:
     TaskSwitchTest() : TaskSwitchTest(false) {}
-    explicit TaskSwitchTest(bool paged)
+    explicit TaskSwitchTest(bool paged, const Guest::Tweak &tweak = {})
+        : guest{"corei7_haswell_4770", tweak}
     {
         guest.add_ram(0, 0, kMemory);
         const u64 gdt[] = {0,
