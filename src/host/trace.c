@@ -1,5 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The tracepoints, and what the core knows of them. */
+#include <linux/tracepoint.h>
+
+#include "compat.h"
+#include "objects.h"
+
+/* Behind all other headers: some of them have tracepoints of their own. */
 #define CREATE_TRACE_POINTS
 #include "trace.h"
 

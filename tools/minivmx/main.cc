@@ -9,6 +9,7 @@
 #include "matrix_command.hpp"
 #include "report_command.hpp"
 #include "run_command.hpp"
+#include "stat_command.hpp"
 
 #include <vector>
 
@@ -33,6 +34,7 @@ int parse_and_execute(int argc, char **argv)
     commands.push_back(minivmx::tool::make_diff_command(app));
     commands.push_back(minivmx::tool::make_cpus_command(app));
     commands.push_back(minivmx::tool::make_lab_command(app));
+    commands.push_back(minivmx::tool::make_stat_command(app));
 
     try {
         app.parse(argc, argv);
