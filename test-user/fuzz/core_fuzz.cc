@@ -171,7 +171,8 @@ class Session {
                                           EXIT_REASON_INTERRUPT_WINDOW,
                                           EXIT_REASON_APIC_ACCESS,
                                           EXIT_REASON_TPR_BELOW_THRESHOLD,
-                                          EXIT_REASON_PREEMPTION_TIMER};
+                                          EXIT_REASON_PREEMPTION_TIMER,
+                                          EXIT_REASON_TASK_SWITCH};
         static constexpr u64 kDevices[] = {0xfee00000, 0xfec00000};
         if (++entries_ >= kEntriesPerRun)
             guest_.machine.signal_pending = true;
