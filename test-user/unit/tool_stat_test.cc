@@ -104,6 +104,14 @@ TEST_F(Stat, WhatIsNoCounterIsRefusedByLine)
     }
 }
 
+TEST_F(Stat, AProcessMayCallItselfAnything)
+{
+    EXPECT_EQ(process_name_text("qemu-system-x86\n"), "qemu-system-x86");
+    EXPECT_EQ(process_name_text("a\x1b[2Jb c\x7f\n"), "a?[2Jb c?");
+    EXPECT_EQ(process_name_text("two\nlines\n"), "two");
+    EXPECT_EQ(process_name_text(""), "");
+}
+
 TEST_F(Stat, WithoutTheModule)
 {
     const std::string error =

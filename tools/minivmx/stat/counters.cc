@@ -51,7 +51,7 @@ std::vector<std::uint64_t> numbered(const fs::path &directory)
 std::string process_name(std::uint64_t pid)
 {
     const auto text = contents(fmt::format("/proc/{}/comm", pid));
-    return text ? std::string(trim(*text)) : "";
+    return text ? process_name_text(*text) : "";
 }
 
 std::optional<VcpuCounters> read_vcpu(const fs::path &directory, const VcpuName &name)
@@ -88,6 +88,15 @@ std::string VcpuName::text() const
 bool VcpuSelection::has(const VcpuName &name) const
 {
     return (!pid || *pid == name.pid) && (!vm || *vm == name.vm) && (!vcpu || *vcpu == name.vcpu);
+}
+
+std::string process_name_text(std::string_view comm)
+{
+    std::string name(comm.substr(0, comm.find('\n')));
+    for (char &c : name)
+        if (static_cast<unsigned char>(c) < ' ' || c == 0x7f)
+            c = '?';
+    return name;
 }
 
 VcpuSelection parse_vcpu_selection(std::string_view text)

@@ -39,6 +39,9 @@ struct VcpuSelection {
 /// "PID", "PID/VM" or "PID/VM/VCPU"; "" is all of them. Throws a usage Error for anything else.
 VcpuSelection parse_vcpu_selection(std::string_view text);
 
+/// What a process calls itself in its file comm, without what a terminal would obey.
+std::string process_name_text(std::string_view comm);
+
 /// Lines "NAME COUNT". Throws an Error that names `path` and the line for anything else.
 Counters parse_counters(const std::string &path, std::string_view text);
 
