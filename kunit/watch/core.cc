@@ -6,6 +6,7 @@
 #include "../../src/core/capability/vmx_msr.cc"
 
 #include "../../src/core/audit/audit.cc"
+#include "../../src/core/audit/current_vmcs.cc"
 #include "../../src/core/audit/execution_controls.cc"
 #include "../../src/core/audit/exit_entry_controls.cc"
 #include "../../src/core/audit/guest_registers.cc"

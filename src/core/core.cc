@@ -4,6 +4,7 @@
 // inline function can't be linked into a module (their __mcount_loc entries would point into
 // discarded sections). Userspace builds may compile the files one by one.
 #include "audit/audit.cc"
+#include "audit/current_vmcs.cc"
 #include "audit/execution_controls.cc"
 #include "audit/exit_entry_controls.cc"
 #include "audit/guest_registers.cc"
