@@ -80,7 +80,9 @@
 #include "run/mp_state.cc"
 #include "run/run.cc"
 #include "run/stats.cc"
-#include "run/trace.cc"
+#if !defined(MINIVMX_KERNEL) || defined(MINIVMX_TRACEPOINTS)
+#include "run/trace.cc" // a kernel without tracepoints has no listeners
+#endif
 #include "state/control_registers.cc"
 #include "state/cpuid.cc"
 #include "state/cr_access.cc"
