@@ -80,7 +80,18 @@ constexpr Probe kProbes[] = {
     READS(KVM_CAP_VCPU_EVENTS, kVcpu, KVM_GET_VCPU_EVENTS, kvm_vcpu_events),
     READS(KVM_CAP_DEBUGREGS, kVcpu, KVM_GET_DEBUGREGS, kvm_debugregs),
     READS(KVM_CAP_XSAVE, kVcpu, KVM_GET_XSAVE, kvm_xsave),
-    READS(KVM_CAP_XCRS, kVcpu, KVM_GET_XCRS, kvm_xcrs),
+    {KVM_CAP_XCRS, "KVM_CAP_XCRS", Probe::kVcpu,
+     [](World &, const Fd &fd) -> long {
+         // Without XSAVE it answers, too: that there is no such register.
+         auto &xcrs = scratch<kvm_xcrs>();
+         const int result = call(fd, KVM_GET_XCRS, &xcrs);
+         if (result == 0 && xcrs.nr_xcrs == 0) {
+             errno = EINVAL;
+             return -1;
+         }
+         return result;
+     },
+     false},
     READS(KVM_CAP_SREGS2, kVcpu, KVM_GET_SREGS2, kvm_sregs2),
     READS(KVM_CAP_ADJUST_CLOCK, kVm, KVM_GET_CLOCK, kvm_clock_data),
     {KVM_CAP_USER_NMI, "KVM_CAP_USER_NMI", Probe::kVcpu,
