@@ -210,8 +210,9 @@ TEST(nmi_each_mode)
 
 namespace {
 
-// An NMI handler that tells userspace, twice, and returns; RBX counts the NMIs. Who waits for its end
-// runs with IF = 1: without virtual NMIs the hypervisor tells it from interrupts being open again.
+// An NMI handler that tells userspace, twice, and returns; RBX counts the NMIs. Who waits for its
+// end runs with IF = 1: without virtual NMIs the hypervisor tells it from interrupts being open
+// again.
 void install_nmi_handler(Guest &g)
 {
     Blob handler = CODE(64, "inc rbx; out 0x20, al; nop; out 0x21, al; iretq");

@@ -10,7 +10,8 @@ ours() {
     # shellcheck disable=SC2086 # words are meant
     insmod /minivmx.ko report=0 $1 || exit 1
     shift
-    /tests/guest_test "$@" | sed "s/^\(ok\|not ok\|skip\) - guest\./&$parameter./"
+    /tests/guest_test "$@" >/tmp/out || failed=1
+    sed "s/^\(ok\|not ok\|skip\) - guest\./&$parameter./" /tmp/out
     rmmod minivmx || failed=1
 }
 
