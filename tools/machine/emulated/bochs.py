@@ -2,7 +2,8 @@
 """The emulator's process: its configuration, its terminal, its two serial ports, its end.
 
 Debian's Bochs 2.7 is a debugger build: it starts at a prompt and needs a terminal for its "term" display, so it gets
-a pseudo-terminal of its own and an -rc file that says "c" (continue). It ignores a plain kill.
+a pseudo-terminal of its own and an -rc file that says "c" (continue). It ignores a plain kill. The display itself is
+yet another pseudo-terminal, to which it writes every second: nobody reading, it would hang after some minutes.
 """
 
 import ctypes
@@ -29,6 +30,8 @@ CPU_MODELS = (
 # These announce fast short REP MOV but the kernel's use of it goes wrong in the emulator.
 MODELS_WITHOUT_FSRM = ("corei7_icelake_u", "tigerlake")
 
+# What it prints first: its display is a pseudo-terminal of its own, whose other end is this.
+DISPLAY = re.compile(rb'Bochs connected to screen "(/dev/pts/\d+)"')
 # Lines of the emulator's log begin with a time, a letter for how bad it is, and the device.
 PANIC = re.compile(r"^\d+p\[")
 PR_SET_PDEATHSIG = 1
@@ -43,7 +46,7 @@ class Hardware:
 
 
 class Bochs:
-    """A running emulator. `console` and `second` are file descriptors of its serial ports, `screen` of its display."""
+    """A running emulator. `console` and `second` are file descriptors of its serial ports, `screen` of its terminal."""
 
     def __init__(self, hardware, iso, directory):
         if not os.path.exists(BOCHS):
@@ -51,6 +54,7 @@ class Bochs:
         directory = Path(directory)
         self.log = directory / "bochs.log"
         self._slaves = []
+        self._greeting = b""
         self.console, console_path = self._open_pty()
         self.second, second_path = self._open_pty()
         self.screen, _ = self._open_pty()
@@ -64,6 +68,20 @@ class Bochs:
             [BOCHS, "-q", "-f", config, "-rc", commands], stdin=terminal, stdout=terminal, stderr=terminal,
             start_new_session=True, preexec_fn=_die_with_parent, cwd=directory,
             env={**os.environ, "TERM": "linux", "LINES": "40", "COLUMNS": "120"})
+
+    def open_display(self, data):
+        """Takes what came from `screen`; returns a descriptor of the display, to be read, when it has been announced."""
+        if self._greeting is None:
+            return None
+        self._greeting += data
+        announced = DISPLAY.search(self._greeting)
+        if not announced:
+            return None
+        self._greeting = None
+        display = os.open(announced.group(1), os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        tty.setraw(display)  # or it would echo
+        self._slaves.append(display)
+        return display
 
     @property
     def running(self):

@@ -141,7 +141,7 @@ class _Session:
         self._deadline = time.monotonic() + job.timeout
         self._selector = selectors.SelectSelector()  # takes a file or /dev/null as the keyboard, epoll does not
         for descriptor, handler in ((bochs.console, self._from_console), (bochs.second, self._from_output),
-                                    (bochs.screen, lambda data: None)):
+                                    (bochs.screen, self._from_screen)):
             self._selector.register(descriptor, selectors.EVENT_READ, handler)
         self._keyboard = _Keyboard(self._selector, bochs.console) if job.interactive else None
 
@@ -196,6 +196,15 @@ class _Session:
                 continue
             key.data(data)
         return events
+
+    def _from_screen(self, data):
+        display = self._bochs.open_display(data)
+        if display is not None:
+            self._selector.register(display, selectors.EVENT_READ, lambda picture: self._from_display(display, picture))
+
+    def _from_display(self, display, picture):
+        if not picture:  # the emulator has ended
+            self._selector.unregister(display)
 
     def _from_console(self, data):
         if self._job.interactive and self._started:
