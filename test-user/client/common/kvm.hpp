@@ -57,6 +57,21 @@ inline int call(const Fd &fd, unsigned long request)
     return ioctl(fd.get(), request, 0UL);
 }
 
+// A boolean parameter of the module behind the device, as it reads back.
+inline bool module_parameter(const char *name)
+{
+    const bool ours = test::options.device.find("minivmx") != std::string::npos;
+    const std::string path =
+        std::string("/sys/module/") + (ours ? "minivmx" : "kvm_intel") + "/parameters/" + name;
+    FILE *file = fopen(path.c_str(), "re");
+    const int value = file ? fgetc(file) : EOF;
+    if (file)
+        fclose(file);
+    if (value == EOF)
+        test::fail(__FILE__, __LINE__, "cannot read %s", path.c_str());
+    return value == 'Y';
+}
+
 struct Device : Fd {
     Device() : Fd(open(test::options.device.c_str(), O_RDWR | O_CLOEXEC))
     {
