@@ -121,6 +121,8 @@ def command_line(job, chosen):
              f"tsc_early_khz={job.hardware.ips // 1000}", chosen.cmdline]
     if job.hardware.cpu in MODELS_WITHOUT_FSRM:
         words.append("clearcpuid=fsrm")
+    if job.hardware.cpus > 1:
+        words.append("idle=halt")  # from MWAIT a CPU of Bochs 2.7 may not wake up before its next timer interrupt
     return " ".join([*words, job.cmdline]).strip()
 
 
