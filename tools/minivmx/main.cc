@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
 // The `minivmx` command: parses the command line and hands over to a subcommand.
-#include "cpus_command.hpp"
 #include "audit_command.hpp"
+#include "cpus_command.hpp"
 #include "error.hpp"
 #include "explain_command.hpp"
 #include "lab_command.hpp"
@@ -20,6 +20,15 @@ using minivmx::tool::ExitStatus;
 
 constexpr const char *kDescription = "minivmx: run guests on Intel VT-x, and see what it offers";
 
+/// An option that may be repeated takes one value each time: what follows is not its second one.
+void take_one_value_each(CLI::App &app)
+{
+    for (CLI::App *command : app.get_subcommands({}))
+        for (CLI::Option *option : command->get_options())
+            if (!option->get_positional() && option->get_expected_max() > 1)
+                option->allow_extra_args(false);
+}
+
 int parse_and_execute(int argc, char **argv)
 {
     CLI::App app(kDescription, "minivmx");
@@ -35,6 +44,7 @@ int parse_and_execute(int argc, char **argv)
     commands.push_back(minivmx::tool::make_cpus_command(app));
     commands.push_back(minivmx::tool::make_lab_command(app));
     commands.push_back(minivmx::tool::make_stat_command(app));
+    take_one_value_each(app);
 
     try {
         app.parse(argc, argv);

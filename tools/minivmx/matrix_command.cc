@@ -40,13 +40,11 @@ MatrixCommand::MatrixCommand(CLI::App &app)
     o.add_option("--csv", csv_, "Write a line for each control")->type_name("FILE");
     o.add_option("--markdown", markdown_, "Write a section for each control, as docs/controls.md")
         ->type_name("FILE");
-    o.add_option("--cpu", choice_.cpus, "Only CPUs with this in their name; may be repeated")
-        ->allow_extra_args(false);
+    o.add_option("--cpu", choice_.cpus, "Only CPUs with this in their name; may be repeated");
     o.add_flag("--real", choice_.real_only, "Only real CPUs, no emulated ones");
     o.add_flag("--one-per-generation", choice_.one_per_generation,
                "Only the first CPU of each generation");
-    o.add_option("--param", parameters_, "A parameter of the module: NAME=VALUE; may be repeated")
-        ->allow_extra_args(false);
+    o.add_option("--param", parameters_, "A parameter of the module: NAME=VALUE; may be repeated");
     o.footer(kFooter);
 }
 

@@ -18,6 +18,9 @@ verdict "without the msr device the remedy is named" $?
 minivmx explain --cpu "$MACHINE_CPU" cr3-load-exiting | grep -q "^CR3-load exiting: off"
 verdict "a CPU that ships needs no device" $?
 
+minivmx explain --cpu "$MACHINE_CPU" --param ept=0 --param vpid=0 cr3-load-exiting | grep -q "^CR3-load exiting: on"
+verdict "options that may be repeated leave the control's name alone" $?
+
 # Whether the timer may be used hangs on the TSC's frequency, which is this machine's own.
 modprobe msr
 words --param preemption_timer=0 >/here && words --param preemption_timer=0 --cpu "$MACHINE_CPU" >/shipped
