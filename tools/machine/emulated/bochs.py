@@ -129,7 +129,7 @@ display_library: term
 romimage: file=/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=/usr/share/vgabios/vgabios.bin
 cpu: model={hardware.cpu}, count={hardware.cpus}:1:1, ips={hardware.ips}, reset_on_triple_fault=0, ignore_bad_msrs=1
-megs: {hardware.megabytes}
+memory: guest={hardware.megabytes}, host={min(hardware.megabytes, 2048)}
 clock: sync=none, time0=utc
 ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 ata0-master: type=cdrom, path="{iso}", status=inserted
