@@ -53,13 +53,15 @@ TEST(signal_interrupts_run)
     Guest g(device, Mode::kLong, CODE(64, "hlt"));
     start_loop(g);
     handle(SIGALRM);
-    for (int i = 0; i < 5; i++) {
+    // On a slow machine one of them may come before the guest has moved.
+    int moved = 0;
+    for (int i = 0; moved < 5; i++) {
         uint64_t before = g.vcpu.regs().rax;
         set_timer(30);
         EXPECT_ERRNO(g.vcpu.enter(), EINTR);
         EXPECT_EQ(g.vcpu.run->exit_reason, KVM_EXIT_INTR);
         EXPECT_EQ(signals_seen, i + 1);
-        EXPECT(g.vcpu.regs().rax > before);
+        moved += g.vcpu.regs().rax > before;
     }
 }
 

@@ -223,6 +223,10 @@ TEST(task_for_an_nmi)
     Tasks g(device, Mode::kProtected, main);
     g.copy(kHandlerCode, handler);
     g.set_task_gate(2, kHandler);
+    // IF = 1: without virtual NMIs the hypervisor tells the handler's end by it.
+    kvm_regs regs = g.vcpu.regs();
+    regs.rflags |= 0x200;
+    g.vcpu.set(regs);
     REQUIRE_OK(call(g.vcpu, KVM_NMI));
     for (int turn = 0; turn < 2; turn++) {
         ENTER(g.vcpu, KVM_EXIT_IO);
