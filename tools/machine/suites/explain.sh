@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # suite: minivmx explain tells this machine, and a running vCPU, as they are
-# cpu: corei7_haswell_4770 corei7_skylake_x
+# cpu: corei7_haswell_4770 broadwell_ult
 # timeout: 200
 
 verdict() {
