@@ -151,7 +151,7 @@ TEST(kick_from_another_thread)
     pthread_t thread;
     auto body = [](void *arg) -> void * {
         auto *k = static_cast<Kick *>(arg);
-        usleep(200000); // long enough for the guest to begin
+        usleep(200000);                         // long enough for the guest to begin
         k->guest->vcpu.run->immediate_exit = 1; // as QEMU does: closes the gap before KVM_RUN
         pthread_kill(k->target, SIGUSR2);
         return nullptr;
