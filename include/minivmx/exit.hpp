@@ -8,7 +8,7 @@
 
 namespace minivmx {
 
-#define MINIVMX_REASON(constant, number, name) EXIT_REASON_##constant = number,
+#define MINIVMX_REASON(constant, number, name) EXIT_REASON_##constant = (number),
 enum ExitReason : u32 { MINIVMX_EXIT_REASONS(MINIVMX_REASON) EXIT_REASON_COUNT };
 #undef MINIVMX_REASON
 
