@@ -607,9 +607,8 @@ host_u64 core_mce_capability(void);
 int core_set_tsc_khz(struct core_vcpu *vcpu, host_u32 khz);
 host_u32 core_get_tsc_khz(struct core_vcpu *vcpu);
 int core_kvmclock_ctrl(struct core_vcpu *vcpu);
-/* MINIVMX_GET_ENTRY_AUDIT: audit->count says how many findings there is room for; -ENOENT, -E2BIG.
- */
-int core_get_entry_audit(struct core_vcpu *vcpu, struct minivmx_entry_audit *audit,
+/* MINIVMX_GET_ENTRY_AUDIT: out->count says how many findings there is room for; -ENOENT, -E2BIG. */
+int core_get_entry_audit(struct core_vcpu *vcpu, struct minivmx_entry_audit *out,
                          struct minivmx_audit_finding *findings);
 /* MINIVMX_SET_INTERCEPTS: the ranges are kernel copies of as many as *asked says, of which there
  * are MINIVMX_MAX_INTERCEPT_RANGES at most. -EINVAL, -EOPNOTSUPP, -ENOMEM: nothing has changed. */
