@@ -125,7 +125,7 @@ bool find_new_task(TaskSwitch &t, NewTask &task)
 // Which of the two is busy from now on. The new one may have become so on another vCPU.
 bool update_busy(TaskSwitch &t, const OldTask &old, const NewTask &task)
 {
-    bool was;
+    bool was = false;
     if (t.info.source != TaskSwitchSource::kIret) {
         if (!change_bit(t, task.access_byte, kTssBusy, true, was))
             return false;
