@@ -36,7 +36,7 @@ Change drop(Field field, u64 bits)
     return [=](AuditImage &image) { image[field] &= ~bits; };
 }
 
-Change operator+(Change first, Change second)
+Change operator+(const Change &first, const Change &second)
 {
     return [=](AuditImage &image) {
         first(image);
