@@ -16,7 +16,6 @@ namespace minivmx::test {
 namespace {
 
 using tool::AuditReport;
-using tool::VmcsDump;
 
 Parameters dumping()
 {
