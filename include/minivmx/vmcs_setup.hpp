@@ -31,8 +31,9 @@ void init_vmcs(vcpu_vmx &vmx, const LoadedVmcsGuard &guard);
 void vmx_vcpu_reset(vcpu_vmx &vmx, const LoadedVmcsGuard &guard);
 // The guest's APIC has changed its mode: accesses to its page or to its MSRs are virtualized.
 void set_virtual_apic_mode(vcpu_vmx &vmx);
-// A new guest CPUID moves the secondary controls that depend on it. The vCPU is loaded.
-void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx);
+// The secondary word anew, where the CPU has one: after a change of the guest's CPUID, of its
+// APIC's mode, or of another input. The vCPU is loaded.
+void update_secondary_exec_control(vcpu_vmx &vmx);
 void vmx_update_exception_bitmap(vcpu_vmx &vmx);
 // Another set of intercepts: both processor-based words anew. The vCPU is loaded.
 void update_exec_controls(vcpu_vmx &vmx);

@@ -137,8 +137,7 @@ void write_cr4(vcpu_vmx &vmx, u64 cr4)
     vmcs_write(CR4_READ_SHADOW, cr4);
     vmcs_write(GUEST_CR4, hardware_cr4(vmx, cr4));
     if (changed & X86_CR4_UMIP && umip_is_emulated())
-        secondary_exec_controls_set(vmx.vmcs01,
-                                    vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
+        update_secondary_exec_control(vmx);
     if (changed & (X86_CR4_OSXSAVE | X86_CR4_PKE))
         update_cpuid_runtime(vmx);
 }

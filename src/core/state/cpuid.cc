@@ -166,7 +166,7 @@ void after_set_cpuid(vcpu_vmx &vmx)
                          vmx.cpuid.has(CpuidFeature::kXsaves);
     update_cr4_reserved_bits(vmx);
     update_switched_msrs(vmx);
-    vmx_vcpu_after_set_cpuid(vmx);
+    update_secondary_exec_control(vmx);
 }
 
 kvm_cpuid_entry2 *copy_entries(const kvm_cpuid_entry2 *entries, u32 count)

@@ -157,15 +157,20 @@ void vmx_update_exception_bitmap(vcpu_vmx &vmx)
                                     intercepted_exceptions(vmx)));
 }
 
+void update_secondary_exec_control(vcpu_vmx &vmx)
+{
+    if (cpu_has_secondary_exec_ctrls(hardware.config))
+        secondary_exec_controls_set(vmx.vmcs01,
+                                    vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
+}
+
 void update_exec_controls(vcpu_vmx &vmx)
 {
-    const VcpuControlInputs in = vcpu_control_inputs(vmx);
-    u32 primary = vmx_exec_control(hardware, in);
+    u32 primary = vmx_exec_control(hardware, vcpu_control_inputs(vmx));
     if (runs_on_identity_map(vmx))
         primary |= CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING;
     exec_controls_set(vmx.vmcs01, primary);
-    if (cpu_has_secondary_exec_ctrls(hardware.config))
-        secondary_exec_controls_set(vmx.vmcs01, vmx_secondary_exec_control(hardware, in));
+    update_secondary_exec_control(vmx);
     // A window that was open for the hypervisor's own events is opened again where it has to be.
     if (vmx.has_apic)
         vmx.apic->attention = true;
@@ -173,20 +178,11 @@ void update_exec_controls(vcpu_vmx &vmx)
 
 void set_virtual_apic_mode(vcpu_vmx &vmx)
 {
-    if (cpu_has_secondary_exec_ctrls(hardware.config))
-        secondary_exec_controls_set(vmx.vmcs01,
-                                    vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
+    update_secondary_exec_control(vmx);
     if (vmx.msr_bitmap)
         init_msr_bitmap(vmx);
     // The page at the APIC's address means something else now.
     mark_stale(vmx, StaleTranslations::kAll);
-}
-
-void vmx_vcpu_after_set_cpuid(vcpu_vmx &vmx)
-{
-    if (cpu_has_secondary_exec_ctrls(hardware.config))
-        secondary_exec_controls_set(vmx.vmcs01,
-                                    vmx_secondary_exec_control(hardware, vcpu_control_inputs(vmx)));
 }
 
 void vmx_vcpu_reset(vcpu_vmx &vmx, const LoadedVmcsGuard &guard)
