@@ -2,15 +2,7 @@
 #
 # Sourced by suites: trace_test, `minivmx stat`, and the module's unload with traces on and files open.
 
-check() {
-    name=$1
-    shift
-    if "$@" >/tmp/out 2>&1; then
-        echo "ok - $name"
-    else
-        echo "not ok - $name: $(tail -n 1 /tmp/out)"
-    fi
-}
+. /tests/life.sh # check
 
 # says NAME STATUS TEXT COMMAND...: it ends with STATUS and TEXT is in what it prints.
 says() {

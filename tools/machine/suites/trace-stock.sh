@@ -3,6 +3,7 @@
 # kernel: stock stock-6.12
 # cpu: corei7_haswell_4770
 # watch: no
+# add: test-user/life/life.sh:/tests/life.sh
 # add: test-user/client/trace/trace.sh:/tests/trace.sh
 # timeout: 900
 # in: test-long
