@@ -60,9 +60,8 @@ inline int call(const Fd &fd, unsigned long request)
 // A boolean parameter of the module behind the device, as it reads back.
 inline bool module_parameter(const char *name)
 {
-    const bool ours = test::options.device.find("minivmx") != std::string::npos;
-    const std::string path =
-        std::string("/sys/module/") + (ours ? "minivmx" : "kvm_intel") + "/parameters/" + name;
+    const char *module = test::options.reference() ? "kvm_intel" : "minivmx";
+    const std::string path = std::string("/sys/module/") + module + "/parameters/" + name;
     FILE *file = fopen(path.c_str(), "re");
     const int value = file ? fgetc(file) : EOF;
     if (file)
