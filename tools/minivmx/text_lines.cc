@@ -60,13 +60,18 @@ std::optional<u64> parse_hex(std::string_view text)
     return value;
 }
 
+std::string printable(std::string_view text, std::size_t most)
+{
+    std::string clean;
+    for (const char c : text.substr(0, most))
+        clean += c >= ' ' && c <= '~' ? c : '?';
+    return clean;
+}
+
 std::string in_quotes(std::string_view text)
 {
     constexpr std::size_t kMost = 48;
-    std::string clean;
-    for (const char c : text.substr(0, kMost))
-        clean += c >= ' ' && c <= '~' ? c : '?';
-    return "'" + clean + (text.size() > kMost ? "..." : "") + "'";
+    return "'" + printable(text, kMost) + (text.size() > kMost ? "..." : "") + "'";
 }
 
 } // namespace minivmx::tool

@@ -39,6 +39,9 @@ std::vector<std::string_view> split(std::string_view text, std::string_view sepa
 /// The whole of `text` as a hexadecimal number of at most 64 bits, with or without 0x.
 std::optional<u64> parse_hex(std::string_view text);
 
+/// The first `most` bytes, without characters that a terminal would obey.
+std::string printable(std::string_view text, std::size_t most);
+
 /// In quotation marks, short, and without characters that a terminal would obey.
 std::string in_quotes(std::string_view text);
 

@@ -24,16 +24,6 @@ std::vector<std::size_t> message_starts(std::string_view line)
     return starts;
 }
 
-/// Without what a terminal would obey.
-std::string printable(std::string_view text)
-{
-    constexpr std::size_t kMost = 100;
-    std::string clean;
-    for (const char c : text.substr(0, kMost))
-        clean += c >= ' ' && c <= '~' ? c : '?';
-    return clean;
-}
-
 /// A pattern as a person would write it.
 std::string example(std::string_view pattern)
 {
@@ -124,7 +114,8 @@ bool DumpParser::take_title(std::string_view message)
         return false;
     end();
     section_ = DumpSection::kNone;
-    title_ = printable(message);
+    constexpr std::size_t kLongest = 100;
+    title_ = printable(message, kLongest);
     title_line_ = lines_.number();
     return true;
 }
