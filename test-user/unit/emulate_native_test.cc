@@ -6,6 +6,7 @@
 // included.
 #include "guest.hpp"
 
+#include <cpuid.h>
 #include <sys/mman.h>
 
 #include <array>
@@ -314,6 +315,13 @@ std::vector<Template> make_templates()
     return all;
 }
 
+/// For features whose names not every compiler knows.
+u32 cpuid_ecx(u32 leaf)
+{
+    u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+    return __get_cpuid(leaf, &eax, &ebx, &ecx, &edx) != 0 ? ecx : 0;
+}
+
 /// Whether this CPU has the instruction at all; where it lacks LZCNT or TZCNT it executes BSR or
 /// BSF.
 bool cpu_has(const Template &t, bool avx)
@@ -324,9 +332,9 @@ bool cpu_has(const Template &t, bool avx)
     if (name == "tzcnt")
         return __builtin_cpu_supports("bmi");
     if (name == "lzcnt")
-        return __builtin_cpu_supports("lzcnt");
+        return (cpuid_ecx(0x80000001) >> 5 & 1) != 0;
     if (name == "movbe")
-        return __builtin_cpu_supports("movbe");
+        return (cpuid_ecx(1) >> 22 & 1) != 0;
     if (name == "lddqu")
         return __builtin_cpu_supports("sse3");
     if (name == "movntdqa")
