@@ -236,6 +236,8 @@ u8 guest_cpl(vcpu_vmx &vmx);
 // as the mode makes it, an STI or MOV SS shadow ends, RFLAGS.RF is cleared, and a single-step trap
 // becomes pending if RFLAGS.TF is set.
 void finish_instruction(vcpu_vmx &vmx, u32 length);
+// The same for one that goes on elsewhere.
+void finish_jump(vcpu_vmx &vmx, u64 rip);
 // The same for the instruction that exited.
 void skip_emulated_instruction(vcpu_vmx &vmx);
 // Without what TF and RF ask for: for ICEBP, which traps by itself.

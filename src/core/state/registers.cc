@@ -142,14 +142,30 @@ void step_over_instruction(vcpu_vmx &vmx)
     advance_rip(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
 }
 
-void finish_instruction(vcpu_vmx &vmx, u32 length)
+namespace {
+
+void retire_instruction(vcpu_vmx &vmx)
 {
-    advance_rip(vmx, length);
     trap_single_step(vmx);
     // SDM Vol. 3B, 18.3.1.1: a completed instruction clears RF.
     const u64 flags = read_rflags(vmx);
     if (flags & X86_EFLAGS_RF)
         write_rflags(vmx, flags & ~X86_EFLAGS_RF);
+}
+
+} // namespace
+
+void finish_instruction(vcpu_vmx &vmx, u32 length)
+{
+    advance_rip(vmx, length);
+    retire_instruction(vmx);
+}
+
+void finish_jump(vcpu_vmx &vmx, u64 rip)
+{
+    write_rip(vmx, rip);
+    set_interrupt_shadow_off(vmx);
+    retire_instruction(vmx);
 }
 
 void skip_emulated_instruction(vcpu_vmx &vmx)
