@@ -11,13 +11,11 @@
 #include <minivmx/segment.hpp>
 #include <minivmx/vcpu.hpp>
 
+#include "guest_walk.hpp"
+
 namespace minivmx {
 
 namespace {
-
-constexpr u64 kPtePresent = bit64(0), kPteWritable = bit64(1), kPteUser = bit64(2),
-              kPteAccessed = bit64(5), kPteDirty = bit64(6), kPtePageSize = bit64(7),
-              kPteNoExecute = bit64(63);
 
 constexpr u64 bits(unsigned high, unsigned low)
 {
@@ -28,13 +26,7 @@ constexpr u64 bits(unsigned high, unsigned low)
 struct Step {
     u64 table;
     unsigned level; // 1: entries map 4 KiB pages
-    bool writable, user, no_execute;
-};
-
-// An entry the walk used, so that its accessed flag can be set when all is known to be right.
-struct UsedEntry {
-    u64 gpa;
-    u64 value;
+    GuestRights rights;
 };
 
 struct Walk {
@@ -112,7 +104,7 @@ u64 page_address(const Walk &walk, unsigned level, u64 entry, bool large)
 }
 
 // Whether the page may be accessed like this: SDM Vol. 3A, 4.6.1.
-bool access_allowed(const Walk &walk, const Step &rights)
+bool access_allowed(const Walk &walk, GuestRights rights)
 {
     const AddressState &p = walk.state;
     if (walk.user_access()) {
@@ -130,26 +122,29 @@ bool access_allowed(const Walk &walk, const Step &rights)
 // Sets accessed, and dirty in the entry of a page that is written: SDM Vol. 3A, 4.8. False when an
 // entry is no longer what the walk saw. Entries that can't be written (in a read-only slot) stay as
 // they are.
-bool set_flags(const Walk &walk, const UsedEntry *used, unsigned count)
+bool set_flags(const Walk &walk, GuestWalk &record)
 {
     SlotsReader slots{walk.vmx};
-    for (unsigned i = 0; i < count; i++) {
-        const bool last = i == count - 1;
-        u64 expected = used[i].value;
+    for (unsigned i = 0; i < record.count; i++) {
+        const bool last = i == record.count - 1;
+        GuestEntry &used = record.entries[i];
+        u64 expected = used.value;
         const u64 wanted = expected | kPteAccessed | (last && walk.access.write ? kPteDirty : 0);
         if (wanted == expected)
             continue;
-        const MemSlot *slot = slots.find(used[i].gpa >> kPageShift);
+        const MemSlot *slot = slots.find(used.gpa >> kPageShift);
         if (!slot || slot->read_only())
             continue;
         const u64 hva =
-            slot->hva_of_gfn(used[i].gpa >> kPageShift) + (used[i].gpa & (kPageSize - 1));
+            slot->hva_of_gfn(used.gpa >> kPageShift) + (used.gpa & (kPageSize - 1));
         constexpr int kDiffered = -11; // -EAGAIN
         const int result = host_cmpxchg_user(hva, &expected, wanted, walk.entry_size());
         if (result == kDiffered)
             return false;
-        if (result == 0)
-            mark_page_dirty(*slot, used[i].gpa >> kPageShift);
+        if (result != 0)
+            continue;
+        used.value = wanted;
+        mark_page_dirty(*slot, used.gpa >> kPageShift);
     }
     return true;
 }
@@ -158,7 +153,7 @@ bool set_flags(const Walk &walk, const UsedEntry *used, unsigned count)
 bool first_step(const Walk &walk, Step &step)
 {
     const AddressState &p = walk.state;
-    step = {0, 2, true, true, false};
+    step = {0, 2, {true, true, false}};
     if (p.long_mode) {
         step.level = 4;
         step.table = p.cr3 & bits(p.physical_bits - 1, 12);
@@ -176,21 +171,21 @@ bool first_step(const Walk &walk, Step &step)
 
 enum class WalkEnd : u8 { kDone, kFault, kChanged };
 
-WalkEnd walk_tables(const Walk &walk, u64 &gpa, GuestFault &fault)
+WalkEnd walk_tables(const Walk &walk, GuestWalk &record, GuestFault &fault)
 {
-    UsedEntry used[4];
-    unsigned count = 0;
     Step step;
     auto fail = [&](u32 cause) {
         (void)page_fault(walk, cause, fault);
         return WalkEnd::kFault;
     };
+    record.count = 0;
     if (!first_step(walk, step))
         return fail(0);
 
     for (;; step.level--) {
-        UsedEntry &entry = used[count++];
-        entry = {step.table + walk.index(step.level) * walk.entry_size(), 0};
+        GuestEntry &entry = record.entries[record.count++];
+        entry = {step.table + walk.index(step.level) * walk.entry_size(), 0, step.level,
+                 step.rights};
         // A table outside of memory reads as not present, as it does for KVM's walker.
         if (read_guest_phys(walk.vmx, entry.gpa, &entry.value, walk.entry_size()) !=
             MemoryResult::kOk)
@@ -202,22 +197,38 @@ WalkEnd walk_tables(const Walk &walk, u64 &gpa, GuestFault &fault)
         if (bad || (entry.value & reserved_bits(walk, step.level, large)) != 0)
             return fail(PFERR_PRESENT | PFERR_RSVD);
 
-        step.writable &= (entry.value & kPteWritable) != 0;
-        step.user &= (entry.value & kPteUser) != 0;
-        step.no_execute |= walk.wide() && (entry.value & kPteNoExecute) != 0;
+        step.rights.writable &= (entry.value & kPteWritable) != 0;
+        step.rights.user &= (entry.value & kPteUser) != 0;
+        step.rights.no_execute |= walk.wide() && (entry.value & kPteNoExecute) != 0;
         step.table = page_address(walk, step.level, entry.value, large);
         if (large || step.level == 1)
             break;
     }
-    if (!access_allowed(walk, step))
+    record.rights = step.rights;
+    record.page_bits = walk.shift(step.level);
+    record.gpa = step.table | (walk.linear & ((u64{1} << record.page_bits) - 1));
+    if (!access_allowed(walk, step.rights))
         return fail(PFERR_PRESENT);
-    if (!set_flags(walk, used, count))
-        return WalkEnd::kChanged;
-    gpa = step.table | (walk.linear & ((u64{1} << walk.shift(step.level)) - 1));
-    return WalkEnd::kDone;
+    return set_flags(walk, record) ? WalkEnd::kDone : WalkEnd::kChanged;
 }
 
 } // namespace
+
+MemoryResult walk_guest_tables(vcpu_vmx &vmx, const AddressState &state, u64 linear, Access access,
+                               GuestWalk &record, GuestFault &fault)
+{
+    // Another vCPU that keeps changing the tables must not keep this thread in the kernel.
+    const SlotsReader slots{vmx};
+    const Walk walk{vmx, state, linear, access};
+    for (unsigned attempt = 0; attempt < 64; attempt++) {
+        const WalkEnd end = walk_tables(walk, record, fault);
+        if (end != WalkEnd::kChanged)
+            return end == WalkEnd::kDone ? MemoryResult::kOk : MemoryResult::kFault;
+    }
+    // As if the walk had come before the change that makes the page not present; the guest tries
+    // again.
+    return page_fault(walk, 0, fault);
+}
 
 MemoryResult translate(vcpu_vmx &vmx, const AddressState &state, u64 linear, Access access,
                        u64 &gpa, GuestFault &fault)
@@ -226,17 +237,11 @@ MemoryResult translate(vcpu_vmx &vmx, const AddressState &state, u64 linear, Acc
         gpa = linear & 0xffffffff;
         return MemoryResult::kOk;
     }
-    // Another vCPU that keeps changing the tables must not keep this thread in the kernel.
-    const SlotsReader slots{vmx};
-    const Walk walk{vmx, state, linear, access};
-    for (unsigned attempt = 0; attempt < 64; attempt++) {
-        const WalkEnd end = walk_tables(walk, gpa, fault);
-        if (end != WalkEnd::kChanged)
-            return end == WalkEnd::kDone ? MemoryResult::kOk : MemoryResult::kFault;
-    }
-    // As if the walk had come before the change that makes the page not present; the guest tries
-    // again.
-    return page_fault(walk, 0, fault);
+    GuestWalk record;
+    const MemoryResult result = walk_guest_tables(vmx, state, linear, access, record, fault);
+    if (result == MemoryResult::kOk)
+        gpa = record.gpa;
+    return result;
 }
 
 namespace {
