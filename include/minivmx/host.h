@@ -172,7 +172,9 @@ void host_free(void *memory);
 /* One zeroed, 4 KiB-aligned page, charged to the caller's cgroup; NULL when there is none. [sleep]
  */
 void *host_page_alloc(void);
-void host_page_free(void *page);
+/* The same below 4 GiB, where CR3 of a guest outside long mode can name it. [sleep] */
+void *host_page_alloc_low(void);
+void host_page_free(void *page); /* of either [any but NMI] */
 /* Between a page of host_page_alloc() and its physical address. [any] */
 host_u64 host_page_phys(const void *page);
 void *host_phys_page(host_u64 phys);
@@ -181,6 +183,11 @@ void *host_phys_page(host_u64 phys);
  * aligned to their size, are read in one access. current->mm is the VM's. [sleep] */
 int host_copy_from_user(void *to, host_u64 hva, size_t size);
 int host_copy_to_user(host_u64 hva, const void *from, size_t size);
+/* Reads guest memory as it is, without faulting it in: at most a page, not across a page's end. 4
+ * or 8 bytes, aligned to their size, are read in one access. -EFAULT: it isn't resident, so the
+ * caller lets go of its locks and touches it with host_copy_from_user(). current->mm is the VM's:
+ * true of its vCPUs' threads and its ioctls, not of mmu notifiers. [atomic] */
+int host_read_user_atomic(void *to, host_u64 hva, size_t size);
 /* If the size (1, 2, 4, 8) bytes at hva, aligned to their size, equal *expected, replaces them with
  * desired, atomically; else sets *expected to what is there. Faults the page in. 0: replaced;
  * -EAGAIN: it differed; -EFAULT: not writable. [sleep] */
@@ -523,6 +530,15 @@ bool core_mmu_unmap_hva_range(struct core_vm *vm, host_u64 start, host_u64 end);
 bool core_mmu_age_hva_range(struct core_vm *vm, host_u64 start, host_u64 end, bool clear);
 /* The owner's mm is gone: drop every translation. The mmu lock is held. [atomic] */
 void core_mmu_zap_all(struct core_vm *vm);
+/* KVM_SET_NR_MMU_PAGES, KVM_GET_NR_MMU_PAGES: how many shadow pages the VM may have; -EINVAL: too
+ * few. The slots mutex is held. */
+int core_set_nr_mmu_pages(struct core_vm *vm, host_u64 pages);
+host_u64 core_get_nr_mmu_pages(const struct core_vm *vm);
+/* How many shadow pages the VM has. [any] */
+host_u64 core_mmu_shadow_pages(const struct core_vm *vm);
+/* The kernel is short of memory: gives back up to `pages` shadow pages, those unused for longest
+ * first, and returns how many. Takes the mmu lock; allocates nothing. [sleep], on any thread */
+host_u64 core_mmu_shrink(struct core_vm *vm, host_u64 pages);
 
 /* Interrupt controllers and devices. The VM's mutex is held by core_create_irqchip(),
  * core_create_pit() and core_set_pit(); core_set_irq() and core_irq_line() are [any but NMI]. */

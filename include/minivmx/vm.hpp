@@ -7,6 +7,7 @@
 #include <minivmx/ept.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
+#include <minivmx/mmu_pages.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
 
@@ -30,6 +31,7 @@ inline constexpr u32 kMaxVcpuIds = 4096; // KVM_CAP_MAX_VCPU_ID
 struct kvm_vm : core_vm {
     host_vm *host;
     MemSlots slots;
+    MmuPages mmu_pages;
     Ept ept;
     u64 tss_addr;
     u64 identity_map_addr;

@@ -66,6 +66,7 @@
 #include "mmu/guest_memory.cc"
 #include "mmu/guest_walk.cc"
 #include "mmu/memslot.cc"
+#include "mmu/mmu_pages.cc"
 #include "mmu/notifier.cc"
 #include "mmu/pml.cc"
 #include "mmu/segments.cc"

@@ -15,6 +15,7 @@
 #include "device.h"
 #include "host_info.h"
 #include "lock.h"
+#include "shrinker.h"
 #include "world.h"
 
 /*
@@ -96,6 +97,9 @@ static int __init minivmx_init(void)
 	r = cpus_init();
 	if (r)
 		goto out_kick;
+	r = shrinker_init(!params.ept);
+	if (r)
+		goto out_cpus;
 	preempt_notifier_inc();
 	clock_init();
 	breakage_init();
@@ -109,6 +113,8 @@ out_debugfs:
 	debugfs_exit();
 	clock_exit();
 	preempt_notifier_dec();
+	shrinker_exit();
+out_cpus:
 	cpus_exit();
 out_kick:
 	kick_exit();
@@ -127,6 +133,7 @@ static void __exit minivmx_exit(void)
 	debugfs_exit();
 	clock_exit();
 	preempt_notifier_dec();
+	shrinker_exit();
 	cpus_exit();
 	kick_exit();
 	readers_exit();

@@ -61,20 +61,36 @@ void host_free(void *memory)
         std::free(memory);
 }
 
-void *host_page_alloc()
+namespace {
+
+// The first free page frame from `phys` on.
+void *allocate_page(Machine &m, host_u64 phys)
 {
-    Machine &m = Machine::current();
-    m.may_sleep("host_page_alloc");
     if (allocation_fails(m))
         return nullptr;
     void *const page = std::aligned_alloc(kPage, kPage);
     std::memset(page, 0, kPage);
-    host_u64 phys = 0x100000;
     while (m.pages_by_phys.contains(phys))
         phys += kPage;
     m.pages[page] = phys;
     m.pages_by_phys[phys] = page;
     return page;
+}
+
+} // namespace
+
+void *host_page_alloc()
+{
+    Machine &m = Machine::current();
+    m.may_sleep("host_page_alloc");
+    return allocate_page(m, m.first_page);
+}
+
+void *host_page_alloc_low()
+{
+    Machine &m = Machine::current();
+    m.may_sleep("host_page_alloc_low");
+    return allocate_page(m, 0x100000);
 }
 
 void host_page_free(void *page)
@@ -118,6 +134,19 @@ int host_copy_from_user(void *to, host_u64 hva, size_t size)
 {
     Machine &m = Machine::current();
     m.may_sleep("host_copy_from_user");
+    if (m.find_user(hva, size) == nullptr)
+        return -EFAULT;
+    std::memcpy(to, reinterpret_cast<const void *>(hva), size);
+    return 0;
+}
+
+int host_read_user_atomic(void *to, host_u64 hva, size_t size)
+{
+    Machine &m = Machine::current();
+    if (hva % kPage + size > kPage)
+        m.violation("host_read_user_atomic across a page's end");
+    if (m.on_read_atomic && !m.on_read_atomic(hva))
+        return -EFAULT;
     if (m.find_user(hva, size) == nullptr)
         return -EFAULT;
     std::memcpy(to, reinterpret_cast<const void *>(hva), size);

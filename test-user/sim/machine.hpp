@@ -157,6 +157,7 @@ class Machine {
     // Pages of the kernel
     std::map<void *, u64> pages;
     std::map<u64, void *> pages_by_phys;
+    u64 first_page = 0x100000; ///< from here on host_page_alloc() gives frames
     std::set<void *> allocations;
     /// When not negative: how many more allocations succeed.
     int allocations_left = -1;
@@ -183,6 +184,8 @@ class Machine {
     std::function<void()> on_relax;
     /// Before host_cmpxchg_user() looks: another CPU may write.
     std::function<void(u64 hva)> on_cmpxchg;
+    /// Before host_read_user_atomic() looks: another CPU may write, or the page be gone (false).
+    std::function<bool(u64 hva)> on_read_atomic;
     std::vector<FramePut> frame_puts;
     u64 faults = 0;      ///< calls of host_fault_in() that found a page
     u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush

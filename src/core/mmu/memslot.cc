@@ -212,6 +212,9 @@ int change_slots(kvm_vm &kvm, const SlotChange &change)
     DirtyBitmap *retired = change.retired_bitmap();
     const bool starts = change.starts_logging();
     const bool stops = change.stops_logging();
+    // A slot that is replaced keeps its size.
+    const bool replaces = change.removed && change.added;
+    const u64 removed_pages = change.removed && !change.added ? change.removed->npages : 0;
     if (starts)
         start_logging_a_slot(kvm);
     const int error = replace_slots(kvm, update, change); // frees change.removed
@@ -222,6 +225,10 @@ int change_slots(kvm_vm &kvm, const SlotChange &change)
         return error;
     }
     set_place_of_id(kvm, id, change.added ? change.added->base_gfn + 1 : 0);
+    if (change.added && !replaces)
+        add_slot_pages(kvm, change.added->npages);
+    if (removed_pages)
+        remove_slot_pages(kvm, removed_pages);
     if (stops)
         stop_logging_a_slot(kvm);
     DirtyBitmap::release(retired);
