@@ -58,6 +58,11 @@ struct PendingInstruction {
     u8 code[kMaxInstructionLength]; // the instruction's bytes, should we not know it
 };
 
+// The instruction at CS:RIP, whatever it is and in whatever mode: for a guest whose state VM entry
+// would refuse. One instruction, or some iterations of a repeated one; what the CPU would deliver
+// before it comes in its place. [sleep]
+Outcome emulate_instruction(vcpu_vmx &vmx);
+
 // The instruction at CS:RIP touched gpa, where there is no memory. Devices of the module answer at
 // once; else KVM_EXIT_MMIO, or KVM_EXIT_INTERNAL_ERROR with suberror EMULATION when it is none we
 // know. [sleep]

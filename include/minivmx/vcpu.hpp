@@ -17,6 +17,7 @@
 #include <minivmx/host.h>
 #include <minivmx/intercept.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/real_mode.hpp>
 #include <minivmx/stats.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
@@ -59,6 +60,7 @@ enum CachedState : u32 {
     kStateCr4 = 1u << 5,
     kStateQualification = 1u << 6,
     kStateIntrInfo = 1u << 7,
+    kStateInstructionLength = 1u << 8,
 };
 
 // An exception on its way into the guest.
@@ -123,6 +125,7 @@ struct vcpu_vmx : core_vcpu {
     u32 state_dirty;     // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)
     u64 exit_qualification;
     u32 exit_intr_info;
+    u32 instruction_length; // of the instruction that exited, or is emulated
     Intercepts *intercepts; // null: the client has asked for none; looked at by each exit
 
     u64 rip, rflags;
@@ -139,6 +142,10 @@ struct vcpu_vmx : core_vcpu {
     bool xsaves_enabled;
     // Real mode without "unrestricted guest": the guest's CR0.PE is 0, the CPU's can't be.
     bool vm86_active;
+    // The guest's state has changed since state_is_valid was found: see real_mode.hpp.
+    bool check_state;
+    bool state_is_valid;
+    RealModeState rmode;
 
     Lapic *apic; // null: user space has it
     // KVM_MP_STATE_*: runs, sleeps in HLT, or waits for INIT or SIPI.
@@ -158,6 +165,9 @@ struct vcpu_vmx : core_vcpu {
     bool ioapic_eoi_pending;
     u8 ioapic_eoi_vector;
     StaleTranslations stale_translations; // to be dropped before the next entry
+    // Shadow paging, before the next entry: CR3, or a mode that decides over the tables, has
+    // changed; the guest has flushed, so its tables are looked at again.
+    bool shadow_root_stale, shadow_sync_due;
 
     VcpuStats stats;
 
@@ -257,10 +267,30 @@ inline void mark_stale(vcpu_vmx &vmx, StaleTranslations which)
         vmx.stale_translations = which;
 }
 
+// The guest has asked its CPU to forget its translations: all of them, or many.
+inline void forget_guest_translations(vcpu_vmx &vmx)
+{
+    mark_stale(vmx, StaleTranslations::kLinear);
+    vmx.shadow_sync_due = true;
+}
+// Of what decides how its tables are read something has changed.
+inline void paging_mode_changed(vcpu_vmx &vmx)
+{
+    mark_stale(vmx, StaleTranslations::kLinear);
+    vmx.shadow_root_stale = true;
+}
+
 // ----- The last exit -----------------------------------------------------------------------------
 
 u64 exit_qualification(vcpu_vmx &vmx);
 u32 exit_intr_info(vcpu_vmx &vmx);
+u32 exit_instruction_length(vcpu_vmx &vmx);
+// The handler of an exit is going to be called for an instruction that is emulated.
+inline void set_instruction_length(vcpu_vmx &vmx, u32 length)
+{
+    vmx.instruction_length = length;
+    vmx.state_available |= kStateInstructionLength;
+}
 
 // ----- Events ------------------------------------------------------------------------------------
 

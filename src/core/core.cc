@@ -29,6 +29,7 @@
 #include "emulate/access.cc"
 #include "emulate/arithmetic.cc"
 #include "emulate/bits.cc"
+#include "emulate/branches.cc"
 #include "emulate/decode.cc"
 #include "emulate/emulate.cc"
 #include "emulate/exchange.cc"
@@ -38,6 +39,7 @@
 #include "emulate/operands.cc"
 #include "emulate/pending.cc"
 #include "emulate/port_io.cc"
+#include "emulate/stack.cc"
 #include "emulate/string.cc"
 #include "emulate/tables.cc"
 #include "emulate/vector.cc"
@@ -84,6 +86,11 @@
 #if !defined(MINIVMX_KERNEL) || defined(MINIVMX_TRACEPOINTS)
 #include "run/trace.cc" // a kernel without tracepoints has no listeners
 #endif
+#include "segmentation/delivery.cc"
+#include "segmentation/delivery_protected.cc"
+#include "segmentation/load.cc"
+#include "segmentation/stack.cc"
+#include "segmentation/system_access.cc"
 #include "state/control_registers.cc"
 #include "state/cpuid.cc"
 #include "state/cr_access.cc"
@@ -110,7 +117,6 @@
 #include "state/supported_features.cc"
 #include "state/sync_regs.cc"
 #include "state/xstate.cc"
-#include "task/task_memory.cc"
 #include "task/task_segments.cc"
 #include "task/task_switch.cc"
 #include "vm.cc"

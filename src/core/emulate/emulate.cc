@@ -49,69 +49,81 @@ namespace {
 
 using Family = void (*)(Emulation &);
 
-// Which function carries an operation out; they stand in families in the enumeration.
-Family family_of(Operation operation)
+// Which function carries operations out; they stand in families in the enumeration.
+struct FamilyRange {
+    Operation first, last;
+    Family family;
+};
+
+namespace families {
+
+using enum Operation;
+
+// clang-format off
+constexpr FamilyRange kRanges[] = {
+    {kAdd,         kCmp,           execute_arithmetic},
+    {kRol,         kSar,           execute_shift},
+    {kTest,        kNeg,           execute_arithmetic},
+    {kMul,         kIdiv,          execute_multiply},
+    {kInc,         kDec,           execute_arithmetic},
+    {kImulTo,      kImulTo,        execute_multiply},
+    {kShld,        kShrd,          execute_shift},
+    {kXadd,        kCmpxchgPair,   execute_exchange},
+    {kBt,          kLzcnt,         execute_bits},
+    {kMov,         kMovbe,         execute_move},
+    {kXchg,        kXchg,          execute_exchange},
+    {kSetcc,       kCmovcc,        execute_move},
+    {kPush,        kPop,           execute_stack},
+    {kStoreSegment, kNop,          execute_move},
+    {kJmp,         kJcxz,          execute_branch},
+    {kMovVector,   kMovHigh,       execute_vector},
+    {kSgdt,        kLtr,           execute_table_access},
+    {kInvpcid,     kInvpcid,       execute_invpcid},
+    {kMovs,        kScas,          execute_string},
+};
+// clang-format on
+
+struct FamilyTable {
+    Family family[kOperationCount] = {}; // null: only the CPU can carry it out
+};
+
+consteval FamilyTable make_table()
 {
-    using enum Operation;
-    if (operation >= kAdd && operation <= kCmp)
-        return execute_arithmetic;
-    if (operation >= kRol && operation <= kSar)
-        return execute_shift;
-    switch (operation) {
-    case kTest:
-    case kNot:
-    case kNeg:
-    case kInc:
-    case kDec:
-        return execute_arithmetic;
-    case kShld:
-    case kShrd:
-        return execute_shift;
-    case kMul:
-    case kImul:
-    case kDiv:
-    case kIdiv:
-    case kImulTo:
-        return execute_multiply;
-    case kXchg:
-    case kXadd:
-    case kCmpxchg:
-    case kCmpxchgPair:
-        return execute_exchange;
-    case kInvpcid:
-        return execute_invpcid;
-    default:
-        break;
-    }
-    if (operation >= kBt && operation <= kLzcnt)
-        return execute_bits;
-    if (operation >= kMovVector && operation <= kMovHigh)
-        return execute_vector;
-    if (operation >= kSgdt && operation <= kLtr)
-        return execute_table_access;
-    if (operation >= kMov && operation <= kNop)
-        return execute_move;
-    return execute_string;
+    FamilyTable table;
+    for (const FamilyRange &range : kRanges)
+        for (u32 i = static_cast<u32>(range.first); i <= static_cast<u32>(range.last); i++)
+            table.family[i] = range.family;
+    return table;
 }
+
+constexpr FamilyTable kTable = make_table();
+
+} // namespace families
 
 } // namespace
 
 Outcome execute(Emulation &e)
 {
-    switch (e.insn().operation) {
-    case Operation::kIns:
+    const Operation operation = e.insn().operation;
+    set_instruction_length(e.vmx, e.insn().length);
+    if (operation == Operation::kIns)
         return execute_ins(e);
-    case Operation::kOuts:
+    if (operation == Operation::kOuts)
         return execute_outs(e);
-    case Operation::kXsaves:
-    case Operation::kXrstors:
+    const Family family = families::kTable.family[static_cast<u32>(operation)];
+    if (!family)
         return fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
-    case Operation::kUnknown:
-        return fail_emulation(e.vmx, nullptr, 0);
-    default:
-        family_of(e.insn().operation)(e);
+    family(e);
+    return e.outcome;
+}
+
+Outcome emulate_instruction(vcpu_vmx &vmx)
+{
+    Emulation e{vmx};
+    e.forget_reads();
+    if (!fetch_and_decode(e))
         return e.outcome;
-    }
+    return execute(e);
 }
 
 Outcome emulate_exited(vcpu_vmx &vmx, Operation first, Operation last)

@@ -78,6 +78,9 @@ void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value);
 [[nodiscard]] bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write,
                              u64 &linear);
 
+// SDM Vol. 1, appendix B, table B-1: a condition by the low four bits of the opcode (moves.cc).
+bool condition_holds(u8 opcode, u64 flags);
+
 // Ends one iteration of a string instruction: counts down and either leaves RIP where it is or
 // moves it on. n: elements done. last: the condition of REPE or REPNE says so.
 void finish_iterations(Emulation &e, u64 n, bool last = false);
@@ -122,6 +125,16 @@ u64 memory_offset(vcpu_vmx &vmx, const Instruction &insn);
 // The access under way was a read and is complete: an instruction that runs again finds it.
 void keep_read(PendingInstruction &pending);
 
+// ---- The stack (stack.cc) ---------------------------------------------------
+
+// How many bytes of RSP count: SDM Vol. 3A, 3.4.5, the B flag of the stack segment.
+u32 stack_width(Emulation &e);
+// One element, which may be a device's. False: see write_destination() and read_source(). RSP
+// changes only at the end of the instruction: `rsp` is what it becomes.
+[[nodiscard]] bool push_element(Emulation &e, u32 size, u64 value, u64 &rsp);
+[[nodiscard]] bool pop_element(Emulation &e, u32 size, u64 &value, u64 &rsp);
+void write_stack_pointer(Emulation &e, u64 rsp);
+
 // ---- Execution --------------------------------------------------------------
 
 // Runs pending.instruction from its start (emulate.cc).
@@ -133,6 +146,8 @@ void execute_multiply(Emulation &e);
 void execute_exchange(Emulation &e);     // exchange.cc
 void execute_bits(Emulation &e);         // bits.cc
 void execute_move(Emulation &e);         // moves.cc
+void execute_stack(Emulation &e);        // stack.cc
+void execute_branch(Emulation &e);       // branches.cc
 void execute_vector(Emulation &e);       // vector.cc
 void execute_string(Emulation &e);       // string.cc
 void execute_table_access(Emulation &e); // tables.cc

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Moves of integers: MOV and its relatives, SETcc, CMOVcc, PUSH, POP, segment registers.
+// Moves of integers: MOV and its relatives, SETcc, CMOVcc, segment registers.
 #include <minivmx/segment.hpp>
 
 #include "emulator.hpp"
@@ -7,9 +7,6 @@
 
 namespace minivmx {
 
-namespace {
-
-// SDM Vol. 1, appendix B, table B-1: the low four bits of the opcode.
 bool condition_holds(u8 opcode, u64 flags)
 {
     const bool sign_differs = ((flags & native::kSign) != 0) != ((flags & native::kOverflow) != 0);
@@ -42,6 +39,8 @@ bool condition_holds(u8 opcode, u64 flags)
     }
     return holds != ((opcode & 1) != 0);
 }
+
+namespace {
 
 u64 reverse_bytes(u64 value, u32 size)
 {
@@ -85,59 +84,6 @@ void move_on_condition(Emulation &e)
         finish_instruction(e.vmx, insn.length);
 }
 
-// ---- The stack --------------------------------------------------------------
-
-// How much of RSP counts: SDM Vol. 3A, 3.4.5, the B flag of the stack segment.
-u32 stack_size(Emulation &e)
-{
-    if (e.state.code_64)
-        return 8;
-    return (vmcs_read(GUEST_SS_AR_BYTES) & AR_DB) != 0 ? 4 : 2;
-}
-
-void push(Emulation &e)
-{
-    const Instruction &insn = e.insn();
-    const u32 size = insn.operand_size;
-    const u32 width = stack_size(e);
-    const u64 rsp = (read_gpr(e.vmx, kRsp) - size) & size_mask(width);
-    u64 value;
-    u64 linear;
-    if (!load_operand(e, insn.source, value) || !to_linear(e, kSs, rsp, size, true, linear))
-        return;
-    store_little_endian(e.pending.data, value, size);
-    if (!write_destination(e, linear, size))
-        return;
-    write_gpr_part(e.vmx, kRsp, width, rsp);
-    finish_instruction(e.vmx, insn.length);
-}
-
-void pop(Emulation &e)
-{
-    const Instruction &insn = e.insn();
-    const u32 size = insn.operand_size;
-    const u32 width = stack_size(e);
-    const u64 rsp = read_gpr(e.vmx, kRsp);
-    u64 linear;
-    if (!to_linear(e, kSs, rsp & size_mask(width), size, false, linear) ||
-        !read_source(e, linear, size))
-        return;
-    const u64 value = load_little_endian(e.pending.data, size);
-    if (insn.destination.kind == OperandKind::kRegister) {
-        write_gpr_part(e.vmx, kRsp, width, rsp + size);
-        (void)store_operand(e, insn.destination, value);
-        finish_instruction(e.vmx, insn.length);
-        return;
-    }
-    // An address by RSP is that after the pop: SDM Vol. 2B, "POP".
-    if (insn.memory.base == kRsp)
-        e.offset_added = size;
-    if (!store_operand(e, insn.destination, value))
-        return;
-    write_gpr_part(e.vmx, kRsp, width, rsp + size);
-    finish_instruction(e.vmx, insn.length);
-}
-
 // ---- Segment registers ------------------------------------------------------
 
 // Real mode only, where there is no descriptor to check. Elsewhere it stays unknown: who would keep
@@ -152,9 +98,8 @@ void load_segment(Emulation &e)
     u64 selector;
     if (!load_operand(e, insn.source, selector))
         return;
-    const u8 segment = insn.destination.reg;
-    vmcs_write(GUEST_ES_SELECTOR + segment, static_cast<u16>(selector));
-    vmcs_write(GUEST_ES_BASE + segment, (selector & 0xffff) << 4);
+    const Segment segment = static_cast<Segment>(insn.destination.reg);
+    load_real_mode_segment(e.vmx, segment, static_cast<u16>(selector));
     finish_instruction(e.vmx, insn.length);
     if (segment == kSs) // SDM Vol. 3A, 6.8.3
         vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
@@ -171,12 +116,6 @@ void execute_move(Emulation &e)
         break;
     case Operation::kCmovcc:
         move_on_condition(e);
-        break;
-    case Operation::kPush:
-        push(e);
-        break;
-    case Operation::kPop:
-        pop(e);
         break;
     case Operation::kLoadSegment:
         load_segment(e);

@@ -137,7 +137,7 @@ u64 ins_batch(Emulation &e, u32 size)
     n = n < left ? n : left;
     const u64 lowest = direction_down(e) ? offset - (n - 1) * size : offset;
     GuestFault fault;
-    if (n > 1 && segment_to_linear(e.state, kEs, lowest, static_cast<u32>(n * size),
+    if (n > 1 && segment_to_linear(e.vmx, e.state, kEs, lowest, static_cast<u32>(n * size),
                                    Access{.write = true}, linear, fault) != MemoryResult::kOk)
         n = 1;
     return n;
@@ -234,7 +234,7 @@ bool store_next_elements(Emulation &e, u64 &n)
     n = direction_down(e) ? 1 : pending.count - pending.done;
     const u32 bytes = static_cast<u32>(n * size);
     if (n > 1 &&
-        segment_to_linear(e.state, kEs, offset, bytes, Access{.write = true}, linear, fault) ==
+        segment_to_linear(e.vmx, e.state, kEs, offset, bytes, Access{.write = true}, linear, fault) ==
             MemoryResult::kOk &&
         write_guest_virt(e.vmx, e.state, linear, data, bytes, fault) == MemoryResult::kOk)
         return true;

@@ -232,9 +232,9 @@ void execute_table_access(Emulation &e)
     case Operation::kLidt:
         return load_table(e, GUEST_IDTR_BASE, GUEST_IDTR_LIMIT);
     case Operation::kSldt:
-        return store_selector(e, vmcs_read(GUEST_LDTR_SELECTOR));
+        return store_selector(e, segment_selector(e.vmx, kLdtr));
     case Operation::kStr:
-        return store_selector(e, vmcs_read(GUEST_TR_SELECTOR));
+        return store_selector(e, segment_selector(e.vmx, kTr));
     default:
         break;
     }
@@ -270,7 +270,7 @@ void execute_invpcid(Emulation &e)
         inject_gp(e.vmx);
         return;
     }
-    mark_stale(e.vmx, StaleTranslations::kLinear);
+    forget_guest_translations(e.vmx);
     finish_instruction(e.vmx, e.insn().length);
 }
 

@@ -78,13 +78,13 @@ void write_gpr(vcpu_vmx &vmx, u8 index, u64 value)
 
 bool is_64_bit_code(vcpu_vmx &vmx)
 {
-    return is_long_mode(vmx) && (vmcs_read(GUEST_CS_AR_BYTES) & AR_L) != 0;
+    return is_long_mode(vmx) && (segment_rights(vmx, kCs) & AR_L) != 0;
 }
 
 u64 linear_rip(vcpu_vmx &vmx)
 {
     const u64 rip = read_rip(vmx);
-    return is_64_bit_code(vmx) ? rip : static_cast<u32>(vmcs_read(GUEST_CS_BASE) + rip);
+    return is_64_bit_code(vmx) ? rip : static_cast<u32>(segment_base(vmx, kCs) + rip);
 }
 
 u8 guest_cpl(vcpu_vmx &vmx)
@@ -139,7 +139,7 @@ void forget_single_step_trap()
 
 void step_over_instruction(vcpu_vmx &vmx)
 {
-    advance_rip(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    advance_rip(vmx, exit_instruction_length(vmx));
 }
 
 namespace {
@@ -170,7 +170,7 @@ void finish_jump(vcpu_vmx &vmx, u64 rip)
 
 void skip_emulated_instruction(vcpu_vmx &vmx)
 {
-    finish_instruction(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    finish_instruction(vmx, exit_instruction_length(vmx));
 }
 
 void finish_iteration(vcpu_vmx &vmx)
@@ -197,6 +197,13 @@ u32 exit_intr_info(vcpu_vmx &vmx)
         vmx.state_available |= kStateIntrInfo;
     }
     return vmx.exit_intr_info;
+}
+
+u32 exit_instruction_length(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateInstructionLength))
+        set_instruction_length(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    return vmx.instruction_length;
 }
 
 } // namespace minivmx
