@@ -51,10 +51,9 @@ struct EptPageStock {
 
 // A VM's tables. All zero is a VM without any (ept=0).
 struct Ept {
-    u64 *root;              // the level-4 table
-    u64 *unlinked;          // tables out of use that no vCPU can walk any more, freed with the VM
-    u32 mmio_tables;        // how many were made only to remember places without memory
-    void *apic_access_page; // see create_apic_access_page()
+    u64 *root;       // the level-4 table
+    u64 *unlinked;   // tables out of use that no vCPU can walk any more, freed with the VM
+    u32 mmio_tables; // how many were made only to remember places without memory
     EptFeatures features;
 };
 
@@ -70,16 +69,6 @@ u64 ept_pointer(const Ept &ept);
 // What the memory management keeps for one vCPU: its reader's hazard and its stock of pages.
 void mmu_vcpu_create(vcpu_vmx &vmx);  // [sleep], before it runs
 void mmu_vcpu_destroy(vcpu_vmx &vmx); // [sleep]
-
-// Where the APIC-access page lies: the local APIC's address after reset.
-inline constexpr u64 kApicAccessGfn = 0xfee00;
-// "Virtualize APIC accesses" (SDM Vol. 3C, 30.4) looks for a physical address that the guest's APIC
-// address must lead to: a page of the VM's own, which every vCPU finds at kApicAccessGfn from then
-// on, and no slot may cover. Again: nothing. Does nothing without EPT. 0, -ENOMEM, or -EEXIST when
-// a slot is there. Takes the mmu lock. [sleep]
-int create_apic_access_page(kvm_vm &kvm);
-// Its physical address for the VMCS, or 0. [any]
-u64 apic_access_page_phys(const kvm_vm &kvm);
 
 // How an access to a guest-physical address was resolved.
 enum class EptFault : u8 {

@@ -412,6 +412,7 @@ struct core_params {
     bool flexpriority;
     bool pml;
     bool enable_apicv;
+    bool emulate_invalid_guest_state;
     bool dump_invalid_vmcs;
     bool error_on_inconsistent_vmcs_config;
     host_u32 ple_gap;

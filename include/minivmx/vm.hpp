@@ -7,6 +7,7 @@
 #include <minivmx/ept.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/mmu_pages.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
@@ -33,6 +34,7 @@ struct kvm_vm : core_vm {
     MemSlots slots;
     MmuPages mmu_pages;
     Ept ept;
+    PrivatePages private_pages;
     u64 tss_addr;
     u64 identity_map_addr;
     // Dirty logging: how many slots are logged, and KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2's options.

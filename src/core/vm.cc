@@ -59,6 +59,7 @@ void core_vm_destroy(core_vm *vm)
     destroy_irq_routing(kvm);
     devices_destroy(kvm);
     ept_destroy(kvm);
+    destroy_private_pages(kvm);
     destroy_memory_slots(kvm);
     msr_filter_destroy(kvm);
     time_destroy(kvm);
@@ -70,8 +71,7 @@ int core_set_tss_addr(core_vm *vm, host_u64 address)
     // Three pages below 4 GiB; used only where real mode has to run in virtual-8086 mode.
     if (address > (1ull << 32) - 3 * kPageSize)
         return -EINVAL;
-    to_kvm(vm).tss_addr = address;
-    return 0;
+    return create_real_mode_tss(to_kvm(vm), address);
 }
 
 int core_set_boot_cpu_id(core_vm *vm, host_u64 id)

@@ -32,6 +32,7 @@ static struct core_params params = {
 	.flexpriority = true,
 	.pml = true,
 	.enable_apicv = true,
+	.emulate_invalid_guest_state = true,
 	.dump_invalid_vmcs = false,
 	.error_on_inconsistent_vmcs_config = true,
 	.ple_gap = 128,
@@ -53,6 +54,8 @@ PARAMETER(flexpriority, bool, 0444, "virtualized APIC accesses");
 PARAMETER(pml, bool, 0444, "page-modification logging");
 PARAMETER(enable_apicv, bool, 0444,
 	  "APIC-register virtualization, virtual-interrupt delivery, posted interrupts");
+PARAMETER(emulate_invalid_guest_state, bool, 0444,
+	  "without unrestricted_guest, emulate instructions while the guest's segments don't fit");
 PARAMETER(dump_invalid_vmcs, bool, 0644, "print the whole VMCS after a failed VM entry");
 PARAMETER(error_on_inconsistent_vmcs_config, bool, 0444,
 	  "refuse to load when capabilities contradict each other, instead of doing without");

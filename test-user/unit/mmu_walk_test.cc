@@ -506,7 +506,7 @@ class Segments : public Walk {
         u64 result = 0;
         GuestFault fault{};
         const AddressState state = address_state(guest.vmx());
-        if (segment_to_linear(state, segment, offset, size, access, result, fault) ==
+        if (segment_to_linear(guest.vmx(), state, segment, offset, size, access, result, fault) ==
             MemoryResult::kOk)
             return static_cast<s64>(result);
         EXPECT_TRUE(fault.has_error_code);

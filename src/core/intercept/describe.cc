@@ -172,13 +172,13 @@ u64 linear_operand(vcpu_vmx &vmx, const Instruction &insn, const Operand &operan
         return 0;
     u64 linear;
     GuestFault fault;
-    return segment_to_linear(address_state(vmx), insn.memory.segment, memory_offset(vmx, insn),
+    return segment_to_linear(vmx, address_state(vmx), insn.memory.segment, memory_offset(vmx, insn),
                              operand.size, Access{}, linear, fault) == MemoryResult::kOk
                ? linear
                : 0;
 }
 
-u64 table_register(u32 number)
+u64 table_register(const vcpu_vmx &vmx, u32 number)
 {
     switch (number) {
     case MINIVMX_SGDT:
@@ -186,9 +186,9 @@ u64 table_register(u32 number)
     case MINIVMX_SIDT:
         return vmcs_read(GUEST_IDTR_BASE);
     case MINIVMX_SLDT:
-        return vmcs_read(GUEST_LDTR_SELECTOR);
+        return segment_selector(vmx, kLdtr);
     case MINIVMX_STR:
-        return vmcs_read(GUEST_TR_SELECTOR);
+        return segment_selector(vmx, kTr);
     default:
         return 0;
     }
@@ -201,7 +201,7 @@ void describe_table_access(vcpu_vmx &vmx, u32 basic, Facts &facts)
     facts.info = vmcs_read(VMX_INSTRUCTION_INFO);
     facts.number = (facts.info >> 28 & 3) + (basic == EXIT_REASON_LDTR_TR ? MINIVMX_SLDT : 0);
     facts.is_write = (facts.number & 2) != 0;
-    facts.value = table_register(facts.number);
+    facts.value = table_register(vmx, facts.number);
     Instruction insn;
     if (!peek_instruction(vmx, address_state(vmx), insn) ||
         insn.operation != static_cast<Operation>(static_cast<u32>(Operation::kSgdt) + facts.number))

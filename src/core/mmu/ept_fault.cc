@@ -7,6 +7,7 @@
 #include <minivmx/emulate.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/result.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/vcpu.hpp>
@@ -256,18 +257,18 @@ void remember_mmio(vcpu_vmx &vmx, const SlotsReader &slots, u64 gfn)
     host_mmu_unlock(kvm.host);
 }
 
-EptFault map_apic_access_page(vcpu_vmx &vmx)
+// They stay where they are until the VM goes.
+EptFault map_private_page(vcpu_vmx &vmx, u64 gfn, const void *page)
 {
     kvm_vm &kvm = *vmx.kvm;
     if (!fill_stock(vmx.ept_pages))
         return EptFault::kNoMemory;
-    u64 value =
-        apic_access_page_phys(kvm) | kEptPermissions | kEptMemoryTypeWriteBack | kEptIgnorePat;
+    u64 value = host_page_phys(page) | kEptPermissions | kEptMemoryTypeWriteBack | kEptIgnorePat;
     if (kvm.ept.features.accessed_dirty)
         value |= kEptAccessed | kEptDirty;
     MapResult result{};
     host_mmu_lock(kvm.host);
-    ept_store(make_path(kvm.ept, vmx.ept_pages, kApicAccessGfn, 1, result), value);
+    ept_store(make_path(kvm.ept, vmx.ept_pages, gfn, 1, result), value);
     host_mmu_unlock(kvm.host);
     return EptFault::kMapped;
 }
@@ -296,8 +297,8 @@ EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access)
     const u64 gfn = gpa >> 12;
     SlotsReader slots{vmx};
     const MemSlot *slot = slots.find(gfn);
-    if (!slot && gfn == kApicAccessGfn && apic_access_page_phys(*vmx.kvm) != 0)
-        return map_apic_access_page(vmx);
+    if (const void *page = slot ? nullptr : private_page(*vmx.kvm, gfn))
+        return map_private_page(vmx, gfn, page);
     if (!slot)
         remember_mmio(vmx, slots, gfn);
     if (!slot || (access.write && slot->read_only()))

@@ -268,7 +268,7 @@ AddressState address_state(vcpu_vmx &vmx)
     s.protected_mode = (cr0 & X86_CR0_PE) != 0;
     s.paging = (cr0 & X86_CR0_PG) != 0;
     s.long_mode = is_long_mode(vmx);
-    s.cs_rights = vmcs_read(GUEST_CS_AR_BYTES);
+    s.cs_rights = segment_rights(vmx, kCs);
     s.code_64 = s.long_mode && (s.cs_rights & AR_L) != 0;
     s.user = guest_cpl(vmx) == 3;
     if (!s.paging)

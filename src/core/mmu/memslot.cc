@@ -6,6 +6,7 @@
 
 #include <minivmx/dirty_log.hpp>
 #include <minivmx/ept.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/result.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>
@@ -176,12 +177,13 @@ void zap_for_change(kvm_vm &kvm, const SlotChange &change, u64 *&unlinked)
 }
 
 // Publishes the next array in place of the current one, and frees that once nobody reads it.
-// -EEXIST: the APIC-access page is where the slot should be.
+// -EEXIST: a private page is where the slot should be.
 int replace_slots(kvm_vm &kvm, SlotsUpdate &update, const SlotChange &change)
 {
     u64 *unlinked = nullptr;
     host_mmu_lock(kvm.host);
-    if (change.added && kvm.ept.apic_access_page && change.added->contains(kApicAccessGfn)) {
+    if (change.added &&
+        private_page_in(kvm, change.added->base_gfn, change.added->end_gfn())) {
         host_mmu_unlock(kvm.host);
         return failure(Errno::kExist);
     }

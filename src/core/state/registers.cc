@@ -13,6 +13,10 @@ namespace {
 // SDM Vol. 3C, 25.4.2, table 25-4 "Format of Pending-Debug-Exceptions": bit 14, a single-step trap.
 constexpr u64 kPendingSingleStep = bit64(14);
 
+// In virtual-8086 mode that stands in for real mode: it is on, and IOPL is 3, or CLI, PUSHF and
+// their kin would fault (SDM Vol. 3B, 21.2.7).
+constexpr u64 kVirtual8086Flags = X86_EFLAGS_VM | X86_EFLAGS_IOPL;
+
 } // namespace
 
 u64 read_rip(vcpu_vmx &vmx)
@@ -51,6 +55,8 @@ u64 read_rflags(vcpu_vmx &vmx)
 {
     if (!(vmx.state_available & kStateRflags)) {
         vmx.rflags = vmcs_read(GUEST_RFLAGS);
+        if (vmx.vm86_active) // the CPU's VM and IOPL are ours
+            vmx.rflags = (vmx.rflags & ~kVirtual8086Flags) | (vmx.rmode.rflags & kVirtual8086Flags);
         vmx.state_available |= kStateRflags;
     }
     return vmx.rflags;
@@ -58,8 +64,13 @@ u64 read_rflags(vcpu_vmx &vmx)
 
 void write_rflags(vcpu_vmx &vmx, u64 value)
 {
+    if ((read_rflags(vmx) ^ value) & X86_EFLAGS_VM) [[unlikely]]
+        vmx.check_state = true;
     vmx.rflags = value;
-    vmx.state_available |= kStateRflags;
+    if (vmx.vm86_active) [[unlikely]] {
+        vmx.rmode.rflags = value;
+        value |= kVirtual8086Flags;
+    }
     vmcs_write(GUEST_RFLAGS, value);
 }
 
