@@ -178,6 +178,9 @@ void host_page_free(void *page); /* of either [any but NMI] */
 /* Between a page of host_page_alloc() and its physical address. [any] */
 host_u64 host_page_phys(const void *page);
 void *host_phys_page(host_u64 phys);
+/* A page of host_page_alloc() remembers whose it is, until it is freed; NULL at first. [any] */
+void host_page_set_owner(void *page, void *owner);
+void *host_phys_owner(host_u64 phys);
 
 /* Copies guest memory by hva, faulting pages in; -EFAULT unless all of it was copied. 4 or 8 bytes,
  * aligned to their size, are read in one access. current->mm is the VM's. [sleep] */

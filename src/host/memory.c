@@ -48,6 +48,16 @@ void *host_phys_page(host_u64 phys)
 	return __va(phys);
 }
 
+void host_page_set_owner(void *page, void *owner)
+{
+	set_page_private(virt_to_page(page), (unsigned long)owner);
+}
+
+void *host_phys_owner(host_u64 phys)
+{
+	return (void *)page_private(pfn_to_page(PHYS_PFN(phys)));
+}
+
 /*
  * One access, which a copy of bytes doesn't promise: the guest's entries of page tables change
  * under their reader. A fault is resolved where that may sleep, else it is -EFAULT.

@@ -108,6 +108,7 @@ void host_page_free(void *page)
         m.violation("the page of an active VMCS is freed");
     m.vmcs.erase(found->second);
     m.pages_by_phys.erase(found->second);
+    m.page_owners.erase(found->second);
     m.pages.erase(found);
     std::free(page);
 }
@@ -128,6 +129,18 @@ void *host_phys_page(host_u64 phys)
     Machine &m = Machine::current();
     const auto found = m.pages_by_phys.find(phys & ~host_u64{kPage - 1});
     return found == m.pages_by_phys.end() ? nullptr : found->second;
+}
+
+void host_page_set_owner(void *page, void *owner)
+{
+    Machine::current().page_owners[host_page_phys(page)] = owner;
+}
+
+void *host_phys_owner(host_u64 phys)
+{
+    const auto &owners = Machine::current().page_owners;
+    const auto found = owners.find(phys);
+    return found == owners.end() ? nullptr : found->second;
 }
 
 int host_copy_from_user(void *to, host_u64 hva, size_t size)

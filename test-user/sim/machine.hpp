@@ -157,6 +157,7 @@ class Machine {
     // Pages of the kernel
     std::map<void *, u64> pages;
     std::map<u64, void *> pages_by_phys;
+    std::map<u64, void *> page_owners; ///< by physical address
     u64 first_page = 0x100000; ///< from here on host_page_alloc() gives frames
     std::set<void *> allocations;
     /// When not negative: how many more allocations succeed.
