@@ -98,6 +98,8 @@ void load_host_xcr0(vcpu_vmx &vmx);
 // ----- Exits -------------------------------------------------------------------------------------
 
 Outcome handle_cpuid(vcpu_vmx &vmx);
+// RDTSC, or RDTSCP; CR4.TSD has been checked.
+Outcome handle_rdtsc(vcpu_vmx &vmx, bool with_processor_id);
 Outcome handle_rdmsr(vcpu_vmx &vmx);
 Outcome handle_wrmsr(vcpu_vmx &vmx);
 Outcome handle_cr_access(vcpu_vmx &vmx);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// BT, BTS, BTR, BTC; BSF, BSR, TZCNT, LZCNT.
+// BT, BTS, BTR, BTC; BSF, BSR, TZCNT, LZCNT; BOUND.
 #include "emulator.hpp"
 #include "native.hpp"
 
@@ -91,6 +91,25 @@ void execute_bits(Emulation &e)
         test_bit(e);
     else
         scan_bits(e);
+}
+
+// SDM Vol. 2A, "BOUND": a signed index, and the lowest and the highest one in memory.
+void execute_bound(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const u32 size = insn.operand_size;
+    u64 index;
+    u64 linear;
+    (void)load_operand(e, insn.source, index);
+    if (!operand_linear(e, 2 * size, false, linear) || !read_source(e, linear, 2 * size))
+        return;
+    const auto number = [size](u64 value) { return static_cast<s64>(sign_extend(value, size)); };
+    const s64 lowest = number(load_little_endian(e.pending.data, size));
+    const s64 highest = number(load_little_endian(e.pending.data + size, size));
+    if (number(index) < lowest || number(index) > highest)
+        queue_exception(e.vmx, BR_VECTOR);
+    else
+        finish_instruction(e.vmx, insn.length);
 }
 
 } // namespace minivmx

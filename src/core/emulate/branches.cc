@@ -14,8 +14,8 @@ namespace {
 // code. False: #GP(0) is queued, which is the branch's own.
 bool may_go_to(Emulation &e, u64 target)
 {
-    const bool inside = e.state.code_64 ? is_canonical_address(e.vmx, target)
-                                        : target <= segment_limit(e.vmx, kCs);
+    const bool inside =
+        e.state.code_64 ? is_canonical_address(e.vmx, target) : target <= segment_limit(e.vmx, kCs);
     if (!inside)
         inject_gp(e.vmx);
     return inside;
@@ -60,10 +60,11 @@ void jump_if(Emulation &e, bool condition)
 
 void call(Emulation &e)
 {
+    const u32 size = e.insn().operand_size;
     u64 target;
     u64 rsp;
     if (!branch_target(e, target) || !may_go_to(e, target) ||
-        !push_element(e, e.insn().operand_size, next_instruction(e), rsp))
+        !push_element(e, size, size, next_instruction(e), rsp))
         return;
     write_stack_pointer(e, rsp);
     finish_jump(e.vmx, target);
@@ -73,8 +74,8 @@ void return_near(Emulation &e)
 {
     const Instruction &insn = e.insn();
     constexpr u64 kReleasedBytes = 0xffff; // RET's immediate is unsigned
+    u64 rsp = read_gpr(e.vmx, kRsp);
     u64 target;
-    u64 rsp;
     if (!pop_element(e, insn.operand_size, target, rsp) || !may_go_to(e, target))
         return;
     write_stack_pointer(e, rsp + (insn.immediate & kReleasedBytes));

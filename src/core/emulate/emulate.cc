@@ -74,8 +74,18 @@ constexpr FamilyRange kRanges[] = {
     {kXchg,        kXchg,          execute_exchange},
     {kSetcc,       kCmovcc,        execute_move},
     {kPush,        kPop,           execute_stack},
-    {kStoreSegment, kNop,          execute_move},
+    {kStoreSegment, kLoadSegment,  execute_move},
+    {kNop,         kNop,           execute_move},
+    {kLea,         kConvertDouble, execute_conversion},
     {kJmp,         kJcxz,          execute_branch},
+    {kPushAll,     kPopAll,        execute_stack},
+    {kPushFlags,   kPopFlags,      execute_flags_on_stack},
+    {kEnter,       kLeave,         execute_stack},
+    {kClc,         kSahf,          execute_flags},
+    {kDaa,         kAad,           execute_decimal},
+    {kBound,       kBound,         execute_bound},
+    {kPause,       kRdpmc,         execute_processor},
+    {kIn,          kOut,           execute_port},
     {kMovVector,   kMovHigh,       execute_vector},
     {kSgdt,        kLtr,           execute_table_access},
     {kInvpcid,     kInvpcid,       execute_invpcid},
@@ -117,11 +127,29 @@ Outcome execute(Emulation &e)
     return e.outcome;
 }
 
+namespace {
+
+// INS and OUTS may be forbidden; where they exited, the CPU has looked before.
+bool may_execute(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    if (insn.operation != Operation::kIns && insn.operation != Operation::kOuts)
+        return true;
+    e.pending.io_size =
+        insn.operation == Operation::kIns ? insn.destination.size : insn.source.size;
+    return port_allowed(e, static_cast<u16>(read_gpr(e.vmx, kRdx)), e.pending.io_size);
+}
+
+} // namespace
+
 Outcome emulate_instruction(vcpu_vmx &vmx)
 {
+    Outcome outcome = Outcome::resume();
+    if (!cross_boundary(vmx, outcome))
+        return outcome;
     Emulation e{vmx};
     e.forget_reads();
-    if (!fetch_and_decode(e))
+    if (!fetch_and_decode(e) || !may_execute(e))
         return e.outcome;
     return execute(e);
 }
@@ -137,18 +165,25 @@ Outcome emulate_exited(vcpu_vmx &vmx, Operation first, Operation last)
     return execute(e);
 }
 
-Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa)
+Outcome emulate_access(vcpu_vmx &vmx, const KnownTranslation &known)
 {
     Emulation e{vmx};
     e.forget_reads();
     if (!fetch_and_decode(e))
         return e.outcome;
+    e.known = known;
+    return execute(e);
+}
+
+Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa)
+{
+    KnownTranslation known{};
     if ((vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EPT_VIOLATION) {
         const EptViolationInfo access = EptViolationInfo::decode(exit_qualification(vmx));
         if (access.linear_address_valid && access.to_final_page)
-            e.known = {true, access.write, vmcs_read(GUEST_LINEAR_ADDRESS), gpa};
+            known = {true, access.write, vmcs_read(GUEST_LINEAR_ADDRESS), gpa};
     }
-    return execute(e);
+    return emulate_access(vmx, known);
 }
 
 } // namespace minivmx

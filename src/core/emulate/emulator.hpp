@@ -13,13 +13,6 @@
 
 namespace minivmx {
 
-// The translation that the exit itself came with, which saves a walk.
-struct KnownTranslation {
-    bool valid;
-    bool write;
-    u64 linear, gpa;
-};
-
 // One run of the instruction in vmx.pending. Its steps return whether to go on; where they don't,
 // `outcome` says what comes instead.
 struct Emulation {
@@ -127,11 +120,12 @@ void keep_read(PendingInstruction &pending);
 
 // ---- The stack (stack.cc) ---------------------------------------------------
 
-// How many bytes of RSP count: SDM Vol. 3A, 3.4.5, the B flag of the stack segment.
+// How many bytes of RSP count: SDM Vol. 3A, 6.2.3, the B flag of the stack segment.
 u32 stack_width(Emulation &e);
 // One element, which may be a device's. False: see write_destination() and read_source(). RSP
-// changes only at the end of the instruction: `rsp` is what it becomes.
-[[nodiscard]] bool push_element(Emulation &e, u32 size, u64 value, u64 &rsp);
+// changes only at the end of the instruction: `rsp` is what it becomes. Of a pushed slot the lowest
+// `size` bytes are written; elements are popped from `rsp`.
+[[nodiscard]] bool push_element(Emulation &e, u32 slot, u32 size, u64 value, u64 &rsp);
 [[nodiscard]] bool pop_element(Emulation &e, u32 size, u64 &value, u64 &rsp);
 void write_stack_pointer(Emulation &e, u64 rsp);
 
@@ -143,15 +137,29 @@ Outcome execute(Emulation &e);
 void execute_arithmetic(Emulation &e); // arithmetic.cc
 void execute_shift(Emulation &e);
 void execute_multiply(Emulation &e);
-void execute_exchange(Emulation &e);     // exchange.cc
-void execute_bits(Emulation &e);         // bits.cc
-void execute_move(Emulation &e);         // moves.cc
-void execute_stack(Emulation &e);        // stack.cc
-void execute_branch(Emulation &e);       // branches.cc
+void execute_exchange(Emulation &e); // exchange.cc
+void execute_bits(Emulation &e);     // bits.cc
+void execute_move(Emulation &e);     // moves.cc
+void execute_stack(Emulation &e);    // stack.cc
+void execute_branch(Emulation &e);   // branches.cc
+void execute_flags(Emulation &e);    // flags.cc
+void execute_flags_on_stack(Emulation &e);
+void execute_conversion(Emulation &e);   // conversions.cc
+void execute_decimal(Emulation &e);      // decimal.cc
+void execute_bound(Emulation &e);        // bits.cc
+void execute_processor(Emulation &e);    // processor.cc
+void execute_port(Emulation &e);         // port_io.cc
+void execute_x87(Emulation &e);          // x87.cc
 void execute_vector(Emulation &e);       // vector.cc
 void execute_string(Emulation &e);       // string.cc
 void execute_table_access(Emulation &e); // tables.cc
 void execute_invpcid(Emulation &e);
+// What the CPU would deliver before the instruction at CS:RIP; false: there is such a thing, and
+// `outcome` says what comes now (boundary.cc).
+[[nodiscard]] bool cross_boundary(vcpu_vmx &vmx, Outcome &outcome);
+// Whether the program may access these ports (io_permission.cc). False: #GP or a page fault is
+// queued.
+[[nodiscard]] bool port_allowed(Emulation &e, u16 port, u32 size);
 // OUTS and INS (port_io.cc).
 Outcome execute_outs(Emulation &e);
 Outcome execute_ins(Emulation &e);

@@ -234,8 +234,8 @@ bool store_next_elements(Emulation &e, u64 &n)
     n = direction_down(e) ? 1 : pending.count - pending.done;
     const u32 bytes = static_cast<u32>(n * size);
     if (n > 1 &&
-        segment_to_linear(e.vmx, e.state, kEs, offset, bytes, Access{.write = true}, linear, fault) ==
-            MemoryResult::kOk &&
+        segment_to_linear(e.vmx, e.state, kEs, offset, bytes, Access{.write = true}, linear,
+                          fault) == MemoryResult::kOk &&
         write_guest_virt(e.vmx, e.state, linear, data, bytes, fault) == MemoryResult::kOk)
         return true;
 
@@ -267,6 +267,20 @@ Outcome store_ins_data(Emulation &e)
             return e.outcome;
     }
     return Outcome::resume();
+}
+
+// ---- IN and OUT that did not exit -------------------------------------------
+
+void execute_port(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const bool in = insn.operation == Operation::kIn;
+    const Operand &number = in ? insn.source : insn.destination;
+    const u8 size = in ? insn.destination.size : insn.source.size;
+    const u16 port = static_cast<u16>(
+        number.kind == OperandKind::kImmediate ? insn.immediate & 0xff : read_gpr(e.vmx, kRdx));
+    if (port_allowed(e, port, size))
+        e.outcome = handle_port_io(e.vmx, {size, in, false, false, port});
 }
 
 } // namespace minivmx

@@ -40,16 +40,6 @@ void write_status_flags(vcpu_vmx &vmx, bool carry)
 
 // ---- Time ---------------------------------------------------------------------------------------
 
-// SDM Vol. 2B, RDTSC and RDTSCP; CR4.TSD was checked before the exit.
-Outcome read_time(vcpu_vmx &vmx, bool with_processor_id)
-{
-    const u64 tsc = guest_tsc(vmx);
-    write_edx_eax(vmx, tsc);
-    if (with_processor_id)
-        write_gpr(vmx, kRcx, static_cast<u32>(vmx.area->uret[URET_TSC_AUX]));
-    return finished(vmx);
-}
-
 // A wait may end at any time, so it ends at once: SDM Vol. 2B and 2D, TPAUSE and UMWAIT. CF would
 // tell that the time limit of IA32_UMWAIT_CONTROL ended it.
 Outcome wait_no_time(vcpu_vmx &vmx)
@@ -108,22 +98,11 @@ Outcome random_number(vcpu_vmx &vmx, bool (*generate)(u64 &value))
 // More than the one page, which the architecture allows: SDM Vol. 3A, 4.10.4.1.
 Outcome forget_translations(vcpu_vmx &vmx)
 {
-    mark_stale(vmx, StaleTranslations::kLinear);
+    forget_guest_translations(vmx);
     return finished(vmx);
 }
 
 // ---- Exceptions ---------------------------------------------------------------------------------
-
-// What was being delivered when it was raised. An exception and this one may make a double fault,
-// which is queue_exception()'s to see. An NMI is delivered later; an interrupt's delivery ends
-// here, since it was taken from its controller, and INT n will be executed again.
-void give_way(vcpu_vmx &vmx)
-{
-    if (vmx.nmi_injected && vmx.nmi_pending < 2)
-        vmx.nmi_pending++;
-    vmx.nmi_injected = false;
-    vmx.interrupt.pending = false;
-}
 
 // The hypervisor, the host or a debugger has its own reasons to look at these. What else exited did
 // so for a client, even if that has taken its request back by now.
@@ -163,7 +142,7 @@ Outcome deliver_exception(vcpu_vmx &vmx)
     const u8 vector = static_cast<u8>(information & INTR_INFO_VECTOR_MASK);
     if (exits_anyway(vmx, information))
         return dispatch_exit(vmx);
-    give_way(vmx);
+    give_way_to_exception(vmx);
     queue_intercepted(vmx, vector, information);
     return Outcome::resume();
 }
@@ -190,9 +169,9 @@ Outcome let_it_happen(vcpu_vmx &vmx)
     case EXIT_REASON_INVPCID:
         return emulate_exited(vmx, Operation::kInvpcid, Operation::kInvpcid);
     case EXIT_REASON_RDTSC:
-        return read_time(vmx, false);
+        return handle_rdtsc(vmx, false);
     case EXIT_REASON_RDTSCP:
-        return read_time(vmx, true);
+        return handle_rdtsc(vmx, true);
     case EXIT_REASON_UMWAIT:
     case EXIT_REASON_TPAUSE:
         return wait_no_time(vmx);
