@@ -5,6 +5,7 @@
 // modes doesn't have: as long as it doesn't, all of its instructions are emulated.
 #pragma once
 
+#include <minivmx/outcome.hpp>
 #include <minivmx/types.hpp>
 
 namespace minivmx {
@@ -12,10 +13,10 @@ namespace minivmx {
 // A segment register: the selector, and the descriptor behind it as the VMCS has it (SDM Vol.
 // 3C, 25.4.1).
 struct SegmentRegister {
-    u64 base;
-    u32 limit;
-    u32 rights;
-    u16 selector;
+    u64 base = 0;
+    u32 limit = 0;
+    u32 rights = 0;
+    u16 selector = 0;
 };
 
 // What virtual-8086 mode hides of a guest that believes to be in real mode.
@@ -46,5 +47,21 @@ bool guest_state_valid(vcpu_vmx &vmx);
 // Whether the next instruction has to be emulated because it doesn't. Costs nothing as long as
 // nobody but the guest has changed a segment.
 bool must_emulate(vcpu_vmx &vmx);
+// Emulates, and delivers events, until VM entry takes the guest or vcpu_run() has something else to
+// do. [sleep]
+Outcome emulate_until_valid(vcpu_vmx &vmx);
+
+// Whether events reach the guest by software: VM entry injects through an IDT, which real mode has
+// none of, and into no invalid state.
+bool delivers_by_software(vcpu_vmx &vmx);
+// Where they do: another exception has come of it, or the guest can't be entered at all.
+bool cannot_go_on(const vcpu_vmx &vmx);
+// An exception that exited from virtual-8086 mode: whether it is one of those that real mode has,
+// and what becomes of it. [sleep]
+bool is_real_mode_exception(const vcpu_vmx &vmx, u8 vector);
+Outcome handle_real_mode_exception(vcpu_vmx &vmx, u8 vector, u32 error_code);
+// A single-step trap, should one be pending, goes to the debugger or into the queue, since no VM
+// entry delivers it.
+Outcome step_trap(vcpu_vmx &vmx);
 
 } // namespace minivmx
