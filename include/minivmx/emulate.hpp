@@ -63,10 +63,20 @@ struct PendingInstruction {
 // before it comes in its place. [sleep]
 Outcome emulate_instruction(vcpu_vmx &vmx);
 
+// The translation that an exit itself came with, which saves a walk.
+struct KnownTranslation {
+    bool valid;
+    bool write;
+    u64 linear, gpa;
+};
+
 // The instruction at CS:RIP touched gpa, where there is no memory. Devices of the module answer at
 // once; else KVM_EXIT_MMIO, or KVM_EXIT_INTERNAL_ERROR with suberror EMULATION when it is none we
 // know. [sleep]
 Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa);
+// The same for an access that shadow paging can't let the CPU do: to a place without memory, or one
+// that the CPU's CR0.WP would refuse. [sleep]
+Outcome emulate_access(vcpu_vmx &vmx, const KnownTranslation &known);
 
 // The instruction at CS:RIP, which exited for what it does, is one of these. If another vCPU has
 // written other bytes there since, those are left to the CPU. [sleep]

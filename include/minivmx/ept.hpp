@@ -78,6 +78,9 @@ enum class EptFault : u8 {
     kNoMemory,
     kFault, // user space has nothing, or nothing suitable, mapped at the slot's hva
 };
+// What an error of host_fault_in() comes to, and what is KVM_RUN's outcome of all but kMmio.
+EptFault fault_in_failed(int error);
+Outcome fault_outcome(EptFault result);
 // Maps the page behind gpa for the access. [sleep]
 EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access);
 

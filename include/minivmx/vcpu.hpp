@@ -17,6 +17,7 @@
 #include <minivmx/host.h>
 #include <minivmx/intercept.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/shadow.hpp>
 #include <minivmx/real_mode.hpp>
 #include <minivmx/stats.hpp>
 #include <minivmx/time.hpp>
@@ -161,6 +162,9 @@ struct vcpu_vmx : core_vcpu {
     bool nmi_blocked_soft; // without virtual NMIs: a guest's NMI handler is (thought to be) running
     u64 nmi_blocked_since_ns;
     bool triple_fault;
+    // The event (as VM-entry interruption information) that software could not deliver: a table or
+    // the stack is not in memory. 0: none.
+    u32 undeliverable;
     // An IOAPIC in user space has to hear of this end of an interrupt: KVM_EXIT_IOAPIC_EOI.
     bool ioapic_eoi_pending;
     u8 ioapic_eoi_vector;
@@ -168,6 +172,7 @@ struct vcpu_vmx : core_vcpu {
     // Shadow paging, before the next entry: CR3, or a mode that decides over the tables, has
     // changed; the guest has flushed, so its tables are looked at again.
     bool shadow_root_stale, shadow_sync_due;
+    ShadowVcpu shadow;
 
     VcpuStats stats;
 
@@ -259,6 +264,7 @@ void set_interrupt_shadow_off(vcpu_vmx &vmx);
 // If RFLAGS.TF is set the guest gets a single-step trap before its next instruction; it doesn't.
 void trap_single_step(vcpu_vmx &vmx);
 void forget_single_step_trap();
+bool take_single_step_trap(); // whether there was one; it is forgotten
 
 // Before the next entry this CPU forgets at least these.
 inline void mark_stale(vcpu_vmx &vmx, StaleTranslations which)

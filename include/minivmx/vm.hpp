@@ -20,6 +20,7 @@ struct Pic;
 struct Ioapic;
 struct Pit;
 struct IoBus;
+struct ShadowMmu;
 struct vcpu_vmx;
 
 // Where the interrupt controllers are: in user space, in the module, or the local APICs in the
@@ -34,6 +35,7 @@ struct kvm_vm : core_vm {
     MemSlots slots;
     MmuPages mmu_pages;
     Ept ept;
+    ShadowMmu *shadow; // null with EPT
     PrivatePages private_pages;
     u64 tss_addr;
     u64 identity_map_addr;

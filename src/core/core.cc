@@ -79,6 +79,7 @@
 #include "mmu/pml.cc"
 #include "mmu/private_pages.cc"
 #include "mmu/segments.cc"
+#include "mmu/shadow_interim.cc"
 #include "mmu/slot_array.cc"
 #include "rmode/emulation_loop.cc"
 #include "rmode/real_mode_exceptions.cc"

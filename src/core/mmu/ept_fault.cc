@@ -273,6 +273,8 @@ EptFault map_private_page(vcpu_vmx &vmx, u64 gfn, const void *page)
     return EptFault::kMapped;
 }
 
+} // namespace
+
 EptFault fault_in_failed(int error)
 {
     switch (error) {
@@ -290,7 +292,21 @@ EptFault fault_in_failed(int error)
     }
 }
 
-} // namespace
+Outcome fault_outcome(EptFault result)
+{
+    switch (result) {
+    case EptFault::kInterrupted:
+        return Outcome::error(-static_cast<int>(Errno::kIntr));
+    case EptFault::kNoMemory:
+        return Outcome::error(-static_cast<int>(Errno::kNoMem));
+    case EptFault::kFault:
+        return Outcome::error(-static_cast<int>(Errno::kFault));
+    case EptFault::kMapped:
+    case EptFault::kMmio:
+        break;
+    }
+    return Outcome::resume();
+}
 
 EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access)
 {
@@ -337,21 +353,12 @@ Outcome mmio_during_delivery(vcpu_vmx &vmx, u64 gpa)
 
 Outcome handle_ept_violation(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access)
 {
-    switch (ept_map(vmx, gpa, access)) {
-    case EptFault::kMapped:
-        return Outcome::resume();
-    case EptFault::kMmio:
-        if ((vmx.idt_vectoring_info & INTR_INFO_VALID) != 0)
-            return mmio_during_delivery(vmx, gpa);
-        return emulate_mmio(vmx, gpa);
-    case EptFault::kInterrupted:
-        return Outcome::error(-static_cast<int>(Errno::kIntr));
-    case EptFault::kNoMemory:
-        return Outcome::error(-static_cast<int>(Errno::kNoMem));
-    case EptFault::kFault:
-        break;
-    }
-    return Outcome::error(-static_cast<int>(Errno::kFault));
+    const EptFault result = ept_map(vmx, gpa, access);
+    if (result != EptFault::kMmio)
+        return fault_outcome(result);
+    if ((vmx.idt_vectoring_info & INTR_INFO_VALID) != 0)
+        return mmio_during_delivery(vmx, gpa);
+    return emulate_mmio(vmx, gpa);
 }
 
 // Where a slot came meanwhile, the emulator finds its memory.

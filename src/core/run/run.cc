@@ -6,7 +6,9 @@
 #include <minivmx/emulate.hpp>
 #include <minivmx/entry_audit.hpp>
 #include <minivmx/lapic.hpp>
+#include <minivmx/real_mode.hpp>
 #include <minivmx/run.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/trace.hpp>
 #include <minivmx/vmcs_setup.hpp>
@@ -105,6 +107,15 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
     trace_exit(vmx);
 }
 
+// As if VM entry had met it: an event whose delivery needs what isn't memory.
+Outcome undeliverable_event(vcpu_vmx &vmx)
+{
+    const u64 data[] = {vmx.undeliverable, vmx.exit_reason, exit_qualification(vmx),
+                        vmx.last_vmentry_cpu};
+    vmx.undeliverable = 0;
+    return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
+}
+
 Outcome handle_requests(vcpu_vmx &vmx)
 {
     u32 requests = __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED);
@@ -131,6 +142,8 @@ Outcome handle_requests(vcpu_vmx &vmx)
         vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;
         return Outcome::to_user();
     }
+    if (vmx.undeliverable) [[unlikely]]
+        return undeliverable_event(vmx);
     if (vmx.ioapic_eoi_pending) [[unlikely]] {
         vmx.ioapic_eoi_pending = false;
         vmx.area->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
@@ -179,7 +192,15 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
         return cannot_run(vmx, reason);
 
     update_guest_clock(vmx);
+    if (!hardware.params.unrestricted_guest && must_emulate(vmx)) [[unlikely]]
+        return emulate_until_valid(vmx);
+    Outcome unprepared = Outcome::resume();
+    if (!prepare_shadow_root(vmx, unprepared)) [[unlikely]]
+        return unprepared;
     inject_pending_events(vmx);
+    // A handler in real mode may need emulation again.
+    if (vmx.vm86_active && (cannot_go_on(vmx) || must_emulate(vmx))) [[unlikely]]
+        return Outcome::resume();
     if (!host_prepare_entry(vmx.host)) {
         cancel_injection(vmx);
         return Outcome::resume();
@@ -297,15 +318,8 @@ Outcome run_once(vcpu_vmx &vmx)
 
 } // namespace
 
-const char *why_it_cannot_run(vcpu_vmx &vmx)
+const char *why_it_cannot_run(vcpu_vmx &)
 {
-    if (!hardware.params.ept)
-        return "without EPT its page tables have to be shadowed, which this version can't do; use "
-               "a CPU with EPT and ept=1";
-    if (!hardware.params.unrestricted_guest && !(is_protmode(vmx) && is_paging(vmx)))
-        return "without \"unrestricted guest\" only paged protected mode runs, and this version "
-               "can't emulate the rest; use "
-               "a CPU that has it and unrestricted_guest=1, or start the guest with paging on";
     return nullptr;
 }
 

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0-only
+// The tables that the CPU's CR3 names: found for the guest's CR3 and mode, and brought in step with
+// the guest's where it has flushed.
+#include <minivmx/shadow_paging.hpp>
+
+#include <minivmx/arch.hpp>
+#include <minivmx/guest_memory.hpp>
+#include <minivmx/hardware.hpp>
+#include <minivmx/state.hpp>
+#include <minivmx/vcpu.hpp>
+#include <minivmx/vm.hpp>
+
+#include "guest_walk.hpp"
+#include "shadow_page.hpp"
+#include "shadow_walk.hpp"
+
+namespace minivmx {
+
+ShadowRole shadow_role(const AddressState &state)
+{
+    ShadowRole role{};
+    role.rights = kRightsAll;
+    if (!state.paging) {
+        role.level = 2;
+        role.table = GuestTable::kDirect;
+        return role;
+    }
+    role.level = state.long_mode ? 4 : 2;
+    role.table = state.long_mode ? GuestTable::k64 : state.pae ? GuestTable::kPae : GuestTable::k32;
+    role.write_protect = state.write_protect;
+    role.nxe = state.nxe;
+    role.smep = state.smep && !state.write_protect;
+    role.smap = state.smap && !state.write_protect;
+    return role;
+}
+
+namespace {
+
+constexpr unsigned kPaeRoots = 4;
+
+unsigned root_count(const AddressState &state)
+{
+    return state.paging && state.long_mode ? 1 : kPaeRoots;
+}
+
+u64 address_bits(const AddressState &state)
+{
+    return ((u64{1} << state.physical_bits) - 1) & ~u64{kPageSize - 1};
+}
+
+// The frame of the guest's table behind one root, and the root's role. False: the guest's entry is
+// not present.
+bool describe_root(const AddressState &state, unsigned index, u64 &gfn, ShadowRole &role)
+{
+    role = shadow_role(state);
+    if (role.direct()) {
+        gfn = u64{index} << 18; // a gibibyte each
+        return true;
+    }
+    if (role.table == GuestTable::kPae) {
+        gfn = (state.pdptes[index] & address_bits(state)) >> kPageShift;
+        return (state.pdptes[index] & kPtePresent) != 0;
+    }
+    role.quadrant = role.table == GuestTable::k32 ? static_cast<u8>(index) : u8{0};
+    gfn = (state.cr3 & (role.table == GuestTable::k32 ? 0xfffff000 : address_bits(state))) >>
+          kPageShift;
+    return true;
+}
+
+// The mmu lock is held. False: try again with a full stock.
+bool find_roots(vcpu_vmx &vmx, const AddressState &state, ShadowChanges &changes)
+{
+    ShadowMmu &mmu = *vmx.kvm->shadow;
+    ShadowPage *found[kPaeRoots] = {};
+    bool complete = true;
+    for (unsigned i = 0; i < root_count(state) && complete; i++) {
+        u64 gfn;
+        ShadowRole role;
+        if (!describe_root(state, i, gfn, role))
+            continue;
+        make_room(mmu, changes);
+        found[i] = find_or_make(mmu, vmx.shadow.stock, gfn, role, changes);
+        if (found[i])
+            hold_root(*found[i]);
+        complete = found[i] != nullptr;
+    }
+    for (unsigned i = 0; i < kPaeRoots; i++) {
+        ShadowPage *&root = complete ? vmx.shadow.roots[i] : found[i];
+        if (root)
+            release_root(mmu, *root, changes);
+        root = nullptr;
+        if (complete)
+            vmx.shadow.roots[i] = found[i];
+    }
+    vmx.shadow.generation = mmu.generation;
+    return complete;
+}
+
+// Compares what the guest may have written with what was made of it, in turns.
+void sync_roots(vcpu_vmx &vmx, ShadowChanges &changes)
+{
+    ShadowMmu &mmu = *vmx.kvm->shadow;
+    for (ShadowPage *root : vmx.shadow.roots) {
+        u64 cursor = 0;
+        while (root && sync_below(mmu, *root, cursor, changes)) {
+            shadow_finish(mmu, changes);
+            host_mmu_unlock(vmx.kvm->host);
+            shadow_free(changes);
+            host_mmu_lock(vmx.kvm->host);
+        }
+    }
+}
+
+// SDM Vol. 3C, 27.3.2.4: outside IA-32e mode the CPU loads four page-directory-pointer entries from
+// where CR3 points at each VM entry.
+u64 hardware_cr3(vcpu_vmx &vmx, const AddressState &state)
+{
+    const ShadowVcpu &shadow = vmx.shadow;
+    if (root_count(state) == 1)
+        return host_page_phys(shadow.roots[0]->entries);
+    for (unsigned i = 0; i < kPaeRoots; i++)
+        shadow.pdpt[i] =
+            shadow.roots[i] ? host_page_phys(shadow.roots[i]->entries) | kPtePresent : 0;
+    return host_page_phys(shadow.pdpt);
+}
+
+bool roots_are_current(const vcpu_vmx &vmx)
+{
+    return !vmx.shadow_root_stale && !vmx.shadow_sync_due &&
+           vmx.shadow.generation ==
+               __atomic_load_n(&vmx.kvm->shadow->generation, __ATOMIC_RELAXED);
+}
+
+} // namespace
+
+bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome)
+{
+    if (!vmx.kvm->shadow || roots_are_current(vmx))
+        return true;
+    const AddressState state = address_state(vmx);
+    if (!vmx.shadow.pdpt)
+        vmx.shadow.pdpt = static_cast<u64 *>(host_page_alloc_low());
+    if (!vmx.shadow.pdpt || !shadow_fill(vmx.shadow.stock)) {
+        outcome = Outcome::error(-ENOMEM);
+        return false;
+    }
+
+    ShadowChanges changes;
+    host_mmu_lock(vmx.kvm->host);
+    const bool found = find_roots(vmx, state, changes);
+    if (found)
+        sync_roots(vmx, changes);
+    shadow_finish(*vmx.kvm->shadow, changes);
+    host_mmu_unlock(vmx.kvm->host);
+    shadow_free(changes);
+    outcome = Outcome::resume();
+    if (!found)
+        return false; // with a full stock, and after a look at signals, again
+
+    vmcs_write(GUEST_CR3, hardware_cr3(vmx, state));
+    vmx.shadow_root_stale = vmx.shadow_sync_due = false;
+    mark_stale(vmx, StaleTranslations::kLinear);
+    return true;
+}
+
+void release_shadow_root(vcpu_vmx &vmx)
+{
+    if (!vmx.kvm->shadow)
+        return;
+    ShadowChanges changes;
+    host_mmu_lock(vmx.kvm->host);
+    for (ShadowPage *&root : vmx.shadow.roots) {
+        if (root)
+            release_root(*vmx.kvm->shadow, *root, changes);
+        root = nullptr;
+    }
+    shadow_finish(*vmx.kvm->shadow, changes);
+    host_mmu_unlock(vmx.kvm->host);
+    shadow_free(changes);
+    shadow_release(vmx.shadow.stock);
+    host_page_free(vmx.shadow.pdpt);
+    vmx.shadow.pdpt = nullptr;
+}
+
+ShadowPage *root_for(const vcpu_vmx &vmx, const AddressState &state, u64 linear)
+{
+    ShadowPage *root = vmx.shadow.roots[root_count(state) == 1 ? 0 : linear >> 30 & 3];
+    return root && !root->zapped && !vmx.shadow_root_stale ? root : nullptr;
+}
+
+// ---- INVLPG -------------------------------------------------------------------------------------
+
+namespace {
+
+// SDM Vol. 3C, 29.4.3.1: INVVPID of one address. The vCPU may move to another CPU right after this,
+// which then flushes all of it.
+void flush_address(vcpu_vmx &vmx, u64 linear)
+{
+    constexpr u64 kIndividualAddress = 0;
+    if (vmx.vpid == 0)
+        return; // the next VM entry forgets everything
+    if (hardware.capability.vpid_cap().invvpid_address()) {
+        host_preempt_disable();
+        const auto done = arch::invvpid(kIndividualAddress, {vmx.vpid, linear});
+        host_preempt_enable();
+        if (done == arch::Vmx::kOk)
+            return;
+    }
+    mark_stale(vmx, StaleTranslations::kLinear);
+}
+
+} // namespace
+
+void invalidate_guest_address(vcpu_vmx &vmx, u64 linear)
+{
+    if (!vmx.kvm->shadow) {
+        mark_stale(vmx, StaleTranslations::kLinear);
+        return;
+    }
+    // SDM Vol. 2A, INVLPG: for an address that isn't canonical it does nothing.
+    if (!is_canonical_address(vmx, linear) && is_long_mode(vmx))
+        return;
+    const AddressState state = address_state(vmx);
+    ShadowChanges changes;
+    host_mmu_lock(vmx.kvm->host);
+    if (ShadowPage *root = root_for(vmx, state, linear))
+        sync_linear(*vmx.kvm->shadow, *root, linear, changes);
+    else
+        vmx.shadow_sync_due = true;
+    shadow_finish(*vmx.kvm->shadow, changes);
+    host_mmu_unlock(vmx.kvm->host);
+    shadow_free(changes);
+    flush_address(vmx, linear);
+}
+
+Outcome handle_invlpg(vcpu_vmx &vmx)
+{
+    invalidate_guest_address(vmx, exit_qualification(vmx));
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
+
+} // namespace minivmx
