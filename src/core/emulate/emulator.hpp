@@ -152,6 +152,12 @@ void execute_port(Emulation &e);         // port_io.cc
 void execute_x87(Emulation &e);          // x87.cc
 void execute_vector(Emulation &e);       // vector.cc
 void execute_string(Emulation &e);       // string.cc
+void execute_far(Emulation &e);          // far.cc
+void execute_interrupt(Emulation &e);
+void execute_segment_load(Emulation &e); // segment_load.cc
+void execute_selector_question(Emulation &e);
+void execute_arpl(Emulation &e);
+void execute_segment_base(Emulation &e);
 void execute_table_access(Emulation &e); // tables.cc
 void execute_invpcid(Emulation &e);
 // What the CPU would deliver before the instruction at CS:RIP; false: there is such a thing, and
@@ -165,6 +171,9 @@ Outcome execute_outs(Emulation &e);
 Outcome execute_ins(Emulation &e);
 // The data of INS is there: the rest of it goes to memory.
 Outcome store_ins_data(Emulation &e);
+// A step of the CPU's own access went wrong: its exception is queued, or the emulation fails.
+struct SystemAccess;
+void conclude_failure(Emulation &e, const SystemAccess &s);
 // #UD is queued; KVM's answer to an instruction it doesn't know. At CPL 0 user space hears of it,
 // too.
 Outcome fail_emulation(vcpu_vmx &vmx, const u8 *bytes, u32 size);

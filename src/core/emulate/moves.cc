@@ -84,28 +84,6 @@ void move_on_condition(Emulation &e)
         finish_instruction(e.vmx, insn.length);
 }
 
-// ---- Segment registers ------------------------------------------------------
-
-// Real mode only, where there is no descriptor to check. Elsewhere it stays unknown: who would keep
-// selectors in a device?
-void load_segment(Emulation &e)
-{
-    const Instruction &insn = e.insn();
-    if (e.state.protected_mode && (read_rflags(e.vmx) & X86_EFLAGS_VM) == 0) {
-        e.outcome = fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
-        return;
-    }
-    u64 selector;
-    if (!load_operand(e, insn.source, selector))
-        return;
-    const Segment segment = static_cast<Segment>(insn.destination.reg);
-    load_real_mode_segment(e.vmx, segment, static_cast<u16>(selector));
-    finish_instruction(e.vmx, insn.length);
-    if (segment == kSs) // SDM Vol. 3A, 6.8.3
-        vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-                   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_MOV_SS);
-}
-
 } // namespace
 
 void execute_move(Emulation &e)
@@ -116,9 +94,6 @@ void execute_move(Emulation &e)
         break;
     case Operation::kCmovcc:
         move_on_condition(e);
-        break;
-    case Operation::kLoadSegment:
-        load_segment(e);
         break;
     case Operation::kNop:
         finish_instruction(e.vmx, e.insn().length);

@@ -36,47 +36,83 @@ void write_program_flags(vcpu_vmx &vmx, u64 flags)
 
 // ---- Real mode --------------------------------------------------------------
 
-// SDM Vol. 2A, INT n, REAL-ADDRESS-MODE; Vol. 3B, 21.1.4.
-bool deliver_in_real_mode(EventDelivery &s)
+namespace {
+
+constexpr u32 kVectorSize = 4; // IP and CS
+
+// SDM Vol. 2A, INT n, REAL-ADDRESS-MODE; Vol. 3B, 21.1.4. The flags as they are pushed, and what
+// becomes of them.
+bool deliver_by_vector(EventDelivery &s, u64 table, u64 pushed, u64 flags)
 {
-    constexpr u32 kEntrySize = 4, kWord = 2;
-    const u32 entry_at = s.event.vector * kEntrySize;
-    if (entry_at + kEntrySize - 1 > vmcs_read(GUEST_IDTR_LIMIT))
-        return refuse(s, GP_VECTOR, 0);
+    constexpr u32 kWord = 2;
     struct {
         u16 ip, cs;
-    } entry;
-    const u64 flags = program_flags(s.vmx);
+    } vector;
     StackFrame frame{current_stack(s.vmx), kWord};
-    if (!read_system(s, advance_linear(s.state, vmcs_read(GUEST_IDTR_BASE), entry_at), &entry,
-                     sizeof(entry)) ||
-        !push(s, frame, flags) || !push(s, frame, segment_selector(s.vmx, kCs)) ||
+    if (!read_system(s, advance_linear(s.state, table, s.event.vector * kVectorSize), &vector,
+                     sizeof(vector)) ||
+        !push(s, frame, pushed) || !push(s, frame, segment_selector(s.vmx, kCs)) ||
         !push(s, frame, s.return_rip) || !write_frame(s, frame))
         return false;
+    s.vmx.exception.pending = false;
     write_rsp(s.vmx, frame.stack.rsp);
-    load_real_mode_segment(s.vmx, kCs, entry.cs);
-    write_rip(s.vmx, entry.ip);
-    write_program_flags(s.vmx,
-                        flags & ~(X86_EFLAGS_IF | X86_EFLAGS_TF | X86_EFLAGS_AC | X86_EFLAGS_RF));
+    load_real_mode_segment(s.vmx, kCs, vector.cs);
+    write_rip(s.vmx, vector.ip);
+    write_program_flags(s.vmx, flags & ~(X86_EFLAGS_TF | X86_EFLAGS_RF));
     return true;
 }
 
+} // namespace
+
+bool deliver_in_real_mode(EventDelivery &s)
+{
+    const u64 flags = program_flags(s.vmx);
+    if ((s.event.vector + 1u) * kVectorSize - 1 > vmcs_read(GUEST_IDTR_LIMIT))
+        return refuse(s, GP_VECTOR, 0);
+    return deliver_by_vector(s, vmcs_read(GUEST_IDTR_BASE), flags,
+                             flags & ~(X86_EFLAGS_IF | X86_EFLAGS_AC));
+}
+
 // ---- Any mode ---------------------------------------------------------------
+
+namespace {
+
+Delivered conclude_delivery(EventDelivery &s, bool done)
+{
+    if (done) {
+        set_interrupt_shadow_off(s.vmx);
+        if (s.event.type == INTR_TYPE_NMI)
+            set_nmis_masked(s.vmx, true);
+        return Delivered::kYes;
+    }
+    if (s.not_memory)
+        return Delivered::kNotMemory;
+    inject_fault(s.vmx, s.fault);
+    return Delivered::kFaulted;
+}
+
+} // namespace
 
 Delivered deliver_event(vcpu_vmx &vmx, const GuestEvent &event)
 {
     EventDelivery s{vmx, event};
     vmx.area->flush_l1d = 1;
-    if (!(is_protmode(vmx) ? deliver_in_protected_mode(s) : deliver_in_real_mode(s))) {
-        if (s.not_memory)
-            return Delivered::kNotMemory;
-        inject_fault(vmx, s.fault);
-        return Delivered::kFaulted;
+    return conclude_delivery(s, is_protmode(vmx) ? deliver_in_protected_mode(s)
+                                                 : deliver_in_real_mode(s));
+}
+
+Delivered deliver_redirected(vcpu_vmx &vmx, const GuestEvent &event)
+{
+    EventDelivery s{vmx, event};
+    const u64 flags = program_flags(vmx);
+    const bool iopl3 = (flags & X86_EFLAGS_IOPL) == X86_EFLAGS_IOPL;
+    u64 pushed = flags;
+    if (!iopl3) { // the program sees VIF in the place of IF
+        pushed = (flags & ~X86_EFLAGS_IF) | X86_EFLAGS_IOPL;
+        pushed |= flags & X86_EFLAGS_VIF ? X86_EFLAGS_IF : 0;
     }
-    set_interrupt_shadow_off(vmx);
-    if (event.type == INTR_TYPE_NMI)
-        set_nmis_masked(vmx, true);
-    return Delivered::kYes;
+    return conclude_delivery(
+        s, deliver_by_vector(s, 0, pushed, flags & ~(iopl3 ? X86_EFLAGS_IF : X86_EFLAGS_VIF)));
 }
 
 } // namespace minivmx

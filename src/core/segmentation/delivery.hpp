@@ -27,6 +27,10 @@ struct EventDelivery : SystemAccess {
 [[nodiscard]] bool deliver_in_real_mode(EventDelivery &s);
 [[nodiscard]] bool deliver_in_protected_mode(EventDelivery &s);
 
+// INT n in virtual-8086 mode that stays there, through the table at linear address 0: SDM Vol.
+// 3B, 21.3.3.4, methods 5 and 6. [sleep]
+Delivered deliver_redirected(vcpu_vmx &vmx, const GuestEvent &event);
+
 // RFLAGS without what user space's single-stepping has set, and back with it.
 u64 program_flags(vcpu_vmx &vmx);
 void write_program_flags(vcpu_vmx &vmx, u64 flags);

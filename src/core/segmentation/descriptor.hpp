@@ -4,6 +4,7 @@
 
 #include <minivmx.h>
 
+#include <minivmx/real_mode.hpp>
 #include <minivmx/types.hpp>
 
 namespace minivmx {
@@ -70,7 +71,15 @@ struct Descriptor {
     u8 parameters() const { return static_cast<u8>(bit_field(raw, 36, 32)); }
     u8 stack_table() const { return static_cast<u8>(bit_field(raw, 34, 32)); } // IST
 
-    kvm_segment to_segment(u16 selector) const;
+    // The access rights lie as in the VMCS: SDM Vol. 3C, 25.4.1, table 25-2.
+    SegmentRegister to_register(u16 selector) const
+    {
+        constexpr u32 kRights = 0xf0ff;
+        return {.base = base(),
+                .limit = limit(),
+                .rights = static_cast<u32>(raw >> 40) & kRights,
+                .selector = selector};
+    }
 };
 // Its byte with the type in it, whose bits the CPU changes.
 inline constexpr u32 kDescriptorAccess = 5;

@@ -23,11 +23,15 @@ u8 check_data(const Descriptor &d, u8 rpl, u8 cpl, u8 bad);
 u8 check_stack(const Descriptor &d, u8 rpl, u8 cpl, u8 bad);
 
 // A segment of virtual-8086 mode: SDM Vol. 3B, 21.2.1.
-kvm_segment vm86_segment(u16 selector);
-kvm_segment null_segment(u16 selector, u8 dpl = 0);
+SegmentRegister vm86_segment(u16 selector);
+SegmentRegister null_segment(u16 selector, u8 dpl = 0);
 
 // As MOV does in the mode that the vCPU is in; not CS. False: s.fault.
 [[nodiscard]] bool load_segment_register(SystemAccess &s, Segment which, u16 selector);
 bool in_vm86(vcpu_vmx &vmx);
+// LDTR, by LLDT or a task that begins. What a wrong selector raises, and what an absent segment.
+[[nodiscard]] bool load_ldt(SystemAccess &s, u16 selector, u8 bad, u8 absent);
+// LTR.
+[[nodiscard]] bool load_task_register(SystemAccess &s, u16 selector);
 
 } // namespace minivmx

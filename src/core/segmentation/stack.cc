@@ -25,7 +25,7 @@ bool find_word(SystemAccess &s, const Stack &stack, u32 size, bool write, System
 bool push(SystemAccess &s, StackFrame &frame, u64 value)
 {
     SystemRange range;
-    frame.stack.rsp = frame.stack.advanced(-static_cast<s64>(frame.word));
+    frame.stack.rsp = frame.stack.advanced(-u64{frame.word});
     frame.value[frame.count++] = value;
     return find_word(s, frame.stack, frame.word, true, range);
 }
@@ -36,7 +36,7 @@ bool write_frame(SystemAccess &s, const StackFrame &frame)
     at.rsp = frame.before;
     for (u32 i = 0; i < frame.count; i++) {
         SystemRange range;
-        at.rsp = at.advanced(-static_cast<s64>(frame.word));
+        at.rsp = at.advanced(-u64{frame.word});
         if (!find_word(s, at, frame.word, true, range) || !write_range(s, range, &frame.value[i]))
             return false;
     }

@@ -21,10 +21,13 @@ struct Stack {
     {
         return state.code_64 ? ~u64{0} : ss.rights & AR_DB ? u64{0xffffffff} : u64{0xffff};
     }
-    // The other bits of RSP stay.
-    u64 advanced(s64 bytes) const
+    // Of SP, the other bits of RSP stay: SDM Vol. 1, 3.4.1.1.
+    void set(u64 value) { rsp = (mask() == 0xffff ? rsp & ~u64{0xffff} : 0) | (value & mask()); }
+    u64 advanced(u64 bytes) const
     {
-        return (rsp & ~mask()) | ((rsp + static_cast<u64>(bytes)) & mask());
+        Stack moved = *this;
+        moved.set(rsp + bytes);
+        return moved.rsp;
     }
 };
 Stack current_stack(vcpu_vmx &vmx);

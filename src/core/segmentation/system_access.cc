@@ -158,21 +158,4 @@ bool mark_accessed(SystemAccess &s, Descriptor &descriptor)
            change_bit(s, gpa, kDescriptorAccessed, true, was);
 }
 
-kvm_segment Descriptor::to_segment(u16 selector) const
-{
-    kvm_segment segment = {};
-    segment.base = base();
-    segment.limit = limit();
-    segment.selector = selector;
-    segment.type = type();
-    segment.present = present();
-    segment.dpl = dpl();
-    segment.db = big();
-    segment.s = !system();
-    segment.l = long_code();
-    segment.g = (raw & bit64(55)) != 0;
-    segment.avl = (raw & bit64(52)) != 0;
-    return segment;
-}
-
 } // namespace minivmx
