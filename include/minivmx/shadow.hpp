@@ -61,12 +61,12 @@ void shadow_destroy(kvm_vm &kvm);
 [[nodiscard]] bool shadow_fill(ShadowStock &stock);
 void shadow_release(ShadowStock &stock);
 
-// The functions for frames [first, end) answer whether a flush of every vCPU is to follow before
-// the lock is released. The mmu lock is held. [atomic]
+// The mmu lock is held. [atomic]
 //
-// Nothing maps these frames any more.
+// Nothing maps frames [first, end) any more. Whether a flush of every vCPU is to follow, before the
+// lock is released.
 [[nodiscard]] bool shadow_unmap_gfns(kvm_vm &kvm, u64 first, u64 end);
-// The next write to each of them faults.
+// The next write to each of them faults, after a flush of every vCPU, if true.
 [[nodiscard]] bool shadow_watch_writes(kvm_vm &kvm, u64 first, u64 end);
 // Whether one was accessed since `forget` was last set; no flush follows.
 bool shadow_age_gfns(kvm_vm &kvm, u64 first, u64 end, bool forget);

@@ -51,6 +51,15 @@ class GfnMap {
         }
     }
 
+    // Hands every node to give(page); nothing is stored any more.
+    template <class Give>
+    void destroy(Give give)
+    {
+        if (root_)
+            destroy_node(root_, kInnerLevels, give);
+        root_ = nullptr;
+    }
+
   private:
     static constexpr u64 kEnd = u64{1} << kKeyBits;
     static constexpr unsigned shift(unsigned level) // of an inner node's index
@@ -92,6 +101,16 @@ class GfnMap {
             empty &= child == nullptr;
         }
         return empty;
+    }
+
+    template <class Give>
+    static void destroy_node(void *node, unsigned level, Give &give)
+    {
+        for (u64 i = 0; level > 0 && i < 1u << kInnerBits; i++) {
+            if (void *child = static_cast<void **>(node)[i])
+                destroy_node(child, level - 1, give);
+        }
+        give(node);
     }
 
     static bool leaf_is_empty(const FrameInfo *leaf);

@@ -3,6 +3,7 @@
 // kept and told but bounds nothing.
 #include <minivmx/mmu_pages.hpp>
 
+#include <minivmx/shadow.hpp>
 #include <minivmx/vm.hpp>
 
 namespace minivmx {
@@ -12,6 +13,7 @@ namespace {
 void set_limit(kvm_vm &kvm, u64 pages)
 {
     __atomic_store_n(&kvm.mmu_pages.limit, pages, __ATOMIC_RELAXED);
+    shadow_enforce_limit(kvm);
 }
 
 // A limit of the client's stands; else it follows the memory there is.
@@ -53,14 +55,14 @@ extern "C" host_u64 core_get_nr_mmu_pages(const core_vm *vm)
     return static_cast<const kvm_vm *>(vm)->mmu_pages.limit;
 }
 
-extern "C" host_u64 core_mmu_shadow_pages(const core_vm *)
+extern "C" host_u64 core_mmu_shadow_pages(const core_vm *vm)
 {
-    return 0;
+    return shadow_page_count(*static_cast<const kvm_vm *>(vm));
 }
 
-extern "C" host_u64 core_mmu_shrink(core_vm *, host_u64)
+extern "C" host_u64 core_mmu_shrink(core_vm *vm, host_u64 pages)
 {
-    return 0;
+    return shadow_shrink(to_kvm(vm), pages);
 }
 
 } // namespace minivmx

@@ -95,7 +95,7 @@ struct ShadowPage {
     u32 number;  // in ShadowMmu::directory; never 0
     u32 uses;    // as a vCPU's root
     bool unsync; // the frame may be written without a fault
-    bool zapped; // out of every list, waits for its last use to end
+    bool zapped; // out of every list and table; here until its last use ends
     u64 generation;
 
     u64 *entries;    // what the CPU walks
@@ -122,19 +122,21 @@ inline constexpr u32 kMaxShadowPages = (1u << 18) - 1;
 
 struct ShadowMmu {
     kvm_vm *kvm;
-    GfnMap frames;               // by frame
-    GfnMap runs;                 // by frame >> 9: entries that map 2 MiB, tables inside
-    ShadowPage **directory[512]; // by number: 512 a page
-    u32 last_number;             // numbers are given out in circles from here
-    u32 count;                   // pages that exist and are not zapped
-    bool dead;                   // shadow_clear_all() was called
+    GfnMap frames; // by frame
+    GfnMap runs;   // by frame >> 9: entries that map 2 MiB, tables inside
+    // By number, 512 a page. Free numbers are a list through their places.
+    ShadowPage **directory[kMaxShadowPages / 512 + 1];
+    u32 numbers;     // how many were ever given out
+    u32 free_number; // the first that is free again; 0: none
+    u32 count;       // pages that exist and are not zapped
+    bool dead;       // shadow_clear_all() was called
+    // By when a fault last walked through them. Those of older generations are the oldest.
     ShadowPage *newest, *oldest;
-    ShadowPage *obsolete; // of older generations, to be freed; linked by `older`
-    u64 generation;       // never 0; changes when vCPUs have to find new roots
+    u64 generation; // never 0; changes when vCPUs have to find new roots
     // Something that a CPU may still have cached is out of the tables: whoever next needs to know
     // that a frame isn't mapped, or can't be written, flushes even if he finds nothing.
     bool unflushed;
-    u64 *table; // a page to read one of the guest's tables into
+    void *table; // a page to read one of the guest's tables into
 };
 
 // What an operation leaves to be done.
@@ -174,27 +176,34 @@ void make_room(ShadowMmu &mmu, ShadowChanges &changes);
 // frame that no fault walked through lately.
 ShadowPage *find_or_make(ShadowMmu &mmu, ShadowStock &stock, u64 gfn, const ShadowRole &role,
                          ShadowChanges &changes);
+// A fault walks through the page: it is the youngest now. Not for obsolete ones.
+void touch(ShadowMmu &mmu, ShadowPage &page);
 ShadowPage *find_page(const ShadowMmu &mmu, u64 gfn, const ShadowRole &role);
 
-// Entry `index`, which must be empty, leads to child; guest: what it is made from.
-void link_child(ShadowMmu &mmu, ShadowPage &page, unsigned index, ShadowPage &child, u64 guest,
-                ShadowChanges &changes);
-// Entry `index` maps gfn (2 MiB from there if spte has kSpteLarge). What was there before is
-// replaced. kSpteWrite is left out where the frame holds a table that is not unsync. False: the
-// stock is exhausted, or a large page can't be mapped because tables are inside.
+// Entry `index`, which must be empty, leads to child; guest: what it is made from (direct: unused).
+// False: too much must be marked because the child is unsync; try the fault again.
+[[nodiscard]] bool link_child(ShadowMmu &mmu, ShadowPage &page, unsigned index, ShadowPage &child,
+                              u64 guest);
+// Entry `index`, made from `guest`, maps the frame that this names (2 MiB if spte has kSpteLarge).
+// What was there before is replaced. kSpteWrite is left out where the frame holds a table that is
+// not unsync. False: the stock is exhausted, the VM is going, or a large page can't be mapped
+// because tables are inside.
 [[nodiscard]] bool set_leaf(ShadowMmu &mmu, ShadowStock &stock, ShadowPage &page, unsigned index,
-                            u64 gfn, u64 spte, u64 guest, ShadowChanges &changes);
-// The frame that a leaf maps.
+                            u64 spte, u64 guest);
+// Gives a leaf other rights.
+void change_leaf(ShadowMmu &mmu, ShadowPage &page, unsigned index, u64 spte);
+// The frame that a leaf maps, and that it would map.
 u64 leaf_gfn(const ShadowPage &page, unsigned index);
-void clear_entry(ShadowMmu &mmu, ShadowPage &page, unsigned index, ShadowChanges &changes);
+u64 guest_leaf_gfn(const ShadowRole &role, u64 guest, unsigned index);
+// Sets ShadowMmu::unflushed if there was anything.
+void clear_entry(ShadowMmu &mmu, ShadowPage &page, unsigned index);
 
 // Whether a 2 MiB entry may map the run of frames with gfn: no tables inside.
 bool may_map_large(const ShadowMmu &mmu, u64 gfn);
 // Whether the frame holds a guest's table that is write-protected.
 bool is_protected(const ShadowMmu &mmu, u64 gfn);
-// A write to the frame: its shadow pages become unsync, or, where that would take too long, go. To
-// be called before a fault walks down the shadow tables, since any page may go.
-void mark_unsync(ShadowMmu &mmu, u64 gfn, ShadowChanges &changes);
+// A write to the frame: its shadow pages become unsync.
+void mark_unsync(ShadowMmu &mmu, u64 gfn);
 
 // Whether b, read now, makes the same entry as a, from which it was made. leaf: it maps a page.
 bool same_guest_entry(const ShadowRole &role, u64 a, u64 b, bool leaf);
@@ -204,13 +213,52 @@ bool same_guest_entry(const ShadowRole &role, u64 a, u64 b, bool leaf);
 // lock was released for a moment. Flushes by itself.
 [[nodiscard]] bool sync_below(ShadowMmu &mmu, ShadowPage &root, u64 &cursor,
                               ShadowChanges &changes);
-// The guest has flushed one address: the entries that translate it are compared. root_level: 4, or
-// 3 for a PAE root's page (whose linear bits 31:30 were used to choose it: then it is of level 2).
-void sync_linear(ShadowMmu &mmu, ShadowPage &root, u64 linear, ShadowChanges &changes);
+// The guest has flushed one address: the entries that translate it are compared. root: what the
+// entry of the vCPU's page-directory-pointer table leads to, with PAE.
+void sync_linear(ShadowMmu &mmu, ShadowPage &root, u64 linear);
 
 // A vCPU's root: stays in memory until it is released, even if it is zapped.
 void hold_root(ShadowPage &page);
 void release_root(ShadowMmu &mmu, ShadowPage &page, ShadowChanges &changes);
+// Takes the page out of all tables and lists.
 void zap_page(ShadowMmu &mmu, ShadowPage &page, ShadowChanges &changes);
+
+// ---- Between the files of shadow paging --------------------------------------------------------
+
+ShadowPage *first_page(const ShadowMmu &mmu, const FrameInfo &info); // of the frame, or null
+inline bool is_obsolete(const ShadowMmu &mmu, const ShadowPage &page)
+{
+    return page.generation != mmu.generation;
+}
+inline SpteRef next_ref(const ShadowMmu &mmu, SpteRef ref)
+{
+    return page_of(mmu, ref).links[ref % kShadowEntries].next;
+}
+void make_newest(ShadowMmu &mmu, ShadowPage &page);
+
+// The page itself, or a page below it, is to be compared at the next flush. Then all entries that
+// lead to it are marked in unsync_below of their pages.
+bool is_unsync(const ShadowPage &page);
+void set_unsync_below(ShadowPage &page, unsigned index, bool unsync);
+inline bool is_marked_below(const ShadowPage &page, unsigned index)
+{
+    return (page.unsync_below[index / 64] >> index % 64 & 1) != 0;
+}
+// The first marked entry from `index` on, or kShadowEntries.
+unsigned next_marked(const ShadowPage &page, unsigned index);
+// Marks them, for a page that becomes unsync. False: that would take more than `steps`; some are
+// not marked.
+[[nodiscard]] bool mark_parents(const ShadowMmu &mmu, const ShadowPage &page, u32 &steps);
+
+// The guest may no longer write the frame without a fault; whether CPUs have to forget that it
+// could. Entries of 2 MiB around it go.
+[[nodiscard]] bool protect_gfn(ShadowMmu &mmu, u64 gfn);
+// All leaves in the list: clears them; clears these bits in them; whether one has the bits.
+bool clear_leaves(ShadowMmu &mmu, FrameInfo &info);
+bool take_bits(const ShadowMmu &mmu, const FrameInfo &info, u64 bits);
+bool have_bits(const ShadowMmu &mmu, const FrameInfo &info, u64 bits);
+
+// Zaps the oldest pages until no more than `keep` are there, `most` of them at most; how many.
+u32 zap_oldest(ShadowMmu &mmu, u64 keep, u32 most, ShadowChanges &changes);
 
 } // namespace minivmx
