@@ -92,7 +92,7 @@ constexpr OpcodeRow kOneByte[] = {
     {0x8e, kLoadSegment,  Sw,  Ew},
     {0x8f, kPop,   Ev,  kNo, kNo, kDefault64, 0},
     {0x8f, kInvalid, Ev},
-    {0x90, kPause, kNo, kNo, kNo, kNoRexB | kPrefixF3},
+    {0x90, kPause, kNo, kNo, kNo, kPrefixF3},
     {0x90, kNop,   kNo, kNo, kNo, kNoRexB},
     {0x90, kXchg,  Zv,  rAX, kNo, 0, kAny, kRegisterMask},
     {0x98, kConvert},
