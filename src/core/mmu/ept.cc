@@ -6,6 +6,7 @@
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/result.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>
 
@@ -256,6 +257,7 @@ void mmu_vcpu_create(vcpu_vmx &vmx)
 
 void mmu_vcpu_destroy(vcpu_vmx &vmx)
 {
+    release_shadow_root(vmx);
     unregister_slots_reader(*vmx.kvm, vmx.slots_hazard);
     while (vmx.ept_pages.count > 0)
         host_page_free(vmx.ept_pages.pages[--vmx.ept_pages.count]);

@@ -106,8 +106,7 @@ bool is_still_there(const Miss &m, const ShadowPage &page, const GuestEntry &ent
     u64 value = 0;
     if (!slot)
         return false;
-    const u64 hva =
-        slot->hva_of_gfn(entry.gpa >> kPageShift) + (entry.gpa & u64{kPageSize - 1});
+    const u64 hva = slot->hva_of_gfn(entry.gpa >> kPageShift) + (entry.gpa & u64{kPageSize - 1});
     return host_read_user_atomic(&value, hva, page.role.guest_entry_size()) == 0 &&
            same_guest_entry(page.role, entry.value, value, leaf);
 }
@@ -153,7 +152,7 @@ bool leads_there(const ShadowPage &page, unsigned index, const Child &wanted)
     const ShadowPage &child = child_of(page, index);
     return child.gfn == wanted.gfn && child.role == wanted.role &&
            (page.role.direct() ||
-            same_guest_entry(page.role, page.guest[index], wanted.guest, false));
+            same_guest_entry(page.role, page.guest[index], wanted.guest, wanted.role.direct()));
 }
 
 // One level down. Null: the guest's tables have changed, or memory is used up; the guest tries
@@ -183,8 +182,7 @@ ShadowPage *descend(Miss &m, ShadowPage &page)
         clear_entry(*m.mmu, page, index);
         mark_stale(m.vmx, StaleTranslations::kLinear);
     }
-    link_child(*m.mmu, page, index, *child, wanted.guest, m.changes);
-    return child;
+    return link_child(*m.mmu, page, index, *child, wanted.guest) ? child : nullptr;
 }
 
 // ---- The leaf -----------------------------------------------------------------------------------
@@ -235,14 +233,13 @@ bool enter_leaf(Miss &m, ShadowPage &page, const MemSlot &slot, const host_frame
         guest = entry.value;
     }
     const unsigned index = shadow_index(m.linear, level);
-    const u64 gfn = m.gfn() & ~(shadow_span(level) - 1);
     const u64 value = leaf_value(m, slot, frame, level);
     // The CPU may go on with what it has seen, but for what a fault makes it forget (SDM Vol. 3A,
     // 4.10.4.1): more rights need no flush.
     const u64 old = spte_load(&page.entries[index]);
     if (old != 0 && ((old ^ value) & (kSpteAddressMask | kSpteLarge)) != 0)
         mark_stale(m.vmx, StaleTranslations::kLinear);
-    return set_leaf(*m.mmu, m.vmx.shadow.stock, page, index, gfn, value, guest, m.changes);
+    return set_leaf(*m.mmu, m.vmx.shadow.stock, page, index, value, guest);
 }
 
 // Enters the translation. False: something has changed, and the guest tries again. The mmu lock is
@@ -253,7 +250,7 @@ bool enter(Miss &m, const MemSlot &slot, const host_frame &frame)
     if (!m.slots->current() || host_mmu_retry(vmx.kvm->host, &frame, slot.hva_of_gfn(m.gfn())))
         return false;
     if (m.access.write && is_protected(*m.mmu, m.gfn()))
-        mark_unsync(*m.mmu, m.gfn(), m.changes);
+        mark_unsync(*m.mmu, m.gfn());
     make_room(*m.mmu, m.changes);
     ShadowPage *page = root_for(vmx, m.state, m.linear);
     if (!page || vmx.shadow.generation != m.mmu->generation) {

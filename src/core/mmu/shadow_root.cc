@@ -127,8 +127,7 @@ u64 hardware_cr3(vcpu_vmx &vmx, const AddressState &state)
 bool roots_are_current(const vcpu_vmx &vmx)
 {
     return !vmx.shadow_root_stale && !vmx.shadow_sync_due &&
-           vmx.shadow.generation ==
-               __atomic_load_n(&vmx.kvm->shadow->generation, __ATOMIC_RELAXED);
+           vmx.shadow.generation == __atomic_load_n(&vmx.kvm->shadow->generation, __ATOMIC_RELAXED);
 }
 
 } // namespace
@@ -224,7 +223,7 @@ void invalidate_guest_address(vcpu_vmx &vmx, u64 linear)
     ShadowChanges changes;
     host_mmu_lock(vmx.kvm->host);
     if (ShadowPage *root = root_for(vmx, state, linear))
-        sync_linear(*vmx.kvm->shadow, *root, linear, changes);
+        sync_linear(*vmx.kvm->shadow, *root, linear);
     else
         vmx.shadow_sync_due = true;
     shadow_finish(*vmx.kvm->shadow, changes);
