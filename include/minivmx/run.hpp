@@ -65,6 +65,10 @@ Outcome handle_rdpmc(vcpu_vmx &vmx);
 void inject_debug_exception(vcpu_vmx &vmx, u64 payload);
 void apply_debug_payload(vcpu_vmx &vmx, u64 payload);
 Outcome handle_dr(vcpu_vmx &vmx);
+// MOV DR itself.
+Outcome access_debug_register(vcpu_vmx &vmx, const DrAccessInfo &access);
+Outcome handle_vmcall(vcpu_vmx &vmx);
+Outcome handle_as_nop(vcpu_vmx &vmx);
 // After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR
 // exits again.
 void sync_dirty_debug_regs(vcpu_vmx &vmx);

@@ -158,6 +158,9 @@ void execute_segment_load(Emulation &e); // segment_load.cc
 void execute_selector_question(Emulation &e);
 void execute_arpl(Emulation &e);
 void execute_segment_base(Emulation &e);
+void execute_privileged(Emulation &e); // system.cc
+void execute_system(Emulation &e);
+void execute_fast_call(Emulation &e); // fast_call.cc
 void execute_table_access(Emulation &e); // tables.cc
 void execute_invpcid(Emulation &e);
 // What the CPU would deliver before the instruction at CS:RIP; false: there is such a thing, and

@@ -101,14 +101,6 @@ Outcome handle_apic_access(vcpu_vmx &vmx)
     return emulate_mmio(vmx, (kApicAccessGfn << 12) + offset);
 }
 
-// Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
-// hints is none.
-Outcome handle_as_nop(vcpu_vmx &vmx)
-{
-    skip_emulated_instruction(vmx);
-    return Outcome::resume();
-}
-
 // SGDT and its kin exit while UMIP is emulated, which forbids them outside of CPL 0, and for clients
 // that want to see them: SDM Vol. 3C, 26.1.3.
 Outcome handle_gdtr_idtr(vcpu_vmx &vmx)
@@ -130,17 +122,6 @@ Outcome handle_invpcid(vcpu_vmx &vmx)
 Outcome handle_invalid_instruction(vcpu_vmx &vmx)
 {
     inject_ud(vmx);
-    return Outcome::resume();
-}
-
-// No hypercall is offered. KVM's answer to an unknown one is -KVM_ENOSYS in RAX, and #UD is its
-// answer outside CPL 0 only by way of -KVM_EPERM.
-Outcome handle_vmcall(vcpu_vmx &vmx)
-{
-    constexpr s64 kNoSuchCall = -1000, kNotPermitted = -1;
-    const s64 answer = guest_cpl(vmx) == 0 ? kNoSuchCall : kNotPermitted;
-    write_gpr(vmx, kRax, is_64_bit_code(vmx) ? static_cast<u64>(answer) : static_cast<u32>(answer));
-    skip_emulated_instruction(vmx);
     return Outcome::resume();
 }
 
@@ -178,6 +159,25 @@ Outcome delivery_error(vcpu_vmx &vmx)
 }
 
 } // namespace
+
+// Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
+// hints is none.
+Outcome handle_as_nop(vcpu_vmx &vmx)
+{
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
+
+// No hypercall is offered. KVM's answer to an unknown one is -KVM_ENOSYS in RAX, and #UD is its
+// answer outside CPL 0 only by way of -KVM_EPERM.
+Outcome handle_vmcall(vcpu_vmx &vmx)
+{
+    constexpr s64 kNoSuchCall = -1000, kNotPermitted = -1;
+    const s64 answer = guest_cpl(vmx) == 0 ? kNoSuchCall : kNotPermitted;
+    write_gpr(vmx, kRax, is_64_bit_code(vmx) ? static_cast<u64>(answer) : static_cast<u32>(answer));
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
 
 // A spinning vCPU may wait for one that waits for this CPU: SDM Vol. 3C, 26.1.3.
 Outcome handle_pause(vcpu_vmx &vmx)
