@@ -134,10 +134,14 @@ bool adapt_leaf(ShadowMmu &mmu, ShadowPage &page, unsigned index, u64 now)
 void compare_entry(ShadowMmu &mmu, ShadowPage &page, unsigned index, u64 now)
 {
     const u64 was = page.guest[index];
-    const bool leaf = !has_child(page, index);
-    if (was == now || same_guest_entry(page.role, was, now, leaf))
+    if (was == now)
         return;
-    if (!leaf || !adapt_leaf(mmu, page, index, now))
+    const bool child = has_child(page, index);
+    // A large page of the guest's may be made of small ones.
+    const bool leaf = !child || child_of(page, index).role.direct();
+    if (same_guest_entry(page.role, was, now, leaf))
+        return;
+    if (child || !adapt_leaf(mmu, page, index, now))
         clear_entry(mmu, page, index);
 }
 
