@@ -128,6 +128,8 @@ class Machine {
     u64 vmreads = 0;
     u64 invalidations = 0; ///< INVEPT and INVVPID
     u64 invvpids = 0; ///< the latter alone
+    /// Called for an INVVPID that the CPU accepts.
+    std::function<void(u64 type, u64 vpid, u64 linear)> on_invvpid;
     /// The current VMCS of this CPU; aborts when there is none.
     Vmcs &current_vmcs();
     u64 field(u32 encoding) { return current_vmcs().fields[encoding]; }
