@@ -152,7 +152,7 @@ constexpr Kind k64{"four levels", GuestTable::k64, 4}, kPae{"PAE", GuestTable::k
 // What a CPU remembers of a translation.
 struct Cached {
     u64 gfn;
-    bool writable, user;
+    bool writable, user, execute;
 };
 using Tlb = std::map<u64, Cached>; // by linear address
 
@@ -248,7 +248,7 @@ class ShadowPagesTest : public testing::TestWithParam<Kind> {
         value |= chance(50) ? kPteDirty : 0;
         if (wide() && chance(10))
             value |= kPteNoExecute;
-        if (level == 2 && chance(15)) // 4 MiB pages begin at an even run
+        if (level == 2 && chance(25)) // 4 MiB pages begin at an even run
             return value | kPtePageSize | u64{pick(kRuns)} << (wide() ? 21 : 22);
         const u64 gfn = level > 1 || chance(30) ? pick(kTables) : pick(kFrames);
         return value | gfn << 12;
@@ -470,7 +470,8 @@ class ShadowPagesTest : public testing::TestWithParam<Kind> {
         gfn = leaf_gfn(*page, shadow_index(linear, page->role.level));
         if (page->role.level > 1)
             gfn |= linear >> 12 & 511;
-        tlb[linear >> 12] = {gfn, (entry & kSpteWrite) != 0, (entry & kSpteUser) != 0};
+        tlb[linear >> 12] = {gfn, (entry & kSpteWrite) != 0, (entry & kSpteUser) != 0,
+                             (entry & kSpteNoExecute) == 0};
         return true;
     }
 
@@ -504,10 +505,29 @@ class ShadowPagesTest : public testing::TestWithParam<Kind> {
         const Cached &cached = none.begin()->second;
         ASSERT_TRUE(!cached.writable || (w->rights & kRightWrite) != 0);
         ASSERT_TRUE(!cached.user || (w->rights & kRightUser) != 0);
+        ASSERT_TRUE(!cached.execute || (w->rights & kRightExecute) != 0);
         ASSERT_TRUE(!cached.writable || (w->steps.back().value & kPteDirty) != 0);
     }
 
     // ---- What happens ----
+
+    // One bit of an entry, or all of it.
+    void change_an_entry(u64 gfn)
+    {
+        const unsigned level = 1 + pick(GetParam().levels);
+        const u32 index = guest_index(some_linear(), level);
+        const u64 bits[] = {kPtePresent,
+                            kPteWritable,
+                            kPteUser,
+                            kPteAccessed,
+                            kPteDirty,
+                            u64{1} << 12,
+                            wide() ? kPteNoExecute : 0};
+        if (chance(60))
+            write_entry(gfn, index, read_entry(gfn, index) ^ bits[pick(7)]);
+        else
+            write_entry(gfn, index, some_entry(level));
+    }
 
     void guest_writes_an_entry()
     {
@@ -518,16 +538,14 @@ class ShadowPagesTest : public testing::TestWithParam<Kind> {
         if (!access(tlb, linear, true, gfn))
             return;
         ASSERT_FALSE(is_protected(mmu, gfn));
-        const u32 index = guest_index(some_linear(), 1 + pick(GetParam().levels));
-        write_entry(gfn, index, some_entry(1 + pick(GetParam().levels)));
+        change_an_entry(gfn);
     }
 
     // Someone outside, as a device: the hypervisor says so.
     void hypervisor_writes_an_entry()
     {
         const u64 gfn = pick(kTables);
-        const unsigned level = 1 + pick(GetParam().levels);
-        write_entry(gfn, guest_index(some_linear(), level), some_entry(level));
+        change_an_entry(gfn);
         shadow_note_write(guest.kvm(), gfn);
     }
 
@@ -638,7 +656,7 @@ class ShadowPagesTest : public testing::TestWithParam<Kind> {
 
 TEST_P(ShadowPagesTest, WhateverTheGuestDoes)
 {
-    for (u32 seed = 1; seed <= 8; seed++) {
+    for (u32 seed = 1; seed <= 16; seed++) {
         random.seed(seed);
         make_tables();
         everything_goes();
