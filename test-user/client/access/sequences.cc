@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0-only
+//
+// Groups in which what came before matters: the same tables used again, tables that change, several
+// address spaces.
+#include "access_test.hpp"
+
+using namespace paging;
+
+namespace {
+
+Kind random_kind(Random &random)
+{
+    return static_cast<Kind>(random.below(KINDS));
+}
+
+// An access of any kind; see each_access().
+Case random_access(Runner &run)
+{
+    const Kind kind = random_kind(run.random);
+    const bool user = run.random.one_in(2);
+    const bool ac = run.controls.smap && (user || kind < Kind::kLar) && run.random.one_in(2);
+    return run.again(kind, user, ac);
+}
+
+// A likely set of rights: most are given.
+uint64_t random_rights(Runner &run)
+{
+    Random &random = run.random;
+    uint64_t bits = kP | kW | kU;
+    if (random.one_in(3))
+        bits &= ~kW;
+    if (random.one_in(3))
+        bits &= ~kU;
+    if (random.one_in(10))
+        bits &= ~kP;
+    if (run.mode != Mode::kPaged && run.features.nx && random.one_in(5))
+        bits |= kNx;
+    if (random.one_in(3))
+        bits |= kA;
+    if (random.one_in(4))
+        bits |= kD;
+    return bits;
+}
+
+// An entry of any level: to one of two tables, to one of 500 pages, to a large page.
+uint64_t random_entry(Runner &run, unsigned level, unsigned set)
+{
+    Random &random = run.random;
+    const bool maps = level == 1 || (run.can_map_page(level) && random.one_in(4));
+    uint64_t entry = run.permissive(level, maps, set) & ~(kP | kW | kU);
+    if (level == 1)
+        entry = A_TARGETS + 0x1000 * (1 + random.below(500));
+    entry |= random_rights(run);
+    if (maps && random.one_in(4))
+        entry |= kG;
+    const unsigned first = run.features.physical_bits;
+    if (run.mode != Mode::kPaged && random.one_in(20))
+        entry |= 1ull << (first + random.below((run.mode == Mode::kPae ? 63 : 52) - first));
+    return entry;
+}
+
+Controls random_controls(Runner &run)
+{
+    const std::vector<Controls> all = run.all_controls();
+    return all[run.random.below(static_cast<uint32_t>(all.size()))];
+}
+
+// Whether an entry in use, or one that was, may have made a translation global.
+bool any_global(const Runner &run)
+{
+    for (unsigned level = 1; level <= run.levels; level++)
+        for (unsigned set = 0; set < 2; set++)
+            if (run.model.load(run.entry_at(level, set), 2) & kG)
+                return true;
+    return false;
+}
+
+uint32_t random_flush(Runner &run, bool global)
+{
+    constexpr uint32_t kAll[] = {FLUSH_INVLPG,      FLUSH_PGE,        FLUSH_INVPCID + 2,
+                                 FLUSH_CR3,         FLUSH_CR3,        FLUSH_INVPCID + 0,
+                                 FLUSH_INVPCID + 1, FLUSH_INVPCID + 3};
+    // All but the first three may leave global translations (SDM Vol. 3A, 4.10.4.1).
+    for (;;) {
+        const uint32_t flush = kAll[run.random.below(global ? 3 : std::size(kAll))];
+        if (flush < FLUSH_INVPCID || run.features.invpcid)
+            return flush;
+    }
+}
+
+// The tables of a random walk: for each level, which of two tables its entry leads to.
+class Path {
+  public:
+    explicit Path(Runner &run) : run_(run), top_(run.mode == Mode::kPae ? 2 : run.levels) {}
+
+    // Names the entries in use, from the root down.
+    void name(Case &c) const
+    {
+        for (unsigned level = run_.levels, set = 0; level >= 1; set = leads_to_[level], level--)
+            c.at[level - 1] = run_.entry_at(level, set);
+    }
+    // Changes one entry or all; PDPTEs have a group of their own.
+    void change(Case &c, bool all)
+    {
+        const unsigned only = 1 + run_.random.below(top_);
+        for (unsigned level = run_.levels, set = 0; level >= 1; set = leads_to_[level], level--) {
+            c.at[level - 1] = run_.entry_at(level, set);
+            if (level > top_)
+                c.entry[level - 1] = run_.permissive(level);
+            else if (all || level == only) {
+                leads_to_[level] = run_.random.below(2);
+                c.entry[level - 1] = random_entry(run_, level, leads_to_[level]);
+            } else
+                c.entry[level - 1] =
+                    run_.model.load(c.at[level - 1], run_.mode == Mode::kPaged ? 4 : 8);
+        }
+        c.how |= HOW_WRITE;
+    }
+
+  private:
+    Runner &run_;
+    const unsigned top_;
+    unsigned leads_to_[5] = {};
+};
+
+} // namespace
+
+// One set of tables, changed entry by entry at random, and used again and again.
+GROUP(random)
+{
+    Path path(run);
+    run.controls = random_controls(run);
+    run.add(run.make(Kind::kRead, false));
+    const uint64_t steps = number("ACCESS_STEPS", 3000);
+    for (uint64_t step = 0; step < steps; step++) {
+        const Controls before = run.controls;
+        if (run.random.one_in(50))
+            run.controls = random_controls(run);
+        // These two change what an entry means, and so what the CPU may have cached of it.
+        const bool other = run.controls.nxe != before.nxe || run.controls.pse != before.pse;
+        const bool global = any_global(run);
+        Case c = random_access(run);
+        path.name(c);
+        if (step == 0 || run.random.one_in(2)) {
+            path.change(c, step == 0 || run.random.one_in(4));
+            c.flush = random_flush(run, global);
+        }
+        if (other)
+            c.flush = FLUSH_PGE;
+        run.add(c);
+    }
+}
+
+// Entries gain rights and nothing is flushed: a fault may be stale, but not the next one (SDM Vol.
+// 3A, 4.10.4.3).
+GROUP(gains)
+{
+    const uint64_t steps = number("ACCESS_STEPS", 3000) / 4;
+    const unsigned top = run.mode == Mode::kPae ? 2 : run.levels;
+    for (uint64_t step = 0; step < steps; step++) {
+        run.controls = random_controls(run);
+        Case c = random_access(run);
+        c.how |= HOW_WRITE;
+        c.flush = FLUSH_PGE;
+        for (unsigned level = 1; level <= run.levels; level++)
+            c.entry[level - 1] = run.permissive(level);
+        for (unsigned level = 1; level <= top; level++)
+            if (run.random.one_in(2))
+                c.entry[level - 1] = (c.entry[level - 1] & ~7ull) | random_rights(run);
+        run.add(c);
+        Case more = random_access(run);
+        more.how |= HOW_WRITE | HOW_RETRY;
+        for (unsigned level = 1; level <= run.levels; level++) {
+            uint64_t &entry = more.entry[level - 1];
+            entry = run.model.load(more.at[level - 1], run.mode == Mode::kPaged ? 4 : 8);
+            if (level <= top && run.random.one_in(2))
+                entry = (entry | kP | kW | kU) & ~kNx;
+        }
+        run.add(more);
+        run.add(random_access(run));
+    }
+}
