@@ -155,6 +155,15 @@ bool leads_there(const ShadowPage &page, unsigned index, const Child &wanted)
             same_guest_entry(page.role, page.guest[index], wanted.guest, wanted.role.direct()));
 }
 
+// A table that was not in use may have been written meanwhile, and the guest needn't flush for an
+// entry that was not present before: SDM Vol. 3A, 4.10.4.3. False: it takes longer; the guest tries
+// again.
+bool bring_up_to_date(Miss &m, ShadowPage &page)
+{
+    u64 cursor = 0;
+    return !sync_below(*m.mmu, page, cursor, m.changes);
+}
+
 // One level down. Null: the guest's tables have changed, or memory is used up; the guest tries
 // again.
 ShadowPage *descend(Miss &m, ShadowPage &page)
@@ -173,6 +182,8 @@ ShadowPage *descend(Miss &m, ShadowPage &page)
     // Nobody writes the child's frame unnoticed from here on: what is read of it now stays true.
     if (m.changes.flush)
         shadow_finish(*m.mmu, m.changes);
+    if (!bring_up_to_date(m, *child))
+        return nullptr;
     if (!page.role.direct()) {
         const GuestEntry &entry = m.entry_at(page.role.level);
         if (!is_still_there(m, page, entry, &entry == &m.last()))
