@@ -46,6 +46,8 @@ struct ShadowVcpu {
     // page-directory-pointer-table entries. Each holds a use of its page (hold_root()).
     ShadowPage *roots[4];
     u64 generation; // ShadowMmu's when the roots were found
+    // ShadowMmu's when this vCPU last flushed everything in the guest's place.
+    u64 upper_changes;
     // PAE's page-directory-pointer table for the roots: a page below 4 GiB, made at first use.
     u64 *pdpt;
 };

@@ -165,6 +165,7 @@ void clear_entry(ShadowMmu &mmu, ShadowPage &page, unsigned index)
         page.guest[index] = 0;
     page.used--;
     mmu.unflushed = true;
+    mmu.upper_changes += page.role.level > 1;
 }
 
 // ---- Frames that hold tables -------------------------------------------------------------------

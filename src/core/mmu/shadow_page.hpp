@@ -136,6 +136,9 @@ struct ShadowMmu {
     // Something that a CPU may still have cached is out of the tables: whoever next needs to know
     // that a frame isn't mapped, or can't be written, flushes even if he finds nothing.
     bool unflushed;
+    // How often an entry above level 1 went: then a flush of one address, which a CPU does for one
+    // small page, isn't enough for a guest's large one.
+    u64 upper_changes;
     void *table; // a page to read one of the guest's tables into
 };
 

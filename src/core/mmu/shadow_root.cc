@@ -124,6 +124,15 @@ u64 hardware_cr3(vcpu_vmx &vmx, const AddressState &state)
     return host_page_phys(shadow.pdpt);
 }
 
+// Whether entries for more than a small page may have gone since the vCPU has last flushed all. It
+// does so now if they have. The mmu lock is held.
+bool note_upper_changes(vcpu_vmx &vmx)
+{
+    const u64 before = vmx.shadow.upper_changes;
+    vmx.shadow.upper_changes = vmx.kvm->shadow->upper_changes;
+    return before != vmx.shadow.upper_changes;
+}
+
 bool roots_are_current(const vcpu_vmx &vmx)
 {
     return !vmx.shadow_root_stale && !vmx.shadow_sync_due &&
@@ -149,6 +158,7 @@ bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome)
     const bool found = find_roots(vmx, state, changes);
     if (found)
         sync_roots(vmx, changes);
+    (void)note_upper_changes(vmx); // all is flushed below
     shadow_finish(*vmx.kvm->shadow, changes);
     host_mmu_unlock(vmx.kvm->host);
     shadow_free(changes);
@@ -192,13 +202,13 @@ ShadowPage *root_for(const vcpu_vmx &vmx, const AddressState &state, u64 linear)
 namespace {
 
 // SDM Vol. 3C, 29.4.3.1: INVVPID of one address. The vCPU may move to another CPU right after this,
-// which then flushes all of it.
-void flush_address(vcpu_vmx &vmx, u64 linear)
+// which then flushes all of it. alone: no more than the small page with the address needs to go.
+void flush_address(vcpu_vmx &vmx, u64 linear, bool alone)
 {
     constexpr u64 kIndividualAddress = 0;
     if (vmx.vpid == 0)
         return; // the next VM entry forgets everything
-    if (hardware.capability.vpid_cap().invvpid_address()) {
+    if (alone && hardware.capability.vpid_cap().invvpid_address()) {
         host_preempt_disable();
         const auto done = arch::invvpid(kIndividualAddress, {vmx.vpid, linear});
         host_preempt_enable();
@@ -226,10 +236,11 @@ void invalidate_guest_address(vcpu_vmx &vmx, u64 linear)
         sync_linear(*vmx.kvm->shadow, *root, linear);
     else
         vmx.shadow_sync_due = true;
+    const bool alone = !note_upper_changes(vmx);
     shadow_finish(*vmx.kvm->shadow, changes);
     host_mmu_unlock(vmx.kvm->host);
     shadow_free(changes);
-    flush_address(vmx, linear);
+    flush_address(vmx, linear, alone);
 }
 
 Outcome handle_invlpg(vcpu_vmx &vmx)
