@@ -78,10 +78,6 @@ void update_dr7(vcpu_vmx &vmx);
 // KVM_EXIT_INTERNAL_ERROR with KVM's layout of the data words.
 Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data);
 
-// Why this vCPU's guest can't be entered on this CPU with these parameters in the state it is in,
-// or null if it can.
-const char *why_it_cannot_run(vcpu_vmx &vmx);
-
 // ----- KVM_SET_GUEST_DEBUG (src/core/run/guest_debug.cc)
 // ------------------------------------------
 

@@ -180,7 +180,6 @@ struct vcpu_vmx : core_vcpu {
     EptPageStock ept_pages;
     void *pml_buffer; // one page, or null without PML
     PendingInstruction pending;
-    bool cannot_run; // the reason was already told in dmesg
     EntryAudit *entry_audit; // of the last failed VM entry; null until one fails
 
     Cpuid cpuid;

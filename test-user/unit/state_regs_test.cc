@@ -182,7 +182,7 @@ TEST(SegmentFormat, AccessedIsSetWhereRealModeRunsDirectly)
     }
     StateGuest guest("corei5_lynnfield_750");
     write_segment(guest.vmx(), kDs, segment);
-    EXPECT_EQ(guest.get(GUEST_DS_AR_BYTES), 0x92u);
+    EXPECT_EQ(segment_rights(guest.vmx(), kDs), 0x92u);
 }
 
 // ---- KVM_GET_SREGS, KVM_SET_SREGS ----

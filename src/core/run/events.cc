@@ -107,38 +107,23 @@ void leave_halt(const vcpu_vmx &vmx)
         vmcs_write(GUEST_ACTIVITY_STATE, kActive);
 }
 
-// The queue that this kind of event comes from is done with it.
-void forget_event(vcpu_vmx &vmx, u32 information)
-{
-    switch (information & INTR_INFO_TYPE_MASK) {
-    case INTR_TYPE_NMI:
-        vmx.nmi_injected = false;
-        break;
-    case INTR_TYPE_EXT_INTR:
-    case INTR_TYPE_SOFT_INTR:
-        vmx.interrupt.pending = false;
-        break;
-    default:
-        vmx.exception.pending = false;
-        break;
-    }
-}
-
-// What VM entry would do. An exception of the delivery takes the event's place: SDM Vol.
-// 3A, 6.15, table 6-5.
+// What VM entry would do. Of exceptions deliver_event() keeps the queue; one that an interrupt's
+// delivery raises takes its place.
 void deliver_by_software(vcpu_vmx &vmx, u32 information)
 {
-    const bool exception = vmx.exception.pending;
+    const u32 type = information & INTR_INFO_TYPE_MASK;
     const Delivered delivered =
-        deliver_event(vmx, {.type = information & INTR_INFO_TYPE_MASK,
+        deliver_event(vmx, {.type = type,
                             .vector = static_cast<u8>(information & INTR_INFO_VECTOR_MASK),
                             .has_error_code = (information & INTR_INFO_HAS_ERROR_CODE) != 0,
-                            .error_code = exception ? vmx.exception.error_code : 0,
+                            .error_code = vmx.exception.error_code,
                             .instruction_length = vmx.event_instruction_length});
     if (delivered == Delivered::kNotMemory)
         vmx.undeliverable = information | INTR_INFO_VALID;
-    else if (delivered == Delivered::kYes || !exception)
-        forget_event(vmx, information);
+    else if (type == INTR_TYPE_NMI)
+        vmx.nmi_injected = false;
+    else if (type == INTR_TYPE_EXT_INTR || type == INTR_TYPE_SOFT_INTR)
+        vmx.interrupt.pending = false;
 }
 
 void write_entry_event(vcpu_vmx &vmx, u32 information)

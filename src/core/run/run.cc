@@ -173,24 +173,8 @@ Outcome failed_entry(vcpu_vmx &vmx)
     return Outcome::to_user();
 }
 
-Outcome cannot_run(vcpu_vmx &vmx, const char *reason)
-{
-    if (!vmx.cannot_run && host_log_allowed()) {
-        Sentence line;
-        line.put("vCPU ", vmx.vcpu_id, " can't run: ", reason);
-        host_log(HOST_LOG_WARNING, line.c_str());
-    }
-    if (!vmx.cannot_run && dump_invalid_vmcs())
-        dump_vmcs(vmx);
-    vmx.cannot_run = true;
-    return emulation_failure(vmx, nullptr, 0);
-}
-
 Outcome vcpu_enter_guest(vcpu_vmx &vmx)
 {
-    if (const char *reason = why_it_cannot_run(vmx)) [[unlikely]]
-        return cannot_run(vmx, reason);
-
     update_guest_clock(vmx);
     if (!hardware.params.unrestricted_guest && must_emulate(vmx)) [[unlikely]]
         return emulate_until_valid(vmx);
@@ -317,11 +301,6 @@ Outcome run_once(vcpu_vmx &vmx)
 }
 
 } // namespace
-
-const char *why_it_cannot_run(vcpu_vmx &)
-{
-    return nullptr;
-}
 
 Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data)
 {
