@@ -35,7 +35,7 @@ void destroy_private_pages(kvm_vm &kvm);
 
 // Each of these: 0, -ENOMEM, or -EEXIST when a slot is there. They take the mmu lock. [sleep]
 //
-// Again: nothing. Does nothing without EPT.
+// Again: nothing.
 int create_apic_access_page(kvm_vm &kvm);
 // Its physical address for the VMCS, or 0. [any]
 u64 apic_access_page_phys(const kvm_vm &kvm);

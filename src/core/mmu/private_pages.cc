@@ -110,7 +110,7 @@ u64 apic_access_page_phys(const kvm_vm &kvm)
 
 int create_apic_access_page(kvm_vm &kvm)
 {
-    if (!kvm.ept.root || apic_access_page_phys(kvm) != 0)
+    if (apic_access_page_phys(kvm) != 0)
         return 0;
     return create<1>(kvm, PrivatePage::kApicAccess, kApicAccessGfn, [](void **) {});
 }

@@ -8,6 +8,7 @@
 #include <minivmx/ept.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>
@@ -198,9 +199,22 @@ ShadowPage *descend(Miss &m, ShadowPage &page)
 
 // ---- The leaf -----------------------------------------------------------------------------------
 
+// What is behind the guest's frame.
+struct Backing {
+    const MemSlot *slot; // null: a page of the module's own
+    host_frame frame;
+
+    bool logged() const { return slot && slot->logged(); }
+    bool writable() const { return frame.writable && !(slot && slot->read_only()); }
+};
+
 // The guest's page, the owner's and the slot must all be as large, and aligned alike.
-unsigned leaf_level(const Miss &m, const MemSlot &slot, const host_frame &frame)
+unsigned leaf_level(const Miss &m, const Backing &backing)
 {
+    if (!backing.slot)
+        return 1;
+    const MemSlot &slot = *backing.slot;
+    const host_frame &frame = backing.frame;
     const u64 first = m.gfn() & ~(kLargeFrames - 1);
     const bool nx_huge_pages = m.vmx.kvm->ept.features.nx_huge_pages;
     const bool large = m.walk.page_bits >= kPageShift + 9 && frame.order >= 9 && !slot.logged() &&
@@ -211,8 +225,9 @@ unsigned leaf_level(const Miss &m, const MemSlot &slot, const host_frame &frame)
 }
 
 // In a logged slot only a write makes a page writable.
-u64 leaf_value(const Miss &m, const MemSlot &slot, const host_frame &frame, unsigned level)
+u64 leaf_value(const Miss &m, const Backing &backing, unsigned level)
 {
+    const host_frame &frame = backing.frame;
     u64 value = kSptePresent | kSpteAccessed;
     value |= (frame.pfn & ~(shadow_span(level) - 1)) << kPageShift & kSpteAddressMask;
     if (level == kLargeLevel)
@@ -224,16 +239,16 @@ u64 leaf_value(const Miss &m, const MemSlot &slot, const host_frame &frame, unsi
     if (!(m.rights & kRightExecute) ||
         (level == kLargeLevel && m.vmx.kvm->ept.features.nx_huge_pages))
         value |= kSpteNoExecute;
-    if (frame.writable && !slot.read_only())
+    if (backing.writable())
         value |= kSpteOwnerWritable;
     if (m.rights & kRightWrite)
         value |= kSpteGuestWritable;
-    if ((value & kSpteMayWrite) == kSpteMayWrite && (m.access.write || !slot.logged()))
+    if ((value & kSpteMayWrite) == kSpteMayWrite && (m.access.write || !backing.logged()))
         value |= kSpteWrite | kSpteDirty;
     return value;
 }
 
-bool enter_leaf(Miss &m, ShadowPage &page, const MemSlot &slot, const host_frame &frame)
+bool enter_leaf(Miss &m, ShadowPage &page, const Backing &backing)
 {
     const unsigned level = page.role.level;
     u64 guest = 0;
@@ -244,7 +259,7 @@ bool enter_leaf(Miss &m, ShadowPage &page, const MemSlot &slot, const host_frame
         guest = entry.value;
     }
     const unsigned index = shadow_index(m.linear, level);
-    const u64 value = leaf_value(m, slot, frame, level);
+    const u64 value = leaf_value(m, backing, level);
     // The CPU may go on with what it has seen, but for what a fault makes it forget (SDM Vol. 3A,
     // 4.10.4.1): more rights need no flush.
     const u64 old = spte_load(&page.entries[index]);
@@ -255,10 +270,12 @@ bool enter_leaf(Miss &m, ShadowPage &page, const MemSlot &slot, const host_frame
 
 // Enters the translation. False: something has changed, and the guest tries again. The mmu lock is
 // held.
-bool enter(Miss &m, const MemSlot &slot, const host_frame &frame)
+bool enter(Miss &m, const Backing &backing)
 {
     vcpu_vmx &vmx = m.vmx;
-    if (!m.slots->current() || host_mmu_retry(vmx.kvm->host, &frame, slot.hva_of_gfn(m.gfn())))
+    const MemSlot *slot = backing.slot;
+    if (!m.slots->current() || (slot && host_mmu_retry(vmx.kvm->host, &backing.frame,
+                                                       slot->hva_of_gfn(m.gfn()))))
         return false;
     if (m.access.write && is_protected(*m.mmu, m.gfn()))
         mark_unsync(*m.mmu, m.gfn());
@@ -269,48 +286,65 @@ bool enter(Miss &m, const MemSlot &slot, const host_frame &frame)
         return false;
     }
     touch(*m.mmu, *page);
-    const unsigned level = leaf_level(m, slot, frame);
+    const unsigned level = leaf_level(m, backing);
     while (page && page->role.level > level)
         page = descend(m, *page);
-    if (!page || !enter_leaf(m, *page, slot, frame))
+    if (!page || !enter_leaf(m, *page, backing))
         return false;
-    if (m.access.write)
-        mark_page_dirty(slot, m.gfn());
+    if (m.access.write && slot)
+        mark_page_dirty(*slot, m.gfn());
     return true;
 }
 
-void map_frame(Miss &m, const MemSlot &slot, host_frame &frame)
+// Whether it was entered.
+bool map(Miss &m, const Backing &backing)
 {
     host_vm *host = m.vmx.kvm->host;
     host_mmu_lock(host);
-    const bool entered = enter(m, slot, frame);
+    const bool entered = enter(m, backing);
     shadow_finish(*m.mmu, m.changes);
     host_mmu_unlock(host);
     shadow_free(m.changes);
-    host_frame_put(&frame, entered && frame.writable && !slot.read_only());
+    return entered;
+}
+
+// What CPU features and real mode look for where no slot is: see private_pages.hpp.
+EptFault map_private_page(Miss &m)
+{
+    const void *page = private_page(*m.vmx.kvm, m.gfn());
+    if (!page)
+        return EptFault::kMmio;
+    Backing backing{};
+    backing.frame.pfn = host_page_phys(page) >> kPageShift;
+    backing.frame.writable = true;
+    (void)map(m, backing);
+    return EptFault::kMapped;
 }
 
 EptFault map_page(Miss &m)
 {
     const SlotsReader slots{m.vmx};
     m.slots = &slots;
-    const MemSlot *slot = slots.find(m.gfn());
-    if (!slot || (m.access.write && slot->read_only()))
-        return EptFault::kMmio;
+    Backing backing{slots.find(m.gfn()), {}};
     // A page of the supervisor's own would be open to it in spite of SMAP.
     if (overrides_write_protection(m) && m.state.smap)
         return EptFault::kMmio;
     if (!shadow_fill(m.vmx.shadow.stock))
         return EptFault::kNoMemory;
-    host_frame frame;
-    if (const int error =
-            host_fault_in(m.vmx.kvm->host, slot->hva_of_gfn(m.gfn()), m.access.write, &frame))
+    if (!backing.slot)
+        return map_private_page(m);
+    if (m.access.write && backing.slot->read_only())
+        return EptFault::kMmio;
+    host_frame &frame = backing.frame;
+    if (const int error = host_fault_in(m.vmx.kvm->host, backing.slot->hva_of_gfn(m.gfn()),
+                                        m.access.write, &frame))
         return fault_in_failed(error);
     if (m.access.write && !frame.writable) {
         host_frame_put(&frame, false);
         return EptFault::kFault;
     }
-    map_frame(m, *slot, frame);
+    const bool entered = map(m, backing);
+    host_frame_put(&frame, entered && backing.writable());
     return EptFault::kMapped;
 }
 

@@ -6,6 +6,7 @@
 #include <minivmx/arch.hpp>
 #include <minivmx/guest_memory.hpp>
 #include <minivmx/hardware.hpp>
+#include <minivmx/memslot.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>
@@ -64,6 +65,25 @@ bool describe_root(const AddressState &state, unsigned index, u64 &gfn, ShadowRo
     role.quadrant = role.table == GuestTable::k32 ? static_cast<u8>(index) : u8{0};
     gfn = (state.cr3 & (role.table == GuestTable::k32 ? 0xfffff000 : address_bits(state))) >>
           kPageShift;
+    return true;
+}
+
+bool is_memory(const kvm_vm &kvm, u64 gfn)
+{
+    u32 hint = 0;
+    return kvm.slots.current && kvm.slots.current->find(gfn, hint);
+}
+
+// A root outside of memory is nothing to shadow, and nothing to remember: as in kvm_intel, the
+// guest shuts down, as it does where its first page fault meets no handler. The mmu lock is held.
+bool roots_are_memory(const vcpu_vmx &vmx, const AddressState &state)
+{
+    for (unsigned i = 0; i < root_count(state); i++) {
+        u64 gfn;
+        ShadowRole role;
+        if (describe_root(state, i, gfn, role) && !role.direct() && !is_memory(*vmx.kvm, gfn))
+            return false;
+    }
     return true;
 }
 
@@ -155,7 +175,8 @@ bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome)
 
     ShadowChanges changes;
     host_mmu_lock(vmx.kvm->host);
-    const bool found = find_roots(vmx, state, changes);
+    vmx.triple_fault |= !roots_are_memory(vmx, state);
+    const bool found = !vmx.triple_fault && find_roots(vmx, state, changes);
     if (found)
         sync_roots(vmx, changes);
     (void)note_upper_changes(vmx); // all is flushed below
@@ -164,7 +185,7 @@ bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome)
     shadow_free(changes);
     outcome = Outcome::resume();
     if (!found)
-        return false; // with a full stock, and after a look at signals, again
+        return false; // with a full stock, and after a look at signals, again; or a shutdown
 
     vmcs_write(GUEST_CR3, hardware_cr3(vmx, state));
     vmx.shadow_root_stale = vmx.shadow_sync_due = false;
