@@ -18,12 +18,17 @@
 
 namespace minivmx {
 
+struct kvm_vm;
 struct vcpu_vmx;
 
 // Before an entry: tables for the guest's CR3 and mode, in step with the guest's where it has
 // flushed. Does nothing with EPT. False: no entry now; outcome is an error for KVM_RUN, or says to
 // try again. [sleep]
 [[nodiscard]] bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome);
+
+// What was made of the guest's tables is not to be relied on any more. Does nothing with EPT.
+// [sleep]
+void forget_shadow_tables(kvm_vm &kvm);
 
 // The vCPU goes: it needs no tables any more. [sleep]
 void release_shadow_root(vcpu_vmx &vmx);

@@ -193,6 +193,17 @@ bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome)
     return true;
 }
 
+void forget_shadow_tables(kvm_vm &kvm)
+{
+    if (!kvm.shadow)
+        return;
+    host_mmu_lock(kvm.host);
+    shadow_obsolete_all(kvm);
+    host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
+    host_mmu_unlock(kvm.host);
+    shadow_free_obsolete(kvm);
+}
+
 void release_shadow_root(vcpu_vmx &vmx)
 {
     if (!vmx.kvm->shadow)
