@@ -97,7 +97,7 @@ class Runner {
     // The same access as before: nothing written, nothing flushed.
     Case again(Kind kind, bool user, bool ac = false) const;
     // Whether to run the next of many combinations: all of them only if ACCESS_SHARE is 1.
-    bool take();
+    bool take(uint32_t of = 1);
 
     void add(Case c);
     // Runs what waits, and says how it went.
@@ -114,20 +114,21 @@ class Runner {
     std::string outcome(const Case &c) const;
 
     std::vector<Case> waiting_; // with what the model says of them
-    uint64_t count_ = 0, different_ = 0;
+    uint64_t count_ = 0, different_ = 0, known_ = 0;
     const uint32_t share_; // one in so many combinations is run
+    const bool reference_shadow_;
     std::string first_;
 };
 
-// Every access there is: kind, CPL, and AC where it may matter. Descriptors are read at CPL 0 with
-// AC = 0 only: SMAP applies to them whatever AC says (SDM Vol. 3A, 4.6), but Bochs looks at AC.
+// Every access there is: kind, CPL, and AC where it may matter. Descriptors are read with AC = 0
+// only: SMAP applies to them whatever AC says (SDM Vol. 3A, 4.6.1), but Bochs looks at AC.
 template <class Each>
 void each_access(const Controls &controls, const Each &each)
 {
     for (uint32_t kind = 0; kind < KINDS; kind++)
         for (bool user : {false, true})
             for (bool ac : {false, true})
-                if (!ac || (controls.smap && (user || kind < KIND_LAR)))
+                if (!ac || (controls.smap && kind < KIND_LAR))
                     each(static_cast<Kind>(kind), user, ac);
 }
 

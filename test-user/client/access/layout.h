@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Where the access test keeps its things in the guest's memory, beside those of common/layout.h, and
- * what a case looks like there: read by the guest's assembly and by the client.
+ * Where the access test keeps its things in the guest's memory, beside those of common/layout.h,
+ * and what a case looks like there: read by the guest's assembly and by the client.
  */
 #pragma once
 
@@ -12,8 +12,8 @@
 #define A_ROOTS  0x38000
 /* What the loop remembers. */
 #define A_STATE 0x3f000
-#define A_COUNT (A_STATE + 0)  /* cases still to do */
-#define A_CR0   (A_STATE + 4)  /* the control registers as they are */
+#define A_COUNT (A_STATE + 0) /* cases still to do */
+#define A_CR0   (A_STATE + 4) /* the control registers as they are */
 #define A_CR4   (A_STATE + 8)
 #define A_EFER  (A_STATE + 12)
 #define A_DESC  (A_STATE + 16) /* of INVPCID */
@@ -30,12 +30,13 @@
 #define A_DESCRIPTOR 0x28 /* of a data segment that was never accessed */
 
 /* Selectors beyond those of common/layout.h. */
-#define A_SEL_LDT        0x30
-#define A_SEL_USER32     0x43
-#define A_SEL_USER_DATA  0x4b
-#define A_SEL_USER64     0x53
-#define A_SEL_LOCAL_DATA (A_DESCRIPTOR | 7) /* the descriptor of the target page: the LDT is there */
-#define A_GDT_SIZE       0x58
+#define A_SEL_LDT       0x30
+#define A_SEL_USER32    0x43
+#define A_SEL_USER_DATA 0x4b
+#define A_SEL_USER64    0x53
+#define A_SEL_LOCAL_DATA                                                                           \
+    (A_DESCRIPTOR | 7) /* the descriptor of the target page: the LDT is there */
+#define A_GDT_SIZE 0x58
 
 /* A case: what to do ... */
 #define C_ENTRY   0  /* four entries to write, of level 1 first */

@@ -28,7 +28,16 @@ bool Model::load_root(uint64_t cr3)
             return false;
     }
     memcpy(pdptes_, fresh, sizeof(pdptes_));
+    root_ = cr3;
     return true;
+}
+
+bool Model::set_controls(const Controls &controls)
+{
+    // 4.4.1: these bits of CR4 bring the PDPTEs with them, too.
+    const bool loads = controls.smep != controls_.smep || controls.pse != controls_.pse;
+    controls_ = controls;
+    return !loads || toggle_pge();
 }
 
 // Whether an entry that is present maps a page (4.3, 4.4.2, 4.5.4).
@@ -39,7 +48,7 @@ bool Model::is_page(unsigned level, uint64_t entry) const
     if (!(entry & kPs))
         return false;
     if (mode_ == guest::Mode::kPaged)
-        return controls.pse;
+        return controls_.pse;
     return level == 2 || (level == 3 && mode_ == guest::Mode::kLong && features_.pages_1g);
 }
 
@@ -55,7 +64,7 @@ uint64_t Model::reserved(unsigned level, uint64_t entry) const
         return features_.pse36 ? bits(21, (m < 40 ? m : 40) - 19) : bits(21, 13);
     }
     uint64_t mask = bits(mode_ == guest::Mode::kPae ? 62 : 51, m);
-    if (!controls.nxe)
+    if (!controls_.nxe)
         mask |= kNx;
     if (level == 4 || (level == 3 && !features_.pages_1g))
         mask |= kPs;
@@ -67,7 +76,7 @@ uint64_t Model::reserved(unsigned level, uint64_t entry) const
 // 4.6.1.
 bool Model::allowed(Request request, bool user_page, bool writable, bool no_execute) const
 {
-    const bool may_execute = !(controls.nxe && no_execute);
+    const bool may_execute = !(controls_.nxe && no_execute);
     if (request.user) {
         if (!user_page)
             return false;
@@ -76,10 +85,10 @@ bool Model::allowed(Request request, bool user_page, bool writable, bool no_exec
         return !request.write || writable;
     }
     if (request.fetch)
-        return may_execute && !(user_page && controls.smep);
-    if (user_page && controls.smap && !request.explicit_ac)
+        return may_execute && !(user_page && controls_.smep);
+    if (user_page && controls_.smap && !request.explicit_ac)
         return false;
-    return !request.write || writable || !controls.wp;
+    return !request.write || writable || !controls_.wp;
 }
 
 bool Model::translate(uint64_t address, Request request, uint64_t &physical, Outcome &outcome)
@@ -87,7 +96,7 @@ bool Model::translate(uint64_t address, Request request, uint64_t &physical, Out
     const bool pae_entries = mode_ != guest::Mode::kPaged;
     // 4.7.
     uint32_t error = (request.write ? kErrorW : 0) | (request.user ? kErrorU : 0);
-    if (request.fetch && (controls.smep || (pae_entries && controls.nxe)))
+    if (request.fetch && (controls_.smep || (pae_entries && controls_.nxe)))
         error |= kErrorFetch;
     auto fault = [&](uint32_t why) {
         outcome.vector = kPageFault;

@@ -57,7 +57,6 @@ struct Outcome {
 class Model {
   public:
     std::vector<uint8_t> memory;
-    Controls controls = {};
 
     Model(guest::Mode mode, const Features &features)
         : memory(A_SIZE), mode_(mode), features_(features)
@@ -65,6 +64,10 @@ class Model {
 
     // MOV to CR3. False: #GP(0), and everything stays.
     bool load_root(uint64_t cr3);
+    // New control registers. False: #GP(0), since the PDPTEs that come with some of them are bad.
+    bool set_controls(const Controls &controls);
+    // MOV to CR4 that changes PGE.
+    bool toggle_pge() { return mode_ != guest::Mode::kPae || load_root(root_); }
     // One instruction's access; changes memory, the accessed and dirty flags among it.
     Outcome run(const Access &access, uint32_t input);
 
@@ -105,6 +108,7 @@ class Model {
 
     guest::Mode mode_;
     Features features_;
+    Controls controls_ = {};
     uint64_t root_ = 0;
     uint64_t pdptes_[4] = {};
 };

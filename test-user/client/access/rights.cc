@@ -52,9 +52,10 @@ GROUP(levels)
         for (unsigned leaf = 1; leaf <= with_rights; leaf++) {
             if (!run.can_map_page(leaf) || (leaf > 1 && !controls.pse))
                 continue;
-            for (unsigned choice = 0; choice < 1u << bits * (with_rights - leaf + 1); choice++)
+            const unsigned choices = 1u << bits * (with_rights - leaf + 1);
+            for (unsigned choice = 0; choice < choices; choice++)
                 each_access(controls, [&](Kind kind, bool user, bool ac) {
-                    if (!run.take())
+                    if (!run.take(choices > 512 ? 8 : 1))
                         return;
                     Case c = run.make(kind, user, ac);
                     for (unsigned level = leaf, rest = choice; level <= with_rights; level++) {

@@ -21,6 +21,17 @@ const char *flush_name(uint32_t flush)
     return kNames[flush];
 }
 
+// How kvm_intel with ept=0 differs from the manual and from the CPU.
+bool known_of_kvm_intel(Mode mode, const Case &expected, const Case &got)
+{
+    // It marks fetches in the error code whenever EFER.NXE is set, with 32-bit paging, too, where
+    // only SMEP makes it so (SDM Vol. 3A, 4.7).
+    if (mode == Mode::kPaged && expected.kind == Kind::kFetch && expected.vector == kPageFault &&
+        (expected.efer & guest::kNxe) && !(expected.cr4 & kCr4Smep))
+        return got.vector == kPageFault && got.error == (expected.error | kErrorFetch);
+    return false;
+}
+
 template <class... T>
 std::string text(const char *format, T... values)
 {
@@ -36,8 +47,12 @@ Runner::Runner(Mode m, const char *g)
       model(m, features), levels(m == Mode::kLong  ? 4
                                  : m == Mode::kPae ? 3
                                                    : 2),
-      random(number("ACCESS_SEED", 1)), share_(static_cast<uint32_t>(number("ACCESS_SHARE", 24)))
+      random(number("ACCESS_SEED", 1)), share_(static_cast<uint32_t>(number("ACCESS_SHARE", 24))),
+      reference_shadow_(test::options.reference() && !kvm::module_parameter("ept"))
 {
+    // Shared, so that it outlives its being unmapped.
+    REQUIRE(mmap(memory.base, A_SIZE, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == memory.base);
     REQUIRE_OK(vm.set_slot(0, 0, A_SIZE, memory.base));
     vcpu = kvm::Vcpu(device, vm);
     write_memory();
@@ -261,24 +276,27 @@ Case Runner::make(Kind kind, bool user, bool ac) const
     return c;
 }
 
-bool Runner::take()
+bool Runner::take(uint32_t of)
 {
-    return share_ <= 1 || random.one_in(share_);
+    return share_ <= 1 || random.one_in(share_ * of);
 }
 
 void Runner::add(Case c)
 {
     const unsigned size = mode == Mode::kPaged ? 4 : 8;
-    model.controls = {bool(c.cr0 & guest::kWp), bool(c.cr4 & kCr4Smep), bool(c.cr4 & kCr4Smap),
-                      bool(c.efer & guest::kNxe), bool(c.cr4 & guest::kCr4Pse)};
+    bool loaded = model.set_controls({bool(c.cr0 & guest::kWp), bool(c.cr4 & kCr4Smep),
+                                      bool(c.cr4 & kCr4Smap), bool(c.efer & guest::kNxe),
+                                      bool(c.cr4 & guest::kCr4Pse)});
+    REQUIRE(loaded); // bad PDPTEs have a group of their own
     if (c.how & HOW_WRITE)
         for (unsigned i = 0; i < 4; i++)
             if (c.at[i])
                 model.store(c.at[i], c.entry[i], size);
     Outcome out = {C_NOTHING, 0, A_CR2_BEFORE, 0, 0};
-    bool loaded = true;
     if (c.flush == FLUSH_CR3)
         loaded = model.load_root(c.cr3);
+    else if (c.flush == FLUSH_PGE)
+        loaded = model.toggle_pge();
     if (loaded)
         out = model.run({c.address, c.kind, bool(c.user), bool(c.flags & kFlagsAc)}, c.input);
     else
@@ -340,13 +358,20 @@ void Runner::compare(const Case &expected, const Case &got)
 {
     const bool read = expected.kind == Kind::kRead && expected.vector == C_NOTHING;
     // CR2 is of interest whatever happened: an exception that is none of its business leaves it.
-    const bool same = got.vector == expected.vector &&
-                      (expected.vector == C_NOTHING || got.error == expected.error) &&
-                      (expected.vector == kGeneralProtection || got.cr2 == expected.cr2) &&
-                      memcmp(got.after, expected.after, sizeof(got.after)) == 0 &&
-                      got.memory == expected.memory && (!read || got.output == expected.output);
+    // Which byte of a descriptor the CPU writes is its own affair.
+    const uint64_t whole = expected.kind == Kind::kLoad ? ~7ull : ~0ull;
+    const bool same =
+        got.vector == expected.vector &&
+        (expected.vector == C_NOTHING || got.error == expected.error) &&
+        (expected.vector == kGeneralProtection || ((got.cr2 ^ expected.cr2) & whole) == 0) &&
+        memcmp(got.after, expected.after, sizeof(got.after)) == 0 &&
+        got.memory == expected.memory && (!read || got.output == expected.output);
     if (same)
         return;
+    if (reference_shadow_ && known_of_kvm_intel(mode, expected, got)) {
+        known_++;
+        return;
+    }
     if (different_++ == 0)
         first_ = text("case %llu, %s: expected %s, got %s", static_cast<unsigned long long>(count_),
                       describe(expected).c_str(), outcome(expected).c_str(), outcome(got).c_str());
@@ -390,6 +415,10 @@ void Runner::finish()
         test::fail(__FILE__, __LINE__, "%llu of %llu cases differ; %s",
                    static_cast<unsigned long long>(different_),
                    static_cast<unsigned long long>(count_), first_.c_str());
+    else if (known_)
+        test::note("%llu cases, of which %llu differ as kvm_intel is known to",
+                   static_cast<unsigned long long>(count_),
+                   static_cast<unsigned long long>(known_));
     else
         test::note("%llu cases", static_cast<unsigned long long>(count_));
 }

@@ -2,6 +2,10 @@
 //
 // Groups in which what came before matters: the same tables used again, tables that change, several
 // address spaces.
+#include <pthread.h>
+
+#include <atomic>
+
 #include "access_test.hpp"
 
 using namespace paging;
@@ -18,7 +22,7 @@ Case random_access(Runner &run)
 {
     const Kind kind = random_kind(run.random);
     const bool user = run.random.one_in(2);
-    const bool ac = run.controls.smap && (user || kind < Kind::kLar) && run.random.one_in(2);
+    const bool ac = run.controls.smap && kind < Kind::kLar && run.random.one_in(2);
     return run.again(kind, user, ac);
 }
 
@@ -123,15 +127,11 @@ class Path {
     unsigned leads_to_[5] = {};
 };
 
-} // namespace
-
-// One set of tables, changed entry by entry at random, and used again and again.
-GROUP(random)
+void random_steps(Runner &run, uint64_t steps)
 {
     Path path(run);
     run.controls = random_controls(run);
     run.add(run.make(Kind::kRead, false));
-    const uint64_t steps = number("ACCESS_STEPS", 3000);
     for (uint64_t step = 0; step < steps; step++) {
         const Controls before = run.controls;
         if (run.random.one_in(50))
@@ -149,6 +149,68 @@ GROUP(random)
             c.flush = FLUSH_PGE;
         run.add(c);
     }
+}
+
+// Does something to the host's memory, again and again, while the guest runs.
+class Disturbance {
+  public:
+    Disturbance(Runner &run, void (*what)(Runner &)) : run_(run), what_(what)
+    {
+        REQUIRE_EQ(pthread_create(&thread_, nullptr, body, this), 0);
+    }
+    Disturbance(const Disturbance &) = delete;
+    Disturbance &operator=(const Disturbance &) = delete;
+    ~Disturbance()
+    {
+        stop_ = true;
+        pthread_join(thread_, nullptr);
+        if (times_ == 0)
+            test::fail(__FILE__, __LINE__, "the memory was left alone");
+    }
+
+  private:
+    static void *body(void *argument)
+    {
+        auto &self = *static_cast<Disturbance *>(argument);
+        for (; !self.stop_; self.times_++) {
+            self.what_(self.run_);
+            usleep(2000);
+        }
+        return nullptr;
+    }
+    Runner &run_;
+    void (*what_)(Runner &);
+    pthread_t thread_;
+    std::atomic<bool> stop_ = false;
+    unsigned times_ = 0;
+};
+
+} // namespace
+
+// One set of tables, changed entry by entry at random, and used again and again.
+GROUP(random)
+{
+    random_steps(run, number("ACCESS_STEPS", 3000));
+}
+
+// The same while the kernel takes back what its caches can spare.
+GROUP(shrunk)
+{
+    Disturbance drop(run, [](Runner &) {
+        kvm::Fd file(open("/proc/sys/vm/drop_caches", O_WRONLY));
+        REQUIRE_EQ(write(file.get(), "2", 1), 1);
+    });
+    random_steps(run, number("ACCESS_STEPS", 3000) / 2);
+    run.finish();
+}
+
+// The same while the guest's pages disappear from the client's address space, to be found again.
+GROUP(unmapped)
+{
+    Disturbance unmap(
+        run, [](Runner &r) { REQUIRE_OK(madvise(r.memory.base, r.memory.size, MADV_DONTNEED)); });
+    random_steps(run, number("ACCESS_STEPS", 3000) / 2);
+    run.finish();
 }
 
 // Entries gain rights and nothing is flushed: a fault may be stale, but not the next one (SDM Vol.

@@ -108,6 +108,10 @@ GROUP(straddling)
                 Case c = run.make(kind, user, ac);
                 c.entry[0] = (c.entry[0] & ~7ull) | (rights & 7) | (rights & 8 ? kA : 0) |
                              (rights & 16 && run.mode != Mode::kPaged ? kNx : 0);
+                // Bochs remembers an instruction in two pages and need not look at the second one's
+                // entry again.
+                if (kind == Kind::kFetch)
+                    c.entry[0] |= kA;
                 c.address = run.page() - (kind == Kind::kFetch ? 1 : 2);
                 // As it is: the bytes are those of a jump.
                 c.input = kind == Kind::kModify ? 0 : 0x90e3ff90;
