@@ -73,7 +73,8 @@ enum class Operation : u8 {
     kStoreSegment,
     kLoadSegment,
     kPopSegment,
-    kNop,       // hints to the cache, fences
+    kNop,       // hints, fences
+    kFlushLine, // of the cache
     kLea,
     kBswap,
     kXlat,

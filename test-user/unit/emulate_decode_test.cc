@@ -212,8 +212,8 @@ constexpr Mnemonic kMnemonics[] = {
     {"endbr64", Operation::kNop}, {"rdsspd", Operation::kNop}, {"rdsspq", Operation::kNop},
     {"prefetch", Operation::kNop}, {"prefetchw", Operation::kNop}, {"prefetchwt1", Operation::kNop},
     {"prefetchnta", Operation::kNop}, {"prefetcht0", Operation::kNop},
-    {"prefetcht1", Operation::kNop}, {"prefetcht2", Operation::kNop}, {"clflush", Operation::kNop},
-    {"clflushopt", Operation::kNop}, {"clwb", Operation::kNop}, {"movups", Operation::kMovVector},
+    {"prefetcht1", Operation::kNop}, {"prefetcht2", Operation::kNop}, {"clflush", Operation::kFlushLine},
+    {"clflushopt", Operation::kFlushLine}, {"clwb", Operation::kFlushLine}, {"movups", Operation::kMovVector},
     {"movupd", Operation::kMovVector}, {"movss", Operation::kMovVector},
     {"movaps", Operation::kMovVector}, {"movapd", Operation::kMovVector},
     {"movntps", Operation::kMovVector}, {"movntpd", Operation::kMovVector},
@@ -511,8 +511,8 @@ class Comparison {
         const bool unsized =
             xsaves || d_.insn.operation == Operation::kLea ||
             d_.insn.operation == Operation::kFxsave || d_.insn.operation == Operation::kFxrstor ||
-            d_.insn.operation == Operation::kInvlpg || d_.insn.operation == Operation::kLsl ||
-            d_.insn.operation == Operation::kBound;
+            d_.insn.operation == Operation::kInvlpg || d_.insn.operation == Operation::kFlushLine ||
+            d_.insn.operation == Operation::kLsl || d_.insn.operation == Operation::kBound;
         const bool sized = ours.kind == OperandKind::kMemory || ours.kind == OperandKind::kRegister;
         if (sized && !unsized && ours.size * 8 != theirs.size && !movsxd_16)
             return fail("operand size");

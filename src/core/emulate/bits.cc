@@ -93,20 +93,26 @@ void execute_bits(Emulation &e)
         scan_bits(e);
 }
 
-// SDM Vol. 2A, "BOUND": a signed index, and the lowest and the highest one in memory.
+// SDM Vol. 2A, "BOUND": a signed index, and the lowest and the highest one in memory, which is read
+// only if the index isn't too low.
 void execute_bound(Emulation &e)
 {
     const Instruction &insn = e.insn();
     const u32 size = insn.operand_size;
-    u64 index;
-    u64 linear;
-    (void)load_operand(e, insn.source, index);
-    if (!operand_linear(e, 2 * size, false, linear) || !read_source(e, linear, 2 * size))
-        return;
     const auto number = [size](u64 value) { return static_cast<s64>(sign_extend(value, size)); };
-    const s64 lowest = number(load_little_endian(e.pending.data, size));
-    const s64 highest = number(load_little_endian(e.pending.data + size, size));
-    if (number(index) < lowest || number(index) > highest)
+    u64 index;
+    u64 bound;
+    (void)load_operand(e, insn.source, index);
+    if (!load_operand(e, insn.third, bound))
+        return;
+    bool outside = number(index) < number(bound);
+    if (!outside) {
+        e.offset_added = size;
+        if (!load_operand(e, insn.third, bound))
+            return;
+        outside = number(index) > number(bound);
+    }
+    if (outside)
         queue_exception(e.vmx, BR_VECTOR);
     else
         finish_instruction(e.vmx, insn.length);

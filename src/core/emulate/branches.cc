@@ -63,8 +63,9 @@ void call(Emulation &e)
     const u32 size = e.insn().operand_size;
     u64 target;
     u64 rsp;
-    if (!branch_target(e, target) || !may_go_to(e, target) ||
-        !push_element(e, size, size, next_instruction(e), rsp))
+    // In this order on CPUs of Intel: a stack that faults comes before a target out of bounds.
+    if (!branch_target(e, target) || !push_element(e, size, size, next_instruction(e), rsp) ||
+        !may_go_to(e, target))
         return;
     write_stack_pointer(e, rsp);
     finish_jump(e.vmx, target);

@@ -75,7 +75,7 @@ constexpr FamilyRange kRanges[] = {
     {kSetcc,       kCmovcc,        execute_move},
     {kPush,        kPop,           execute_stack},
     {kStoreSegment, kLoadSegment,  execute_move},
-    {kNop,         kNop,           execute_move},
+    {kNop,         kFlushLine,     execute_move},
     {kLea,         kConvertDouble, execute_conversion},
     {kJmp,         kJcxz,          execute_branch},
     {kPushAll,     kPopAll,        execute_stack},

@@ -110,7 +110,8 @@ u64 memory_offset(vcpu_vmx &vmx, const Instruction &insn);
 [[nodiscard]] bool write_destination(Emulation &e, u64 linear, u32 size);
 // The same, if memory still holds `old`: see store_destination().
 [[nodiscard]] bool exchange_destination(Emulation &e, u64 linear, u32 size, u64 old);
-// Whether size bytes may be written there. False: an exception is queued.
+// Whether size bytes may be read or written there. False: an exception is queued.
+[[nodiscard]] bool probe_read(Emulation &e, u64 linear, u32 size);
 [[nodiscard]] bool probe_write(Emulation &e, u64 linear, u32 size);
 // Takes user space's answer for the fragment it was asked for and goes on to the next. True: that
 // was the last; false: kvm_run asks for another one.

@@ -84,6 +84,20 @@ void move_on_condition(Emulation &e)
         finish_instruction(e.vmx, insn.length);
 }
 
+// SDM Vol. 2A, "CLFLUSH": what a load of the byte would fault on, it does, but for code that can't
+// be read. There is nothing to do for memory that is the guest's and ours alike.
+void flush_line(Emulation &e)
+{
+    const Access as_fetch{.fetch = true};
+    u64 linear;
+    GuestFault fault;
+    if (segment_to_linear(e.vmx, e.state, e.insn().memory.segment, memory_offset(e.vmx, e.insn()),
+                          1, as_fetch, linear, fault) != MemoryResult::kOk)
+        inject_fault(e.vmx, fault);
+    else if (probe_read(e, linear, 1))
+        finish_instruction(e.vmx, e.insn().length);
+}
+
 } // namespace
 
 void execute_move(Emulation &e)
@@ -94,6 +108,9 @@ void execute_move(Emulation &e)
         break;
     case Operation::kCmovcc:
         move_on_condition(e);
+        break;
+    case Operation::kFlushLine:
+        flush_line(e);
         break;
     case Operation::kNop:
         finish_instruction(e.vmx, e.insn().length);

@@ -299,8 +299,8 @@ constexpr OpcodeRow k0F[] = {
     {0xae, kNop,   kNo, Eb,  kNo, kReg | kNoPrefix, 5}, // LFENCE, MFENCE, SFENCE
     {0xae, kNop,   kNo, Eb,  kNo, kReg | kNoPrefix, 6},
     {0xae, kNop,   kNo, Eb,  kNo, kReg | kNoPrefix, 7},
-    {0xae, kNop,   kNo, Eb,  kNo, kMem | kPrefix66, 6},             // CLWB
-    {0xae, kNop,   kNo, Eb,  kNo, kMem | kNoPrefix | kPrefix66, 7}, // CLFLUSH, CLFLUSHOPT
+    {0xae, kFlushLine, kNo, Eb, kNo, kMem | kPrefix66, 6},             // CLWB
+    {0xae, kFlushLine, kNo, Eb, kNo, kMem | kNoPrefix | kPrefix66, 7}, // CLFLUSH, CLFLUSHOPT
     {0xaf, kImulTo, Gv, Ev},
     {0xb0, kCmpxchg, Eb, Gb, kNo, kMayLock},
     {0xb1, kCmpxchg, Ev, Gv, kNo, kMayLock},

@@ -206,11 +206,11 @@ void execute_arpl(Emulation &e)
         return;
     }
     u64 source, selector;
-    if (!load_operand(e, insn.source, source) || !load_destination(e, insn.destination, selector))
+    if (!load_operand(e, insn.source, source) || !load_operand(e, insn.destination, selector))
         return;
     const bool raise = (selector & kSelectorRpl) < (source & kSelectorRpl);
     const u64 raised = (selector & ~u64{kSelectorRpl}) | (source & kSelectorRpl);
-    if (raise && !store_destination(e, insn.destination, selector, raised))
+    if (raise && !store_operand(e, insn.destination, raised))
         return;
     set_zero_flag(e.vmx, raise);
     finish_instruction(e.vmx, insn.length);

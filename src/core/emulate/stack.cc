@@ -131,21 +131,33 @@ void pop_all(Emulation &e)
 
 // ---- Frames of procedures ---------------------------------------------------
 
-// The frame pointers of the procedures around this one, and of this one: SDM Vol. 2A, "ENTER".
-bool push_display(Emulation &e, SystemAccess &s, StackFrame &frame, u32 level)
+// The pushed words are there at once: outer frame pointers may be read from them.
+bool push_now(SystemAccess &s, Stack &stack, u32 size, u64 value)
 {
-    Stack outer = frame.stack;
-    outer.rsp = read_gpr(e.vmx, kRbp);
-    for (u32 i = 1; i < level; i++) {
-        u64 pointer;
-        outer.rsp -= frame.word;
-        Stack at = outer;
-        if (!minivmx::pop(s, at, frame.word, pointer) || !minivmx::push(s, frame, pointer))
-            return false;
-    }
+    StackFrame frame{stack, size};
+    if (!minivmx::push(s, frame, value & size_mask(size)) || !write_frame(s, frame))
+        return false;
+    stack.rsp = frame.stack.rsp;
     return true;
 }
 
+// The frame pointers of the procedures around this one, and its own.
+bool push_display(Emulation &e, SystemAccess &s, Stack &stack, u32 level, u64 own)
+{
+    const u32 size = e.insn().operand_size;
+    Stack outer = stack;
+    outer.rsp = read_gpr(e.vmx, kRbp);
+    for (u32 i = 1; i < level; i++) {
+        u64 pointer;
+        outer.rsp -= size;
+        Stack at = outer;
+        if (!minivmx::pop(s, at, size, pointer) || !push_now(s, stack, size, pointer))
+            return false;
+    }
+    return level == 0 || push_now(s, stack, size, own);
+}
+
+// SDM Vol. 2A, "ENTER". A fault finds RSP and rBP as they were.
 void enter(Emulation &e)
 {
     const Instruction &insn = e.insn();
@@ -153,26 +165,20 @@ void enter(Emulation &e)
     const u32 level = insn.second_immediate % 32;
     const u16 allocated = static_cast<u16>(insn.immediate);
     SystemAccess s{e.vmx};
-    StackFrame frame{current_stack(e.vmx), size};
-    bool done = minivmx::push(s, frame, read_gpr(e.vmx, kRbp) & size_mask(size));
-    const u64 pointer = frame.stack.rsp;
-    if (done && level > 0)
-        done =
-            push_display(e, s, frame, level) && minivmx::push(s, frame, pointer & size_mask(size));
-    if (!done) {
+    Stack stack = current_stack(e.vmx);
+    // All of RSP, though a 16-bit stack wraps around within its lower half.
+    const u64 pointer = stack.rsp - size;
+    if (!push_now(s, stack, size, read_gpr(e.vmx, kRbp)) ||
+        !push_display(e, s, stack, level, pointer)) {
         give_up(e, s);
         return;
     }
     // The new top of the stack must be writable, though nothing is written there.
-    const u64 top = frame.stack.advanced(-static_cast<s64>(allocated));
+    const u64 top = stack.advanced(-static_cast<s64>(allocated));
     u64 linear;
     if (!to_linear(e, kSs, top & size_mask(stack_width(e)), size, true, linear) ||
         !probe_write(e, linear, size))
         return;
-    if (!write_frame(s, frame)) {
-        give_up(e, s);
-        return;
-    }
     write_gpr_part(e.vmx, kRbp, size, pointer);
     write_rsp(e.vmx, top);
     finish_instruction(e.vmx, insn.length);
