@@ -360,6 +360,13 @@ void host_write_ymm(host_u32 index, const void *data);
 /* MMX registers, 0 to 7. False: an x87 exception waits, which any MMX instruction would raise. */
 bool host_read_mmx(host_u32 index, host_u64 *value);
 bool host_write_mmx(host_u32 index, host_u64 value);
+/* The x87 FPU's control and status words, FNINIT and FNCLEX. An exception that waits (bit 7 of the
+ * status word) is the caller's to look for before it loads a control word. */
+host_u16 host_read_x87_control(void);
+host_u16 host_read_x87_status(void);
+void host_write_x87_control(host_u16 control);
+void host_init_x87(void);
+void host_clear_x87_exceptions(void);
 /* Prevents branch predictions of one guest from steering the next (IBPB), if the host's mitigations
  * ask for it. [atomic] */
 void host_branch_predictor_barrier(void);

@@ -53,6 +53,7 @@
 #include "emulate/system.cc"
 #include "emulate/tables.cc"
 #include "emulate/vector.cc"
+#include "emulate/x87.cc"
 #include "mmu/dirty_log.cc"
 #include "intercept/answer.cc"
 #include "intercept/describe.cc"

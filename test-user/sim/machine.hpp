@@ -197,6 +197,7 @@ class Machine {
     u8 ymm[16][32] = {}; ///< XMM registers are their first halves
     u64 mmx[8] = {};
     bool x87_exception = false; ///< one is pending
+    u16 x87_control = 0x37f;
 
     // Time and sleeping vCPUs
     u64 time_ns = 1'000'000'000; ///< what host_time_ns() says

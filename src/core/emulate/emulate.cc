@@ -86,6 +86,7 @@ constexpr FamilyRange kRanges[] = {
     {kBound,       kBound,         execute_bound},
     {kPause,       kRdpmc,         execute_processor},
     {kIn,          kOut,           execute_port},
+    {kWait,        kFldcw,         execute_x87},
     {kLoadSegment, kPopSegment,    execute_segment_load},
     {kJmpFar,      kRetFar,        execute_far},
     {kInt,         kIcebp,         execute_interrupt},
