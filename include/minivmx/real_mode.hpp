@@ -24,7 +24,8 @@ struct RealModeState {
     // By Segment; LDTR is the VMCS's. In virtual-8086 mode the guest changes selectors and bases
     // itself, so these two count only as long as the selector is still the VMCS's: see segment.hpp.
     SegmentRegister segments[8];
-    u64 rflags; // its RFLAGS.IOPL and VM are the guest's
+    u64 rflags;   // its RFLAGS.IOPL and VM are the guest's
+    u64 tss_addr; // where the VMCS's TR leads
 };
 
 struct vcpu_vmx;
@@ -39,6 +40,8 @@ inline constexpr u32 kRealModeTssLimit = kTssSize + kRedirectionMapSize + kPortM
 // CR0.PE goes off or on, without "unrestricted guest". CR0 and CR4 are the caller's to write.
 void enter_virtual_8086(vcpu_vmx &vmx);
 void leave_virtual_8086(vcpu_vmx &vmx);
+// Whether the client has named a place for the task state; then the CPU finds it.
+bool use_task_state(vcpu_vmx &vmx);
 // The VMCS gets what rmode.segments has, as far as virtual-8086 mode can.
 void write_virtual_8086_segment(vcpu_vmx &vmx, Segment which);
 

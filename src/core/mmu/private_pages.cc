@@ -52,7 +52,8 @@ int publish(kvm_vm &kvm, PrivatePage which, u64 gfn, void **pages, u32 count)
 }
 
 // Allocates the pages, lets fill(pages) write them and publishes them.
-template <u32 count, class Fill> int create(kvm_vm &kvm, PrivatePage which, u64 gfn, Fill fill)
+template <u32 count, class Fill>
+int create(kvm_vm &kvm, PrivatePage which, u64 gfn, Fill fill)
 {
     void *pages[count] = {};
     int error = 0;

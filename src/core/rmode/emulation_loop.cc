@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // A guest that VM entry refuses goes on instruction by instruction, until it has a state that VM
-// entry takes. No exit tells here what has come meanwhile, so it is looked for between instructions.
+// entry takes. No exit tells here what has come meanwhile, so it is looked for between
+// instructions.
 #include <minivmx/control_shadow.hpp>
 #include <minivmx/emulate.hpp>
 #include <minivmx/lapic.hpp>

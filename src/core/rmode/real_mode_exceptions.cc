@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Exceptions of a guest in real mode that runs in virtual-8086 mode. All of them exit, since the CPU
-// would deliver them through an IDT; most are the guest's own.
+// Exceptions of a guest in real mode that runs in virtual-8086 mode. All of them exit, since the
+// CPU would deliver them through an IDT; most are the guest's own.
 #include <minivmx/emulate.hpp>
 #include <minivmx/real_mode.hpp>
 #include <minivmx/run.hpp>

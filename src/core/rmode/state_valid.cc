@@ -80,10 +80,11 @@ bool task_valid(const Checked &tr)
 
 bool local_table_valid(const Checked &ldtr)
 {
-    return !ldtr.usable() || (!(ldtr.reg.selector & kLocalTable) && ldtr.is_system() &&
-                              ldtr.type() == AR_TYPE_LDT);
+    return !ldtr.usable() ||
+           (!(ldtr.reg.selector & kLocalTable) && ldtr.is_system() && ldtr.type() == AR_TYPE_LDT);
 }
 
+// Code, stack and data of protected mode.
 bool protected_mode_valid(const vcpu_vmx &vmx)
 {
     const Checked cs = segment_of(vmx, kCs), ss = segment_of(vmx, kSs);
@@ -93,6 +94,11 @@ bool protected_mode_valid(const vcpu_vmx &vmx)
     for (const Segment which : kData)
         if (!data_valid(segment_of(vmx, which)))
             return false;
+    return true;
+}
+
+bool system_segments_valid(const vcpu_vmx &vmx)
+{
     return task_valid(segment_of(vmx, kTr)) && local_table_valid(segment_of(vmx, kLdtr));
 }
 
@@ -108,20 +114,24 @@ bool virtual_8086_valid(const vcpu_vmx &vmx)
 
 bool guest_state_valid(vcpu_vmx &vmx)
 {
+    // A client that has named no place for the task state has all of real mode emulated.
+    if (vmx.vm86_active && !use_task_state(vmx))
+        return false;
+    // TR is ours then; LDTR, which real mode doesn't use, is still the guest's.
     if (vmx.vm86_active)
-        // A client that has named no place for the task state has all of real mode emulated.
-        return vmx.kvm->tss_addr != 0 && virtual_8086_valid(vmx);
-    if (read_rflags(vmx) & X86_EFLAGS_VM)
-        return virtual_8086_valid(vmx);
-    return protected_mode_valid(vmx);
+        return virtual_8086_valid(vmx) && local_table_valid(segment_of(vmx, kLdtr));
+    const bool memory_segments_valid =
+        read_rflags(vmx) & X86_EFLAGS_VM ? virtual_8086_valid(vmx) : protected_mode_valid(vmx);
+    return memory_segments_valid && system_segments_valid(vmx);
 }
 
 bool must_emulate(vcpu_vmx &vmx)
 {
     if (vmx.check_state) {
-        vmx.state_is_valid =
-            !hardware.params.emulate_invalid_guest_state || guest_state_valid(vmx);
-        vmx.check_state = false;
+        const bool valid = guest_state_valid(vmx);
+        vmx.state_is_valid = valid || !hardware.params.emulate_invalid_guest_state;
+        // The client may still name a place.
+        vmx.check_state = vmx.vm86_active && vmx.kvm->tss_addr == 0;
     }
     return !vmx.state_is_valid;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Real mode in virtual-8086 mode: into it, out of it, and the segments in between. SDM Vol. 3B, 21.2.
+// Real mode in virtual-8086 mode: into it, out of it, and the segments in between. SDM Vol.
+// 3B, 21.2.
 #include <minivmx/hardware.hpp>
 #include <minivmx/private_pages.hpp>
 #include <minivmx/real_mode.hpp>
@@ -37,9 +38,10 @@ SegmentRegister forced_virtual_8086(SegmentRegister segment)
     return segment;
 }
 
-void write_task_state_segment(const vcpu_vmx &vmx)
+void write_task_state_segment(vcpu_vmx &vmx)
 {
-    vmcs_write(GUEST_TR_BASE, vmx.kvm->tss_addr);
+    vmx.rmode.tss_addr = vmx.kvm->tss_addr;
+    vmcs_write(GUEST_TR_BASE, vmx.rmode.tss_addr);
     vmcs_write(GUEST_TR_LIMIT, kRealModeTssLimit);
     vmcs_write(GUEST_TR_AR_BYTES, AR_TYPE_BUSY_TSS | AR_PRESENT);
 }
@@ -67,6 +69,13 @@ void write_virtual_8086_segment(vcpu_vmx &vmx, Segment which)
                                   : forced_virtual_8086(segment));
 }
 
+bool use_task_state(vcpu_vmx &vmx)
+{
+    if (vmx.rmode.tss_addr != vmx.kvm->tss_addr)
+        write_task_state_segment(vmx);
+    return vmx.rmode.tss_addr != 0;
+}
+
 void enter_virtual_8086(vcpu_vmx &vmx)
 {
     const u64 rflags = read_rflags(vmx);
@@ -91,8 +100,7 @@ void leave_virtual_8086(vcpu_vmx &vmx)
     vmx.check_state = true;
     write_rflags(vmx, rflags);
     for (u32 i = 0; i < kSegmentCount; i++) {
-        const bool force =
-            !hardware.params.emulate_invalid_guest_state && (i == kCs || i == kSs);
+        const bool force = !hardware.params.emulate_invalid_guest_state && (i == kCs || i == kSs);
         write_segment_register(vmx, static_cast<Segment>(i),
                                force ? forced_protected(segments[i]) : segments[i]);
     }
