@@ -36,8 +36,10 @@ void release_shadow_root(vcpu_vmx &vmx);
 // #PF, also one during the delivery of an event, which is then delivered anew. [sleep]
 Outcome handle_shadow_fault(vcpu_vmx &vmx, u64 linear, u32 error_code);
 
-// INVLPG, and INVPCID of one address, in the guest's place; with EPT, too. [sleep]
+// INVLPG, and INVPCID of one PCID or (address not null) one address there, in the guest's place;
+// with EPT, too. [sleep]
 void invalidate_guest_address(vcpu_vmx &vmx, u64 linear);
+void invalidate_pcid(vcpu_vmx &vmx, u64 pcid, const u64 *address);
 Outcome handle_invlpg(vcpu_vmx &vmx);
 
 } // namespace minivmx

@@ -5,6 +5,7 @@
 //
 // Privilege is checked here, too: the bytes that are decoded may be others than those that exited.
 #include <minivmx/segment.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/state.hpp>
 
 #include "../segmentation/load.hpp"
@@ -131,12 +132,11 @@ void execute_table_access(Emulation &e)
         load_tr(e, static_cast<u16>(selector));
 }
 
-// SDM Vol. 2A, INVPCID. The descriptor: PCID, reserved bits, linear address. More translations are
-// forgotten than it asks for, which is allowed: SDM Vol. 3A, 4.10.4.1.
+// SDM Vol. 2A, INVPCID. The descriptor: PCID, reserved bits, linear address.
 void execute_invpcid(Emulation &e)
 {
     constexpr u32 kDescriptorSize = 16;
-    constexpr u64 kLastType = 3, kPcidBits = 0xfff;
+    constexpr u64 kAddress = 0, kOnePcid = 1, kLastType = 3, kPcidBits = 0xfff;
     u64 type, linear;
     (void)load_operand(e, e.insn().destination, type); // a register
     if (guest_cpl(e.vmx) > 0 || type > kLastType) {
@@ -148,14 +148,17 @@ void execute_invpcid(Emulation &e)
         return;
     const u64 pcid = load_little_endian(e.pending.data, 8);
     const u64 address = load_little_endian(e.pending.data + 8, 8);
-    const bool of_one_pcid = type <= 1;
+    const bool of_one_pcid = type <= kOnePcid;
     const bool pcids = (guest_cr4(e.vmx) & X86_CR4_PCIDE) != 0;
     if (pcid & ~kPcidBits || (of_one_pcid && pcid && !pcids) ||
-        (type == 0 && !is_canonical_address(e.vmx, address))) {
+        (type == kAddress && !is_canonical_address(e.vmx, address))) {
         inject_gp(e.vmx);
         return;
     }
-    forget_guest_translations(e.vmx);
+    if (of_one_pcid)
+        invalidate_pcid(e.vmx, pcid, type == kAddress ? &address : nullptr);
+    else
+        forget_guest_translations(e.vmx);
     finish_instruction(e.vmx, e.insn().length);
 }
 

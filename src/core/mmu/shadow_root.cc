@@ -275,6 +275,21 @@ void invalidate_guest_address(vcpu_vmx &vmx, u64 linear)
     flush_address(vmx, linear, alone);
 }
 
+// Tables are compared with the guest's whenever its CR3 comes to name them, and the CPU is flushed
+// then: other PCIDs need nothing. More may be forgotten than is asked for: SDM Vol. 3A, 4.10.4.1.
+void invalidate_pcid(vcpu_vmx &vmx, u64 pcid, const u64 *address)
+{
+    constexpr u64 kPcidMask = 0xfff;
+    const bool pcids = (guest_cr4(vmx) & X86_CR4_PCIDE) != 0;
+    const u64 current = pcids ? guest_cr3(vmx) & kPcidMask : 0;
+    if (vmx.kvm->shadow && pcid != current)
+        return;
+    if (address)
+        invalidate_guest_address(vmx, *address);
+    else
+        forget_guest_translations(vmx);
+}
+
 Outcome handle_invlpg(vcpu_vmx &vmx)
 {
     invalidate_guest_address(vmx, exit_qualification(vmx));
