@@ -109,6 +109,7 @@ class Runner {
     void write_memory();
     void start();
     void run_batch();
+    bool serve(std::vector<DeviceWrite> &writes);
     void compare(const Case &expected, const Case &got);
     std::string describe(const Case &c) const;
     std::string outcome(const Case &c) const;

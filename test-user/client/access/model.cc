@@ -173,6 +173,14 @@ Outcome Model::run(const Access &access, uint32_t input)
     if (here < length && !translate(first + here, request, second_physical, out))
         return out;
 
+    if (!is_memory(out.physical)) {
+        const uint32_t value = device_read(out.physical);
+        if (kind == Kind::kRead)
+            out.output = value;
+        else
+            device_writes.push_back({out.physical, kind == Kind::kModify ? value + input : input});
+        return out;
+    }
     auto address_of = [&](unsigned i) {
         return i < here ? out.physical + i : second_physical + i - here;
     };

@@ -54,9 +54,17 @@ struct Outcome {
     uint64_t physical;
 };
 
+// A write to what is no memory, which leaves for user space.
+struct DeviceWrite {
+    uint64_t address;
+    uint32_t value;
+    bool operator==(const DeviceWrite &) const = default;
+};
+
 class Model {
   public:
     std::vector<uint8_t> memory;
+    std::vector<DeviceWrite> device_writes;
 
     Model(guest::Mode mode, const Features &features)
         : memory(A_SIZE), mode_(mode), features_(features)
@@ -70,6 +78,13 @@ class Model {
     bool toggle_pge() { return mode_ != guest::Mode::kPae || load_root(root_); }
     // One instruction's access; changes memory, the accessed and dirty flags among it.
     Outcome run(const Access &access, uint32_t input);
+
+    // What the device that is everywhere beyond memory says there.
+    static uint32_t device_read(uint64_t address)
+    {
+        return static_cast<uint32_t>(0xde000000 | (address >> 4 & 0xffffff));
+    }
+    bool is_memory(uint64_t at) const { return at < memory.size(); }
 
     uint32_t read32(uint64_t at) const { return static_cast<uint32_t>(load(at, 4)); }
     uint64_t load(uint64_t at, unsigned bytes) const

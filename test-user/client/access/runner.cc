@@ -305,9 +305,10 @@ void Runner::add(Case c)
     c.error = out.error;
     c.cr2 = out.cr2;
     c.output = out.output;
-    c.target = static_cast<uint32_t>(
-        (out.vector == C_NOTHING ? out.physical : A_TARGETS + 0x1000 + A_DATA) & ~3ull);
-    REQUIRE(c.target < A_SIZE); // it would be no memory: such cases have tests of their own
+    const bool memory_access = out.vector == C_NOTHING && model.is_memory(out.physical);
+    REQUIRE(out.vector != C_NOTHING || memory_access || c.kind < Kind::kLar);
+    c.target =
+        static_cast<uint32_t>((memory_access ? out.physical : A_TARGETS + 0x1000 + A_DATA) & ~3ull);
     if (c.kind == Kind::kLoad)
         c.target += 4;
     c.memory = model.read32(c.target);
@@ -331,8 +332,9 @@ void Runner::run_batch()
         memory.at<Case>(A_CASES + i * C_SIZE) = c;
     }
     memory.at<uint32_t>(A_COUNT) = static_cast<uint32_t>(waiting_.size());
+    std::vector<DeviceWrite> writes;
     int result;
-    while ((result = vcpu.enter()) == -1 && errno == EINTR)
+    while ((result = vcpu.enter()) == 0 ? serve(writes) : errno == EINTR)
         ;
     const kvm_run &run = *vcpu.run;
     if (result == -1 || run.exit_reason != KVM_EXIT_IO) {
@@ -347,11 +349,30 @@ void Runner::run_batch()
             describe(waiting_[index]).c_str());
         test::leave();
     }
+    if (writes != model.device_writes)
+        test::fail(__FILE__, __LINE__, "%zu writes to the device (expected %zu), or others",
+                   writes.size(), model.device_writes.size());
+    model.device_writes.clear();
     for (size_t i = 0; i < waiting_.size(); i++) {
         compare(waiting_[i], memory.at<Case>(A_CASES + i * C_SIZE));
         count_++;
     }
     waiting_.clear();
+}
+
+// Plays the device. False: this is another exit.
+bool Runner::serve(std::vector<DeviceWrite> &writes)
+{
+    kvm_run &run = *vcpu.run;
+    if (run.exit_reason != KVM_EXIT_MMIO || run.mmio.len != 4)
+        return false;
+    uint32_t value = Model::device_read(run.mmio.phys_addr);
+    if (run.mmio.is_write) {
+        memcpy(&value, run.mmio.data, 4);
+        writes.push_back({run.mmio.phys_addr, value});
+    } else
+        memcpy(run.mmio.data, &value, 4);
+    return true;
 }
 
 void Runner::compare(const Case &expected, const Case &got)

@@ -108,10 +108,14 @@ GROUP(straddling)
                 Case c = run.make(kind, user, ac);
                 c.entry[0] = (c.entry[0] & ~7ull) | (rights & 7) | (rights & 8 ? kA : 0) |
                              (rights & 16 && run.mode != Mode::kPaged ? kNx : 0);
-                // Bochs remembers an instruction in two pages and need not look at the second one's
-                // entry again.
-                if (kind == Kind::kFetch)
-                    c.entry[0] |= kA;
+                // Bochs remembers an instruction in two pages and does not look at the second entry
+                // again; a write to the instruction makes it.
+                if (kind == Kind::kFetch) {
+                    Case touch = run.make(Kind::kWrite, false, true);
+                    touch.address = run.page() - 4;
+                    touch.input = 0xff900000; // as it is
+                    run.add(touch);
+                }
                 c.address = run.page() - (kind == Kind::kFetch ? 1 : 2);
                 // As it is: the bytes are those of a jump.
                 c.input = kind == Kind::kModify ? 0 : 0x90e3ff90;
