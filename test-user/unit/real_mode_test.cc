@@ -204,6 +204,40 @@ TEST_F(RealMode, EventsGoThroughTheInterruptTable)
     EXPECT_FALSE(read_rflags(vmx) & X86_EFLAGS_IF);
 }
 
+// INT n of virtual-8086 mode goes through the table at 0, that of real mode wherever the IDTR says.
+TEST_F(RealMode, AnotherInterruptTableIsEmulated)
+{
+    code(0x10000, {0x0f, 0x01, 0x1e, 0x00, 0x02}); // LIDT [200]
+    code(0x10005, {0xcd, 0x21});
+    guest.poke<u16>(0x10200, 0x3ff);
+    guest.poke<u32>(0x10202, 0x600);
+    guest.poke<u32>(0x600 + 0x21 * 4, 0x20000077);
+    start_at(0x1000, 0);
+    EXPECT_FALSE(must_emulate(vmx));
+    ASSERT_TRUE(general_protection().resumes());
+    EXPECT_TRUE(must_emulate(vmx));
+    ASSERT_TRUE(emulate_instruction(vmx).resumes());
+    EXPECT_EQ(read_rip(vmx), 0x77u);
+    EXPECT_EQ(segment_selector(vmx, kCs), 0x2000);
+}
+
+// A single-step trap comes before the interrupt that waits.
+TEST_F(RealMode, TrapsComeBeforeInterrupts)
+{
+    guest.poke<u32>(DB_VECTOR * 4, 0x30000010);
+    start_at(0x1000, 0x20);
+    write_rflags(vmx, X86_EFLAGS_FIXED | X86_EFLAGS_TF | X86_EFLAGS_IF);
+    finish_instruction(vmx, 2);
+    ASSERT_TRUE(step_trap(vmx).resumes());
+    EXPECT_EQ(guest.get(GUEST_PENDING_DBG_EXCEPTIONS), 0u);
+    ASSERT_EQ(core_interrupt(&vmx, 0x20), 0);
+    inject_pending_events(vmx);
+    EXPECT_EQ(read_rip(vmx), 0x10u);
+    EXPECT_EQ(guest.peek<u16>(0x10000 + 0x7ffa), 0x22);
+    EXPECT_TRUE(guest.area().dr6 & DR6_BS);
+    EXPECT_TRUE(vmx.interrupt.pending);
+}
+
 TEST_F(RealMode, BreakpointReturnsBehindTheInstruction)
 {
     guest.poke<u32>(BP_VECTOR * 4, 0x30000010);

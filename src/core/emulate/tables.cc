@@ -72,6 +72,7 @@ void load_table(Emulation &e, BaseField base_field, LimitField limit_field)
     }
     vmcs_write(base_field, base);
     vmcs_write(limit_field, static_cast<u32>(limit));
+    e.vmx.check_state = true; // real mode's table of interrupts may have moved
     finish_instruction(e.vmx, insn.length);
 }
 

@@ -382,6 +382,9 @@ bool is_intercepted_exception(const vcpu_vmx &vmx, u32 information)
     if ((information & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI || vector > 31 ||
         !(intercepted_exceptions(vmx) & bit32(vector)))
         return false;
+    // Most of those are virtual-8086 mode's, not the guest's: the emulator finds out.
+    if (vmx.vm86_active && (vector == GP_VECTOR || vector == SS_VECTOR))
+        return false;
     if (vector == DB_VECTOR)
         return !single_steps(vmx) && !user_space_has_breakpoints(vmx);
     return vector != BP_VECTOR || !(vmx.debug.control & KVM_GUESTDBG_USE_SW_BP);

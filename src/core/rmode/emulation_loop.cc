@@ -47,7 +47,8 @@ bool has_to_return(vcpu_vmx &vmx)
 
 Outcome step_trap(vcpu_vmx &vmx)
 {
-    if (!take_single_step_trap())
+    // What an exception of the next instruction would hide: SDM Vol. 3A, 6.9.
+    if (vmx.exception.pending || !take_single_step_trap())
         return Outcome::resume();
     if (single_steps(vmx))
         return debug_exit(vmx, DB_VECTOR, DR6_BS | DR6_ACTIVE_LOW);
@@ -63,13 +64,14 @@ Outcome emulate_until_valid(vcpu_vmx &vmx)
     if (vmx.has_apic)
         lapic_poll_preemption_timer(vmx);
     for (u32 i = 0; i < kInstructions && must_emulate(vmx); i++) {
+        const Outcome trapped = step_trap(vmx);
+        if (!trapped.resumes())
+            return trapped;
         look_for_open_windows(vmx);
         inject_pending_events(vmx);
         if (has_to_return(vmx) || !must_emulate(vmx))
             break;
-        Outcome outcome = emulate_instruction(vmx);
-        if (outcome.resumes() && !vmx.exception.pending)
-            outcome = step_trap(vmx);
+        const Outcome outcome = emulate_instruction(vmx);
         if (!outcome.resumes())
             return outcome;
     }

@@ -102,6 +102,14 @@ bool system_segments_valid(const vcpu_vmx &vmx)
     return task_valid(segment_of(vmx, kTr)) && local_table_valid(segment_of(vmx, kLdtr));
 }
 
+// Where virtual-8086 mode looks for the handlers of INT n, whatever the IDTR says: SDM Vol.
+// 3B, 21.3.
+bool interrupt_table_at_0()
+{
+    constexpr u32 kLastByte = 256 * 4 - 1;
+    return vmcs_read(GUEST_IDTR_BASE) == 0 && vmcs_read(GUEST_IDTR_LIMIT) >= kLastByte;
+}
+
 bool virtual_8086_valid(const vcpu_vmx &vmx)
 {
     for (u32 i = kEs; i <= kGs; i++)
@@ -119,7 +127,8 @@ bool guest_state_valid(vcpu_vmx &vmx)
         return false;
     // TR is ours then; LDTR, which real mode doesn't use, is still the guest's.
     if (vmx.vm86_active)
-        return virtual_8086_valid(vmx) && local_table_valid(segment_of(vmx, kLdtr));
+        return virtual_8086_valid(vmx) && interrupt_table_at_0() &&
+               local_table_valid(segment_of(vmx, kLdtr));
     const bool memory_segments_valid =
         read_rflags(vmx) & X86_EFLAGS_VM ? virtual_8086_valid(vmx) : protected_mode_valid(vmx);
     return memory_segments_valid && system_segments_valid(vmx);

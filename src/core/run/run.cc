@@ -176,8 +176,14 @@ Outcome failed_entry(vcpu_vmx &vmx)
 Outcome vcpu_enter_guest(vcpu_vmx &vmx)
 {
     update_guest_clock(vmx);
-    if (!hardware.params.unrestricted_guest && must_emulate(vmx)) [[unlikely]]
-        return emulate_until_valid(vmx);
+    if (!hardware.params.unrestricted_guest) {
+        if (must_emulate(vmx)) [[unlikely]]
+            return emulate_until_valid(vmx);
+        // A trap comes before the events that software is going to deliver.
+        const Outcome trapped = vmx.vm86_active ? step_trap(vmx) : Outcome::resume();
+        if (!trapped.resumes()) [[unlikely]]
+            return trapped;
+    }
     Outcome unprepared = Outcome::resume();
     if (!prepare_shadow_root(vmx, unprepared)) [[unlikely]]
         return unprepared;
