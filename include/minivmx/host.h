@@ -675,6 +675,8 @@ void core_vm_print_exits(const struct core_vm *vm, host_line_function line, void
 /* "halts 3": what else is counted. */
 void core_vcpu_print_events(const struct core_vcpu *vcpu, host_line_function line, void *context);
 void core_vm_print_events(const struct core_vm *vm, host_line_function line, void *context);
+/* "shadow_pages 12": how many of its tables are shadowed, and how many may be. */
+void core_vm_print_memory(const struct core_vm *vm, host_line_function line, void *context);
 
 /* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's
  * thread when that is about to sleep, so it may not. */

@@ -4,6 +4,7 @@
 #include <minivmx/mmu_pages.hpp>
 
 #include <minivmx/shadow.hpp>
+#include <minivmx/text.hpp>
 #include <minivmx/vm.hpp>
 
 namespace minivmx {
@@ -63,6 +64,16 @@ extern "C" host_u64 core_mmu_shadow_pages(const core_vm *vm)
 extern "C" host_u64 core_mmu_shrink(core_vm *vm, host_u64 pages)
 {
     return shadow_shrink(to_kvm(vm), pages);
+}
+
+extern "C" void core_vm_print_memory(const core_vm *vm, host_line_function print, void *context)
+{
+    const LineSink out{print, context};
+    Line pages, limit;
+    pages.put("shadow_pages ", core_mmu_shadow_pages(vm));
+    limit.put("shadow_limit ", core_get_nr_mmu_pages(vm));
+    out(pages);
+    out(limit);
 }
 
 } // namespace minivmx
