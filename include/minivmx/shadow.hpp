@@ -46,6 +46,15 @@ struct ShadowVcpu {
     // page-directory-pointer-table entries. Each holds a use of its page (hold_root()).
     ShadowPage *roots[4];
     u64 generation; // ShadowMmu's when the roots were found
+    // Tables of level 4 that CR3 named lately, in this mode: going back to one takes no lock. They
+    // hold uses of their pages, also of the root's then.
+    static constexpr u32 kKnownRoots = 4;
+    struct Known {
+        u64 gfn;
+        ShadowPage *page; // null: none
+    } known[kKnownRoots];
+    u32 next_known;
+    bool root_is_known;
     // ShadowMmu's when this vCPU last flushed everything in the guest's place.
     u64 upper_changes;
     // PAE's page-directory-pointer table for the roots: a page below 4 GiB, made at first use.

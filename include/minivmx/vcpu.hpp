@@ -171,7 +171,7 @@ struct vcpu_vmx : core_vcpu {
     StaleTranslations stale_translations; // to be dropped before the next entry
     // Shadow paging, before the next entry: CR3, or a mode that decides over the tables, has
     // changed; the guest has flushed, so its tables are looked at again.
-    bool shadow_root_stale, shadow_sync_due;
+    bool shadow_root_stale, shadow_mode_stale, shadow_sync_due;
     ShadowVcpu shadow;
 
     VcpuStats stats;
@@ -263,7 +263,6 @@ void set_interrupt_shadow_off(vcpu_vmx &vmx);
 // If RFLAGS.TF is set the guest gets a single-step trap before its next instruction; it doesn't.
 void trap_single_step(vcpu_vmx &vmx);
 void forget_single_step_trap();
-bool take_single_step_trap(); // whether there was one; it is forgotten
 
 // Before the next entry this CPU forgets at least these.
 inline void mark_stale(vcpu_vmx &vmx, StaleTranslations which)
@@ -282,7 +281,7 @@ inline void forget_guest_translations(vcpu_vmx &vmx)
 inline void paging_mode_changed(vcpu_vmx &vmx)
 {
     mark_stale(vmx, StaleTranslations::kLinear);
-    vmx.shadow_root_stale = true;
+    vmx.shadow_root_stale = vmx.shadow_mode_stale = true;
 }
 
 // ----- The last exit -----------------------------------------------------------------------------

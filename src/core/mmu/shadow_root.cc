@@ -87,6 +87,80 @@ bool roots_are_memory(const vcpu_vmx &vmx, const AddressState &state)
     return true;
 }
 
+// ---- Roots of before ----------------------------------------------------------------------------
+
+void forget_roots(vcpu_vmx &vmx, ShadowChanges &changes)
+{
+    ShadowMmu &mmu = *vmx.kvm->shadow;
+    ShadowVcpu &shadow = vmx.shadow;
+    for (ShadowPage *&root : shadow.roots) {
+        if (root && !shadow.root_is_known)
+            release_root(mmu, *root, changes);
+        root = nullptr;
+    }
+    shadow.root_is_known = false;
+}
+
+void forget_known_roots(vcpu_vmx &vmx, ShadowChanges &changes)
+{
+    forget_roots(vmx, changes);
+    for (ShadowVcpu::Known &known : vmx.shadow.known) {
+        if (known.page)
+            release_root(*vmx.kvm->shadow, *known.page, changes);
+        known.page = nullptr;
+    }
+}
+
+// The only root there is, which the caller holds, takes the place of the one known for longest.
+void know_root(vcpu_vmx &vmx, ShadowPage &root, ShadowChanges &changes)
+{
+    ShadowVcpu &shadow = vmx.shadow;
+    shadow.root_is_known = true;
+    for (const ShadowVcpu::Known &known : shadow.known) {
+        if (known.page == &root) {
+            release_root(*vmx.kvm->shadow, root, changes);
+            return;
+        }
+    }
+    ShadowVcpu::Known &known = shadow.known[shadow.next_known++ % ShadowVcpu::kKnownRoots];
+    if (known.page)
+        release_root(*vmx.kvm->shadow, *known.page, changes);
+    known = {root.gfn, &root};
+}
+
+// A table that this vCPU has used before, of which nothing has to be compared. What other CPUs did
+// to the guest's tables before this flush was marked before they did it. No lock is held.
+ShadowPage *known_root(const vcpu_vmx &vmx, u64 gfn)
+{
+    const ShadowVcpu &shadow = vmx.shadow;
+    for (const ShadowVcpu::Known &known : shadow.known) {
+        if (known.page && known.gfn == gfn)
+            return known.page->zapped || is_unsync(*known.page) ? nullptr : known.page;
+    }
+    return nullptr;
+}
+
+// Only CR3 was loaded, in a mode with one root, and it names a known one.
+bool go_to_known_root(vcpu_vmx &vmx)
+{
+    ShadowVcpu &shadow = vmx.shadow;
+    const ShadowMmu &mmu = *vmx.kvm->shadow;
+    if (vmx.shadow_mode_stale || !shadow.root_is_known ||
+        shadow.generation != __atomic_load_n(&mmu.generation, __ATOMIC_RELAXED))
+        return false;
+    ShadowPage *root = known_root(vmx, (guest_cr3(vmx) & kSpteAddressMask) >> kPageShift);
+    if (!root)
+        return false;
+    if (shadow.roots[0] != root) {
+        shadow.roots[0] = root;
+        vmcs_write(GUEST_CR3, host_page_phys(root->entries));
+    }
+    shadow.upper_changes = __atomic_load_n(&mmu.upper_changes, __ATOMIC_RELAXED);
+    return true;
+}
+
+// ---- New roots ----------------------------------------------------------------------------------
+
 // The mmu lock is held. False: try again with a full stock.
 bool find_roots(vcpu_vmx &vmx, const AddressState &state, ShadowChanges &changes)
 {
@@ -104,15 +178,20 @@ bool find_roots(vcpu_vmx &vmx, const AddressState &state, ShadowChanges &changes
             hold_root(*found[i]);
         complete = found[i] != nullptr;
     }
+    if (vmx.shadow_mode_stale || vmx.shadow.generation != mmu.generation)
+        forget_known_roots(vmx, changes);
+    else
+        forget_roots(vmx, changes);
     for (unsigned i = 0; i < kPaeRoots; i++) {
-        ShadowPage *&root = complete ? vmx.shadow.roots[i] : found[i];
-        if (root)
-            release_root(mmu, *root, changes);
-        root = nullptr;
         if (complete)
             vmx.shadow.roots[i] = found[i];
+        else if (found[i])
+            release_root(mmu, *found[i], changes);
     }
+    if (complete && root_count(state) == 1)
+        know_root(vmx, *found[0], changes);
     vmx.shadow.generation = mmu.generation;
+    vmx.shadow_mode_stale &= !complete;
     return complete;
 }
 
@@ -165,6 +244,11 @@ bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome)
 {
     if (!vmx.kvm->shadow || roots_are_current(vmx))
         return true;
+    if (go_to_known_root(vmx)) {
+        vmx.shadow_root_stale = vmx.shadow_sync_due = false;
+        mark_stale(vmx, StaleTranslations::kLinear);
+        return true;
+    }
     const AddressState state = address_state(vmx);
     if (!vmx.shadow.pdpt)
         vmx.shadow.pdpt = static_cast<u64 *>(host_page_alloc_low());
@@ -210,11 +294,7 @@ void release_shadow_root(vcpu_vmx &vmx)
         return;
     ShadowChanges changes;
     host_mmu_lock(vmx.kvm->host);
-    for (ShadowPage *&root : vmx.shadow.roots) {
-        if (root)
-            release_root(*vmx.kvm->shadow, *root, changes);
-        root = nullptr;
-    }
+    forget_known_roots(vmx, changes);
     shadow_finish(*vmx.kvm->shadow, changes);
     host_mmu_unlock(vmx.kvm->host);
     shadow_free(changes);
