@@ -63,6 +63,10 @@ struct PendingInstruction {
 // before it comes in its place. [sleep]
 Outcome emulate_instruction(vcpu_vmx &vmx);
 
+// The first part of that: traps of the instruction before, which come before interrupts. They go
+// into the queue, or to the debugger; no VM entry is needed to deliver them.
+Outcome deliver_pending_traps(vcpu_vmx &vmx);
+
 // The translation that an exit itself came with, which saves a walk.
 struct KnownTranslation {
     bool valid;

@@ -63,8 +63,5 @@ bool cannot_go_on(const vcpu_vmx &vmx);
 // and what becomes of it. [sleep]
 bool is_real_mode_exception(const vcpu_vmx &vmx, u8 vector);
 Outcome handle_real_mode_exception(vcpu_vmx &vmx, u8 vector, u32 error_code);
-// A single-step trap, should one be pending, goes to the debugger or into the queue, since no VM
-// entry delivers it.
-Outcome step_trap(vcpu_vmx &vmx);
 
 } // namespace minivmx

@@ -228,7 +228,7 @@ TEST_F(RealMode, TrapsComeBeforeInterrupts)
     start_at(0x1000, 0x20);
     write_rflags(vmx, X86_EFLAGS_FIXED | X86_EFLAGS_TF | X86_EFLAGS_IF);
     finish_instruction(vmx, 2);
-    ASSERT_TRUE(step_trap(vmx).resumes());
+    ASSERT_TRUE(deliver_pending_traps(vmx).resumes());
     EXPECT_EQ(guest.get(GUEST_PENDING_DBG_EXCEPTIONS), 0u);
     ASSERT_EQ(core_interrupt(&vmx, 0x20), 0);
     inject_pending_events(vmx);

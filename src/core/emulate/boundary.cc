@@ -36,23 +36,40 @@ u64 breakpoints_here(vcpu_vmx &vmx)
     return hit;
 }
 
+// Neither traps nor breakpoints come in the shadow of a load of SS: SDM Vol. 3A, 6.8.3.
+bool in_shadow_of_stack_switch()
+{
+    return (vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_MOV_SS) != 0;
+}
+
+Outcome raise_debug_exception(vcpu_vmx &vmx, u64 what)
+{
+    if (single_steps(vmx) || user_space_has_breakpoints(vmx))
+        return debug_exit(vmx, DB_VECTOR, what | DR6_ACTIVE_LOW);
+    inject_debug_exception(vmx, what);
+    return Outcome::resume();
+}
+
 } // namespace
+
+Outcome deliver_pending_traps(vcpu_vmx &vmx)
+{
+    // What waits in the queue belongs to the same instruction and has come first.
+    const bool held = vmx.exception.pending || in_shadow_of_stack_switch();
+    const u64 traps = held ? 0 : take_pending_traps();
+    return traps ? raise_debug_exception(vmx, traps) : Outcome::resume();
+}
 
 bool cross_boundary(vcpu_vmx &vmx, Outcome &outcome)
 {
-    // Neither comes in the shadow of a load of SS: SDM Vol. 3A, 6.8.3.
-    if (vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_MOV_SS)
+    if (in_shadow_of_stack_switch())
         return true;
     u64 what = take_pending_traps();
     if (!what)
         what = breakpoints_here(vmx);
     if (!what)
         return true;
-    outcome = Outcome::resume();
-    if (single_steps(vmx) || user_space_has_breakpoints(vmx))
-        outcome = debug_exit(vmx, DB_VECTOR, what | DR6_ACTIVE_LOW);
-    else
-        inject_debug_exception(vmx, what);
+    outcome = raise_debug_exception(vmx, what);
     return false;
 }
 

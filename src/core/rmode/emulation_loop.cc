@@ -45,17 +45,6 @@ bool has_to_return(vcpu_vmx &vmx)
 
 } // namespace
 
-Outcome step_trap(vcpu_vmx &vmx)
-{
-    // What an exception of the next instruction would hide: SDM Vol. 3A, 6.9.
-    if (vmx.exception.pending || !take_single_step_trap())
-        return Outcome::resume();
-    if (single_steps(vmx))
-        return debug_exit(vmx, DB_VECTOR, DR6_BS | DR6_ACTIVE_LOW);
-    inject_debug_exception(vmx, DR6_BS);
-    return Outcome::resume();
-}
-
 Outcome emulate_until_valid(vcpu_vmx &vmx)
 {
     // Signals, and whoever else wants this CPU, are looked after at each return.
@@ -64,7 +53,7 @@ Outcome emulate_until_valid(vcpu_vmx &vmx)
     if (vmx.has_apic)
         lapic_poll_preemption_timer(vmx);
     for (u32 i = 0; i < kInstructions && must_emulate(vmx); i++) {
-        const Outcome trapped = step_trap(vmx);
+        const Outcome trapped = deliver_pending_traps(vmx);
         if (!trapped.resumes())
             return trapped;
         look_for_open_windows(vmx);

@@ -180,7 +180,7 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
         if (must_emulate(vmx)) [[unlikely]]
             return emulate_until_valid(vmx);
         // A trap comes before the events that software is going to deliver.
-        const Outcome trapped = vmx.vm86_active ? step_trap(vmx) : Outcome::resume();
+        const Outcome trapped = vmx.vm86_active ? deliver_pending_traps(vmx) : Outcome::resume();
         if (!trapped.resumes()) [[unlikely]]
             return trapped;
     }

@@ -143,15 +143,9 @@ void trap_single_step(vcpu_vmx &vmx)
 
 void forget_single_step_trap()
 {
-    (void)take_single_step_trap();
-}
-
-bool take_single_step_trap()
-{
     const u64 pending = vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS);
     if (pending & kPendingSingleStep)
         vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, pending & ~kPendingSingleStep);
-    return (pending & kPendingSingleStep) != 0;
 }
 
 void step_over_instruction(vcpu_vmx &vmx)
