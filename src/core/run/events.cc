@@ -142,7 +142,7 @@ void inject_exception(vcpu_vmx &vmx)
     ExceptionQueue &queued = vmx.exception;
     // A fault's return address is the faulting instruction's, with RF set: SDM Vol. 3B, 18.3.1.1. A
     // reinjected one has it set already.
-    if (!queued.reinject && is_fault(queued.vector) && !delivers_by_software(vmx))
+    if (!queued.reinject && is_fault(queued.vector))
         write_rflags(vmx, read_rflags(vmx) | X86_EFLAGS_RF);
 
     if (queued.has_payload && queued.vector == DB_VECTOR)
