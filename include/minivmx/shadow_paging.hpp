@@ -13,6 +13,7 @@
 // The CPU's TLB is flushed with a guest's flush, and whenever entries go.
 #pragma once
 
+#include <minivmx/guest_memory.hpp>
 #include <minivmx/outcome.hpp>
 #include <minivmx/types.hpp>
 
@@ -35,6 +36,8 @@ void release_shadow_root(vcpu_vmx &vmx);
 
 // #PF, also one during the delivery of an event, which is then delivered anew. [sleep]
 Outcome handle_shadow_fault(vcpu_vmx &vmx, u64 linear, u32 error_code);
+// Whether such an exit is the guest's own page fault by its tables, and which. [sleep]
+bool guest_faults(vcpu_vmx &vmx, u64 linear, u32 error_code, GuestFault &fault);
 
 // INVLPG, and INVPCID of one PCID or (address not null) one address there, in the guest's place;
 // with EPT, too. [sleep]

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // What an exit that a client asked for says of itself: SDM Vol. 3C, 28.2 "Recording VM-Exit
 // Information", decoded. Nothing of the guest changes here.
+#include <minivmx/hardware.hpp>
 #include <minivmx/intercept.hpp>
 #include <minivmx/run.hpp>
+#include <minivmx/segment.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/state.hpp>
 
 #include "../emulate/emulator.hpp"
@@ -336,8 +339,15 @@ bool describe_exception(vcpu_vmx &vmx, Facts &facts, InterceptWait &kind)
     facts.info = information;
     if (information & INTR_INFO_HAS_ERROR_CODE)
         facts.value = vmcs_read(VM_EXIT_INTR_ERROR_CODE);
-    if (facts.number == PF_VECTOR)
+    if (facts.number == PF_VECTOR) {
         facts.address = exit_qualification(vmx);
+        GuestFault fault;
+        if (!hardware.params.ept && !guest_faults(vmx, facts.address,
+                                                  static_cast<u32>(facts.value), fault))
+            return false; // a miss in the shadow tables
+        if (!hardware.params.ept)
+            facts.value = fault.error_code;
+    }
     kind = kind_of_exception(information);
     return true;
 }

@@ -93,15 +93,6 @@ Outcome random_number(vcpu_vmx &vmx, bool (*generate)(u64 &value))
     return finished(vmx);
 }
 
-// ---- Translations -------------------------------------------------------------------------------
-
-// More than the one page, which the architecture allows: SDM Vol. 3A, 4.10.4.1.
-Outcome forget_translations(vcpu_vmx &vmx)
-{
-    forget_guest_translations(vmx);
-    return finished(vmx);
-}
-
 // ---- Exceptions ---------------------------------------------------------------------------------
 
 // The hypervisor, the host or a debugger has its own reasons to look at these. What else exited did
@@ -113,6 +104,8 @@ bool exits_anyway(const vcpu_vmx &vmx, u32 information)
     const u32 vector = information & INTR_INFO_VECTOR_MASK;
     if ((information & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI || vector > 31)
         return true;
+    if (vector == PF_VECTOR && !hardware.params.ept)
+        return true; // mostly a miss in the shadow tables
     const bool breakpoints = (vmx.debug.control & KVM_GUESTDBG_USE_SW_BP) != 0;
     return kVectors & bit32(vector) || (vector == BP_VECTOR && breakpoints);
 }
@@ -164,10 +157,6 @@ Outcome let_it_happen(vcpu_vmx &vmx)
         return exception(vmx);
     case EXIT_REASON_HLT:
         return halt(vmx);
-    case EXIT_REASON_INVLPG:
-        return forget_translations(vmx);
-    case EXIT_REASON_INVPCID:
-        return emulate_exited(vmx, Operation::kInvpcid, Operation::kInvpcid);
     case EXIT_REASON_RDTSC:
         return handle_rdtsc(vmx, false);
     case EXIT_REASON_RDTSCP:

@@ -365,6 +365,14 @@ Outcome mmio_during_delivery(vcpu_vmx &vmx, u32 error_code)
 
 } // namespace
 
+bool guest_faults(vcpu_vmx &vmx, u64 linear, u32 error_code, GuestFault &fault)
+{
+    const AddressState state = address_state(vmx);
+    GuestWalk walk;
+    return state.paging && walk_guest_tables(vmx, state, linear, access_of(state, error_code), walk,
+                                             fault) != MemoryResult::kOk;
+}
+
 Outcome handle_shadow_fault(vcpu_vmx &vmx, u64 linear, u32 error_code)
 {
     vmx.area->flush_l1d = 1;
