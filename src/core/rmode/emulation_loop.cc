@@ -60,6 +60,7 @@ Outcome emulate_until_valid(vcpu_vmx &vmx)
         inject_pending_events(vmx);
         if (has_to_return(vmx) || !must_emulate(vmx))
             break;
+        vmx.stats.emulated++;
         const Outcome outcome = emulate_instruction(vmx);
         if (!outcome.resumes())
             return outcome;

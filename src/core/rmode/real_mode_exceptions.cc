@@ -32,8 +32,10 @@ bool is_real_mode_exception(const vcpu_vmx &vmx, u8 vector)
 
 Outcome handle_real_mode_exception(vcpu_vmx &vmx, u8 vector, u32 error_code)
 {
-    if (may_be_ours(vector, error_code))
+    if (may_be_ours(vector, error_code)) {
+        vmx.stats.emulated++;
         return emulate_instruction(vmx);
+    }
     queue_exception(vmx, vector);
     if (is_soft(vmx)) { // INT3 and INTO return behind themselves
         vmx.exception.soft = true;
