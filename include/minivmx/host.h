@@ -215,6 +215,13 @@ struct host_frame {
  * which can't be written; -EINTR: a fatal signal; -EHWPOISON. [sleep]
  */
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame);
+/*
+ * The same for a page that user space's tables have at this moment, writable if it is wanted for
+ * that; false: look for it with host_fault_in(). Under the mmu lock, which the frame doesn't
+ * outlast: no host_mmu_retry() is needed. current->mm is the VM's. [atomic]
+ */
+bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write,
+                        struct host_frame *frame);
 /* Drops the reference; dirty: the guest may have written or will write through the mapping made
  * from it. [atomic] */
 void host_frame_put(struct host_frame *frame, bool dirty);

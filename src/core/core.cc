@@ -89,6 +89,7 @@
 #include "mmu/shadow_frames.cc"
 #include "mmu/shadow_fault.cc"
 #include "mmu/shadow_pages.cc"
+#include "mmu/shadow_prefetch.cc"
 #include "mmu/shadow_reclaim.cc"
 #include "mmu/shadow_root.cc"
 #include "mmu/shadow_sync.cc"

@@ -220,6 +220,21 @@ int host_fault_in(host_vm *vm, host_u64 hva, bool want_write, host_frame *frame)
     return m.on_fault_in ? m.on_fault_in(hva, want_write, *frame) : 0;
 }
 
+bool host_frame_at_hand(host_vm *vm, host_u64 hva, bool want_write, host_frame *frame)
+{
+    Machine &m = Machine::current();
+    if (!vm->mmu_locked)
+        m.violation("host_frame_at_hand without the mmu lock");
+    const UserRange *const range = m.find_user(hva, 1);
+    if (range == nullptr || (want_write && !range->writable))
+        return false;
+    *frame = {};
+    frame->pfn = m.pfn_of(hva);
+    frame->mmu_seq = vm->mmu_seq;
+    frame->writable = want_write;
+    return true;
+}
+
 void host_frame_put(host_frame *frame, bool dirty)
 {
     Machine::current().frame_puts.push_back({frame->pfn, dirty});

@@ -62,10 +62,9 @@ MemoryResult page_fault(const Walk &walk, u32 cause, GuestFault &fault)
 
 // Bits that must be 0 in a present entry. SDM Vol. 3A, tables 4-4 to 4-6 (32-bit), 4-8 to 4-11
 // (PAE), 4-15 to 4-20.
-u64 reserved_bits(const Walk &walk, unsigned level, bool large)
+u64 reserved_bits(const AddressState &p, unsigned level, bool large)
 {
-    const AddressState &p = walk.state;
-    if (!walk.wide()) {
+    if (!p.pae && !p.long_mode) {
         // A 4 MiB page has its physical address bits 39:32, as far as there are any, in bits 20:13.
         const unsigned width = p.physical_bits < 40 ? p.physical_bits : 40;
         return large ? bits(21, width - 19) : 0;
@@ -135,8 +134,7 @@ bool set_flags(const Walk &walk, GuestWalk &record)
         const MemSlot *slot = slots.find(used.gpa >> kPageShift);
         if (!slot || slot->read_only())
             continue;
-        const u64 hva =
-            slot->hva_of_gfn(used.gpa >> kPageShift) + (used.gpa & (kPageSize - 1));
+        const u64 hva = slot->hva_of_gfn(used.gpa >> kPageShift) + (used.gpa & (kPageSize - 1));
         constexpr int kDiffered = -11; // -EAGAIN
         const int result = host_cmpxchg_user(hva, &expected, wanted, walk.entry_size());
         if (result == kDiffered)
@@ -194,7 +192,7 @@ WalkEnd walk_tables(const Walk &walk, GuestWalk &record, GuestFault &fault)
             return fail(0);
         bool bad = false;
         const bool large = is_large(walk, step.level, entry.value, bad);
-        if (bad || (entry.value & reserved_bits(walk, step.level, large)) != 0)
+        if (bad || (entry.value & reserved_bits(walk.state, step.level, large)) != 0)
             return fail(PFERR_PRESENT | PFERR_RSVD);
 
         step.rights.writable &= (entry.value & kPteWritable) != 0;
@@ -228,6 +226,13 @@ MemoryResult walk_guest_tables(vcpu_vmx &vmx, const AddressState &state, u64 lin
     // As if the walk had come before the change that makes the page not present; the guest tries
     // again.
     return page_fault(walk, 0, fault);
+}
+
+bool maps_used_page(const AddressState &state, u64 value, GuestRights &rights)
+{
+    constexpr u64 kUsed = kPtePresent | kPteAccessed;
+    rights = {(value & kPteWritable) != 0, (value & kPteUser) != 0, (value & kPteNoExecute) != 0};
+    return (value & kUsed) == kUsed && (value & reserved_bits(state, 1, false)) == 0;
 }
 
 MemoryResult translate(vcpu_vmx &vmx, const AddressState &state, u64 linear, Access access,

@@ -39,4 +39,8 @@ struct GuestWalk {
 [[nodiscard]] MemoryResult walk_guest_tables(vcpu_vmx &vmx, const AddressState &state, u64 linear,
                                              Access access, GuestWalk &record, GuestFault &fault);
 
+// Whether the entry of a level-1 table maps a page, and has been used for that: present, accessed,
+// without reserved bits. rights: what it allows by itself.
+bool maps_used_page(const AddressState &state, u64 value, GuestRights &rights);
+
 } // namespace minivmx

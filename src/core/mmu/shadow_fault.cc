@@ -21,15 +21,7 @@ namespace minivmx {
 
 namespace {
 
-constexpr unsigned kLargeLevel = 2; // of shadow pages whose leaves map 2 MiB
 constexpr u64 kLargeFrames = 512;
-constexpr u64 kSpteUncacheable = bit64(3) | bit64(4); // PCD and PWT
-
-u8 rights_of(GuestRights r)
-{
-    return static_cast<u8>((r.writable ? kRightWrite : 0) | (r.user ? kRightUser : 0) |
-                           (r.no_execute ? 0 : kRightExecute));
-}
 
 // An address that the CPU found no translation for, and what the guest's tables say of it.
 struct Miss {
@@ -199,15 +191,6 @@ ShadowPage *descend(Miss &m, ShadowPage &page)
 
 // ---- The leaf -----------------------------------------------------------------------------------
 
-// What is behind the guest's frame.
-struct Backing {
-    const MemSlot *slot; // null: a page of the module's own
-    host_frame frame;
-
-    bool logged() const { return slot && slot->logged(); }
-    bool writable() const { return frame.writable && !(slot && slot->read_only()); }
-};
-
 // The guest's page, the owner's and the slot must all be as large, and aligned alike.
 unsigned leaf_level(const Miss &m, const Backing &backing)
 {
@@ -224,30 +207,6 @@ unsigned leaf_level(const Miss &m, const Backing &backing)
     return large ? kLargeLevel : 1;
 }
 
-// In a logged slot only a write makes a page writable.
-u64 leaf_value(const Miss &m, const Backing &backing, unsigned level)
-{
-    const host_frame &frame = backing.frame;
-    u64 value = kSptePresent | kSpteAccessed;
-    value |= (frame.pfn & ~(shadow_span(level) - 1)) << kPageShift & kSpteAddressMask;
-    if (level == kLargeLevel)
-        value |= kSpteLarge;
-    if (frame.device)
-        value |= kSpteUncacheable;
-    if (m.rights & kRightUser)
-        value |= kSpteUser;
-    if (!(m.rights & kRightExecute) ||
-        (level == kLargeLevel && m.vmx.kvm->ept.features.nx_huge_pages))
-        value |= kSpteNoExecute;
-    if (backing.writable())
-        value |= kSpteOwnerWritable;
-    if (m.rights & kRightWrite)
-        value |= kSpteGuestWritable;
-    if ((value & kSpteMayWrite) == kSpteMayWrite && (m.access.write || !backing.logged()))
-        value |= kSpteWrite | kSpteDirty;
-    return value;
-}
-
 bool enter_leaf(Miss &m, ShadowPage &page, const Backing &backing)
 {
     const unsigned level = page.role.level;
@@ -259,13 +218,22 @@ bool enter_leaf(Miss &m, ShadowPage &page, const Backing &backing)
         guest = entry.value;
     }
     const unsigned index = shadow_index(m.linear, level);
-    const u64 value = leaf_value(m, backing, level);
+    const u64 value = shadow_leaf({.rights = m.rights,
+                                   .level = level,
+                                   .written = m.access.write,
+                                   .nx_huge_pages = m.vmx.kvm->ept.features.nx_huge_pages},
+                                  backing) |
+                      kSpteAccessed;
     // The CPU may go on with what it has seen, but for what a fault makes it forget (SDM Vol. 3A,
     // 4.10.4.1): more rights need no flush.
     const u64 old = spte_load(&page.entries[index]);
     if (old != 0 && ((old ^ value) & (kSpteAddressMask | kSpteLarge)) != 0)
         mark_stale(m.vmx, StaleTranslations::kLinear);
-    return set_leaf(*m.mmu, m.vmx.shadow.stock, page, index, value, guest);
+    if (!set_leaf(*m.mmu, m.vmx.shadow.stock, page, index, value, guest))
+        return false;
+    if (level == 1 && old == 0)
+        prefetch_neighbours(m.vmx, m.state, *m.slots, page, index);
+    return true;
 }
 
 // Enters the translation. False: something has changed, and the guest tries again. The mmu lock is
@@ -274,8 +242,8 @@ bool enter(Miss &m, const Backing &backing)
 {
     vcpu_vmx &vmx = m.vmx;
     const MemSlot *slot = backing.slot;
-    if (!m.slots->current() || (slot && host_mmu_retry(vmx.kvm->host, &backing.frame,
-                                                       slot->hva_of_gfn(m.gfn()))))
+    if (!m.slots->current() ||
+        (slot && host_mmu_retry(vmx.kvm->host, &backing.frame, slot->hva_of_gfn(m.gfn()))))
         return false;
     if (m.access.write && is_protected(*m.mmu, m.gfn()))
         mark_unsync(*m.mmu, m.gfn());
