@@ -2,38 +2,9 @@
 //
 // Page tables that no honest guest would make. What they must not do: hurt the host, hang it, take
 // its memory, or give the guest what is not its own.
-#include <pthread.h>
-
-#include <atomic>
-
-#include "../guest/guest_test.hpp"
+#include "tables.hpp"
 
 namespace {
-
-constexpr uint64_t kPresentWrite = guest::kPresent | guest::kWrite;
-constexpr uint64_t kOutside = 0x123456000;  // no slot there, but a possible address
-constexpr uint64_t kVirtual = 0x8040201000; // index 1 at each of the four levels
-// Tables for it, in G_FREE.
-constexpr uint64_t kPdpt = G_FREE, kPd = G_FREE + 0x1000, kPt = G_FREE + 0x2000;
-constexpr uint64_t kPageA = G_FREE + 0x3000, kPageB = G_FREE + 0x4000;
-
-void map_virtual(Guest &g)
-{
-    g.memory.at<uint64_t>(G_TABLES + 8) = kPdpt | kPresentWrite;
-    g.memory.at<uint64_t>(kPdpt + 8) = kPd | kPresentWrite;
-    g.memory.at<uint64_t>(kPd + 8) = kPt | kPresentWrite;
-    g.memory.at<uint64_t>(kPt + 8) = kPageA | kPresentWrite;
-    g.memory.at<uint32_t>(kPageA) = 0xaaaaaaaa;
-    g.memory.at<uint32_t>(kPageB) = 0xbbbbbbbb;
-}
-
-kvm_regs regs_with(uint64_t rax, uint64_t rbx = 0)
-{
-    kvm_regs r = fresh_regs(0x202);
-    r.rax = rax;
-    r.rbx = rbx;
-    return r;
-}
 
 // Where a guest may end that lost its tables: the CPU reads what is no memory, and so it is told.
 bool is_an_end(uint32_t reason)
@@ -169,83 +140,6 @@ TEST(hostile_tables_in_a_slot_that_goes)
             break; // this guest is lost
     }
     EXPECT(g.log_count() || is_an_end(g.vcpu.run->exit_reason));
-}
-
-namespace {
-
-void *run_in_thread(void *vcpu)
-{
-    auto *v = static_cast<Vcpu *>(vcpu);
-    while (v->enter() == -1 && errno == EINTR)
-        ;
-    return nullptr;
-}
-
-} // namespace
-
-// One vCPU reads through tables that another one changes all the time, without telling: each read
-// gives one of two pages, or a page fault that one of the entries is good for.
-TEST_LIMIT(hostile_tables_change_while_walked, 200)
-{
-    Device device;
-    const Blob reader = CODE(64, "jmp 2f\n"
-                                 "1: cmp dword ptr [0x10010], 14\n" // a fault: which?
-                                 "jne 9f\n"
-                                 "test dword ptr [0x10014], 0xfffffff6\n" // P and reserved only
-                                 "jnz 9f\n"
-                                 "mov dword ptr [0x10000], 0\n"
-                                 "jmp 3f\n"
-                                 "2: mov eax, [rbx]\n"
-                                 "cmp eax, 0xaaaaaaaa\n"
-                                 "je 3f\n"
-                                 "cmp eax, 0xbbbbbbbb\n"
-                                 "jne 9f\n"
-                                 "3: invlpg [rbx]\n"
-                                 "dec rcx\n"
-                                 "jnz 2b\n"
-                                 "mov eax, 1\n"
-                                 "9: mov byte ptr [0x11000], 1\n"
-                                 "out 0x10, eax\n"
-                                 "hlt");
-    const Blob changer = CODE(64, "1: mov [rbx], rsi\n" // page A, page B
-                                  "mov [rbx], rdi\n"
-                                  "mov qword ptr [rbx], 0\n"
-                                  "mov [rbx], r8\n"  // a reserved bit
-                                  "mov [rdx], rcx\n" // the table above: another one
-                                  "mov [rbx], rsi\n"
-                                  "mov [rdx], rax\n"
-                                  "cmp byte ptr [0x11000], 0\n"
-                                  "je 1b\n"
-                                  "hlt");
-    Guest g(device, Mode::kLong, reader);
-    map_virtual(g);
-    constexpr uint64_t kOtherPt = G_FREE + 0x5000;
-    constexpr uint64_t kChanger = G_FREE + 0x6000;
-    g.memory.at<uint64_t>(kOtherPt + 8) = kPageB | kPresentWrite;
-    memcpy(g.memory.base + kChanger, changer.begin, changer.size());
-    kvm_regs r = regs_with(0, kVirtual);
-    r.rcx = 4000;
-    start(g, reader, r);
-    g.resume_at(G_CODE + 2);
-
-    Vcpu second(device, g.vm, 1);
-    g.set_cpuid(second);
-    g.enter_mode(second, 0x202);
-    kvm_regs c = fresh_regs(0x202);
-    c.rip = kChanger;
-    c.rbx = kPt + 8;
-    c.rdx = kPd + 8;
-    c.rsi = kPageA | kPresentWrite;
-    c.rdi = kPageB | kPresentWrite;
-    c.r8 = kPageA | kPresentWrite | 1ull << 51;
-    c.rax = kPt | kPresentWrite;
-    c.rcx = kOtherPt | kPresentWrite;
-    second.set(c);
-    pthread_t thread;
-    REQUIRE_EQ(pthread_create(&thread, nullptr, run_in_thread, &second), 0);
-    EXPECT_REPORT(g.vcpu, 1);
-    pthread_join(thread, nullptr);
-    EXPECT_EQ(second.run->exit_reason, uint32_t{KVM_EXIT_HLT});
 }
 
 namespace {

@@ -184,7 +184,7 @@ class Disturbance {
         auto &self = *static_cast<Disturbance *>(argument);
         for (; !self.stop_; self.times_++) {
             self.what_(self.run_);
-            usleep(2000);
+            usleep(20'000);
         }
         return nullptr;
     }

@@ -164,6 +164,49 @@ GROUP(recursive, {Mode::kLong, Mode::kPaged})
     }
 }
 
+// Six pages, each of which is a table of any level, of several, or the page that is accessed: now
+// this, now that.
+GROUP(roles)
+{
+    constexpr unsigned kPages = 6;
+    Random &random = run.random;
+    const unsigned top = run.mode == Mode::kPae ? 2 : run.levels;
+    unsigned tables[5] = {};
+    run.controls = {true, false, false, run.features.nx, true};
+    run.add(run.make(Kind::kRead, false)); // the PDPTE
+    const uint64_t steps = number("ACCESS_STEPS", 3000) / 2;
+    for (uint64_t step = 0; step < steps; step++) {
+        constexpr Kind kKinds[] = {Kind::kRead, Kind::kWrite, Kind::kModify};
+        Case c = run.again(kKinds[random.below(3)], random.one_in(2));
+        const bool change = step == 0 || random.one_in(2);
+        if (change)
+            for (unsigned level = 1; level < top; level++)
+                tables[level] = random.below(kPages);
+        // In PAE paging the second level is the first table that the PDPTE leads to.
+        for (unsigned level = 1; level < top; level++)
+            c.at[level - 1] = run.entry_at(level) - static_cast<uint32_t>(run.table(level)) +
+                              A_TABLES + 0x1000 * tables[level];
+        for (unsigned level = 1; change && level <= run.levels; level++) {
+            uint64_t entry = run.permissive(level, level > 1 && level <= top &&
+                                                       run.can_map_page(level) && random.one_in(8));
+            if (level > 1 && level <= top && !(entry & kPs))
+                entry = (A_TABLES + 0x1000 * tables[level - 1]) | (entry & 0xfff);
+            if (level == 1 && random.one_in(2))
+                entry = (A_TABLES + 0x1000 * random.below(kPages)) | (entry & 0xfff);
+            if (level <= top) {
+                entry &= random.one_in(4) ? ~kW : ~0ull;
+                entry &= random.one_in(4) ? ~kU : ~0ull;
+            }
+            c.entry[level - 1] = entry;
+        }
+        if (change) {
+            c.how |= HOW_WRITE;
+            c.flush = random.one_in(2) ? FLUSH_CR3 : FLUSH_INVLPG;
+        }
+        run.add(c);
+    }
+}
+
 // The PDPTEs are loaded and checked by MOV to CR3 (SDM Vol. 3A, 4.4.1), and not looked at again.
 GROUP(pdptes, {Mode::kPae})
 {
