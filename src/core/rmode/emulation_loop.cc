@@ -35,10 +35,11 @@ void look_for_open_windows(vcpu_vmx &vmx)
         exec_controls_clearbit<CPU_BASED_NMI_WINDOW_EXITING>(vmx.vmcs01);
 }
 
-// Whether vcpu_run() has something to do before the next instruction.
+// Whether vcpu_run() has something to do before the next instruction, and before any event: HLT has
+// to be left by way of wait_until_runnable().
 bool has_to_return(vcpu_vmx &vmx)
 {
-    return vmx.mp_state != KVM_MP_STATE_RUNNABLE || cannot_go_on(vmx) ||
+    return vmx.mp_state != KVM_MP_STATE_RUNNABLE || vmx.triple_fault ||
            __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED) != 0 ||
            (irq_window_requested(vmx) && ready_for_interrupt_injection(vmx));
 }
@@ -52,13 +53,13 @@ Outcome emulate_until_valid(vcpu_vmx &vmx)
     pretend_failed_entry(vmx);
     if (vmx.has_apic)
         lapic_poll_preemption_timer(vmx);
-    for (u32 i = 0; i < kInstructions && must_emulate(vmx); i++) {
+    for (u32 i = 0; i < kInstructions && must_emulate(vmx) && !has_to_return(vmx); i++) {
         const Outcome trapped = deliver_pending_traps(vmx);
         if (!trapped.resumes())
             return trapped;
         look_for_open_windows(vmx);
         inject_pending_events(vmx);
-        if (has_to_return(vmx) || !must_emulate(vmx))
+        if (cannot_go_on(vmx) || !must_emulate(vmx))
             break;
         vmx.stats.emulated++;
         const Outcome outcome = emulate_instruction(vmx);

@@ -234,6 +234,7 @@ Outcome vcpu_run(vcpu_vmx &vmx)
     kvm_run &run = *vmx.area->run;
     run.exit_reason = KVM_EXIT_UNKNOWN;
     forget_entry_audit(vmx);
+    vmx.undeliverable = 0; // it is still in its queue, and user space may have mended the cause
     // User space may have changed what decides over interrupts.
     if (vmx.has_apic) {
         vmx.apic->attention = true;
