@@ -414,6 +414,18 @@ TEST_F(OneInstruction, TheTaskSaysWhichPorts)
     EXPECT_TRUE(complete_pending(guest.vmx()).resumes());
 }
 
+// The bytes may be others than those that touched the device.
+TEST_F(OneInstruction, PortsAreForbiddenWhateverExited)
+{
+    protected_mode(3);
+    set_field(GUEST_TR_LIMIT.encoding, 0);
+    guest.poke_bytes(kCode, {0x6c});
+    write_rip(guest.vmx(), kCode);
+    guest.vmx().exit_reason = EXIT_REASON_EPT_MISCONFIG;
+    EXPECT_TRUE(emulate_mmio(guest.vmx(), kDevice).resumes());
+    EXPECT_EQ(guest.take_exception().vector, GP_VECTOR);
+}
+
 TEST_F(OneInstruction, PortsOfVirtual8086ModeAreTheMaps)
 {
     virtual_8086_mode(kIopl3); // whatever IOPL says

@@ -145,21 +145,6 @@ Outcome execute(Emulation &e)
     return e.outcome;
 }
 
-namespace {
-
-// INS and OUTS may be forbidden; where they exited, the CPU has looked before.
-bool may_execute(Emulation &e)
-{
-    const Instruction &insn = e.insn();
-    if (insn.operation != Operation::kIns && insn.operation != Operation::kOuts)
-        return true;
-    e.pending.io_size =
-        insn.operation == Operation::kIns ? insn.destination.size : insn.source.size;
-    return port_allowed(e, static_cast<u16>(read_gpr(e.vmx, kRdx)), e.pending.io_size);
-}
-
-} // namespace
-
 Outcome emulate_instruction(vcpu_vmx &vmx)
 {
     Outcome outcome = Outcome::resume();
@@ -167,7 +152,7 @@ Outcome emulate_instruction(vcpu_vmx &vmx)
         return outcome;
     Emulation e{vmx};
     e.forget_reads();
-    if (!fetch_and_decode(e) || !may_execute(e))
+    if (!fetch_and_decode(e))
         return e.outcome;
     return execute(e);
 }

@@ -23,6 +23,7 @@ struct Emulation {
     Outcome outcome;
     u8 reads_used = 0; // of pending.reads_done, in this run
     u8 read_at = 0;
+    bool ports_allowed = false; // the CPU has checked, before the exit
     u64 offset_added = 0;   // to the offset of the memory operand: BT's bit string, POP's stack
     u64 operand_linear = 0; // where load_destination() read
 

@@ -76,6 +76,8 @@ void describe_string_io(Emulation &e, const IoInfo &info)
     insn.memory.segment = static_cast<u8>(details >> 15 & 7);
     insn.destination.size = insn.source.size = info.size;
     e.pending.linear_rip = linear_rip(e.vmx);
+    e.pending.code_size = 0;
+    e.ports_allowed = true; // which bytes that are fetched now need not be
 }
 
 bool is_string_io(const Instruction &insn, const IoInfo &info)
@@ -89,7 +91,6 @@ Outcome string_io(vcpu_vmx &vmx, const IoInfo &info)
     constexpr u32 kReportsInsOuts = bit32(54 - 32);
     Emulation e{vmx};
     e.forget_reads();
-    e.pending.io_size = info.size;
     if ((hardware.config.basic_cap & kReportsInsOuts) != 0) {
         describe_string_io(e, info);
     } else {
@@ -156,8 +157,10 @@ Outcome handle_port_io(vcpu_vmx &vmx, const IoInfo &info)
 // goes on working.
 Outcome execute_outs(Emulation &e)
 {
-    const u32 size = e.pending.io_size;
+    const u32 size = e.pending.io_size = e.insn().source.size;
     u64 linear;
+    if (!port_allowed(e, static_cast<u16>(read_gpr(e.vmx, kRdx)), size))
+        return e.outcome;
     if (iterations_left(e) == 0) {
         finish_instruction(e.vmx, e.insn().length);
         return Outcome::resume();
@@ -198,7 +201,9 @@ bool kernel_ins(Emulation &e, u32 n)
 
 Outcome execute_ins(Emulation &e)
 {
-    const u32 size = e.pending.io_size;
+    const u32 size = e.pending.io_size = e.insn().destination.size;
+    if (!port_allowed(e, static_cast<u16>(read_gpr(e.vmx, kRdx)), size))
+        return e.outcome;
     if (iterations_left(e) == 0) {
         finish_instruction(e.vmx, e.insn().length);
         return Outcome::resume();
