@@ -182,6 +182,9 @@ enum class Operation : u8 {
     kMovVector, // whole or low parts of XMM, YMM and MMX registers
     kMovLow,    // bits 63:0 of an XMM register
     kMovHigh,   // bits 127:64
+    kMovPart,   // from register to register; what isn't moved stays
+    kMovHighToLow,
+    kMovLowToHigh,
     // Registers of descriptor tables, in the order of the ABI's MINIVMX_SGDT and its siblings.
     kSgdt,
     kSidt,

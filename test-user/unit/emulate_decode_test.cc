@@ -214,7 +214,8 @@ constexpr Mnemonic kMnemonics[] = {
     {"prefetchnta", Operation::kNop}, {"prefetcht0", Operation::kNop},
     {"prefetcht1", Operation::kNop}, {"prefetcht2", Operation::kNop}, {"clflush", Operation::kFlushLine},
     {"clflushopt", Operation::kFlushLine}, {"clwb", Operation::kFlushLine}, {"movups", Operation::kMovVector},
-    {"movupd", Operation::kMovVector}, {"movss", Operation::kMovVector},
+    {"movupd", Operation::kMovVector}, {"movhlps", Operation::kMovHighToLow},
+    {"movlhps", Operation::kMovLowToHigh},
     {"movaps", Operation::kMovVector}, {"movapd", Operation::kMovVector},
     {"movntps", Operation::kMovVector}, {"movntpd", Operation::kMovVector},
     {"movd", Operation::kMovVector}, {"movq", Operation::kMovVector},
@@ -301,13 +302,21 @@ bool is_far(const ZydisDecodedInstruction &z)
     return z.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
 }
 
+/// Between registers the rest of the destination stays, from memory it becomes 0.
+Operation move_of_scalar(const ZydisDecodedInstruction &z)
+{
+    return z.raw.modrm.mod == 3 ? Operation::kMovPart : Operation::kMovVector;
+}
+
 Operation operation_of(const ZydisDecodedInstruction &z)
 {
     const bool one_byte = z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT;
     const bool legacy = z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
     switch (z.mnemonic) {
     case ZYDIS_MNEMONIC_MOVSD:
-        return one_byte ? Operation::kMovs : Operation::kMovVector;
+        return one_byte ? Operation::kMovs : move_of_scalar(z);
+    case ZYDIS_MNEMONIC_MOVSS:
+        return move_of_scalar(z);
     case ZYDIS_MNEMONIC_CMPSD:
         return one_byte ? Operation::kCmps : Operation::kUnknown;
     case ZYDIS_MNEMONIC_IMUL:
@@ -360,8 +369,8 @@ bool left_out(const ZydisDecodedInstruction &z, Operation operation)
     case Operation::kMovVector:
     case Operation::kMovLow:
     case Operation::kMovHigh:
-        return z.raw.modrm.mod == 3 || (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-                                        z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX);
+        return z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+               (z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX || z.raw.modrm.mod == 3);
     default:
         return false;
     }

@@ -160,6 +160,7 @@ enum Want : u32 {
     kString = 1024, // no ModRM
     kVex = 2048,    // VEX; opcode[0] is vvvv:L:pp, opcode[1] the opcode
     kNoRexW = 4096,
+    kRegisters = 8192, // both operands are
 };
 
 struct Template {
@@ -279,6 +280,27 @@ std::vector<Template> make_templates()
     add("lddqu", {0xf2, 0x0f, 0xf0}, -1, kFixedSize);
     add("movntdqa", {0x66, 0x0f, 0x38, 0x2a}, -1, kFixedSize | kAligned);
 
+    // From register to register.
+    for (const u8 opcode : {0x10, 0x11, 0x28, 0x29}) {
+        const u8 low = static_cast<u8>(opcode);
+        add("movps", {0x0f, low}, -1, kFixedSize | kRegisters);
+        add("movpd", {0x66, 0x0f, low}, -1, kFixedSize | kRegisters);
+    }
+    for (const u8 opcode : {0x10, 0x11}) {
+        add("movss", {0xf3, 0x0f, opcode}, -1, kFixedSize | kRegisters);
+        add("movsd", {0xf2, 0x0f, opcode}, -1, kFixedSize | kRegisters);
+    }
+    add("movhlps", {0x0f, 0x12}, -1, kFixedSize | kRegisters);
+    add("movlhps", {0x0f, 0x16}, -1, kFixedSize | kRegisters);
+    for (const u8 opcode : {0x6f, 0x7f}) {
+        add("movdqa", {0x66, 0x0f, opcode}, -1, kFixedSize | kRegisters);
+        add("movdqu", {0xf3, 0x0f, opcode}, -1, kFixedSize | kRegisters);
+    }
+    add("movq", {0xf3, 0x0f, 0x7e}, -1, kFixedSize | kRegisters);
+    add("movq", {0x66, 0x0f, 0xd6}, -1, kFixedSize | kRegisters);
+    add("movd", {0x66, 0x0f, 0x6e}, -1, kNo66 | kRegisters);
+    add("movd", {0x66, 0x0f, 0x7e}, -1, kNo66 | kRegisters);
+
     // VEX.vvvv is 1111, or a register where one half comes from there.
     for (u8 l = 0; l < 2; l++) {
         auto vex = [&](const char *name, u8 pp, u8 opcode, u32 want) {
@@ -365,6 +387,8 @@ class Generator {
         choose_prefixes();
         if (t.want & kString)
             make_string();
+        else if (t.want & kRegisters)
+            make_registers();
         else
             make_modrm();
         return trial_;
@@ -524,6 +548,13 @@ class Generator {
         auto is_accumulator = [](u8 gpr) { return gpr == kRax || gpr == kRdx; };
         trial_.uses_accumulator = is_accumulator(full_base) || (indexed && is_accumulator(index));
         trial_.state.reg[full_base] = use_67_ ? (value & 0xffffffff) | (random() << 32) : value;
+    }
+
+    void make_registers()
+    {
+        emit_opcode(false);
+        emit(static_cast<u8>(0xc0 | below(64)));
+        trial_.target = kData;
     }
 
     void make_string()

@@ -264,6 +264,9 @@ bool left_out(const Instruction &insn)
     case kMovVector:
     case kMovLow:
     case kMovHigh:
+    case kMovPart:
+    case kMovHighToLow:
+    case kMovLowToHigh:
         return true;
     default:
         break;

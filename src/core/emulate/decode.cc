@@ -404,6 +404,10 @@ Operand make_operand(ByteReader &reader, Instruction &insn, const Prefixes &pref
                 false};
     case OperandCode::kP:
         return {OperandKind::kMmx, size, modrm_reg(insn), false};
+    case OperandCode::kW:
+        return {OperandKind::kVector, size, static_cast<u8>(modrm_rm(insn) | rex_b(insn)), false};
+    case OperandCode::kN:
+        return {OperandKind::kMmx, size, modrm_rm(insn), false};
     case OperandCode::kR:
         return register_operand(insn, modrm_rm(insn) | rex_b(insn), size);
     case OperandCode::kC:

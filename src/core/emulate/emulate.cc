@@ -104,7 +104,7 @@ constexpr FamilyRange kRanges[] = {
     {kArpl,        kArpl,          execute_arpl},
     {kLar,         kVerw,          execute_selector_question},
     {kSwapgs,      kWriteSegmentBase, execute_segment_base},
-    {kMovVector,   kMovHigh,       execute_vector},
+    {kMovVector,   kMovLowToHigh,  execute_vector},
     {kSgdt,        kLtr,           execute_table_access},
     {kInvpcid,     kInvpcid,       execute_invpcid},
     {kMovs,        kScas,          execute_string},

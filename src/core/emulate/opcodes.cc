@@ -32,7 +32,8 @@ constexpr OperandSpec AL{C::kAccumulator, S::kB}, AX{C::kAccumulator, S::kW},
 constexpr OperandSpec BxAl{C::kTranslated, S::kB};
 constexpr OperandSpec DX{C::kDx, S::kW}, CL{C::kCl, S::kB}, One{C::kOne, S::kB}, Sw{C::kS, S::kW};
 constexpr OperandSpec Vd{C::kV, S::kD}, Vq{C::kV, S::kQ}, Vy{C::kV, S::kY}, Vx{C::kV, S::kX};
-constexpr OperandSpec Hq{C::kH, S::kQ}, Py{C::kP, S::kY}, Pq{C::kP, S::kQ};
+constexpr OperandSpec Hq{C::kH, S::kQ}, Py{C::kP, S::kY}, Pq{C::kP, S::kQ}, Nq{C::kN, S::kQ};
+constexpr OperandSpec Wd{C::kW, S::kD}, Wq{C::kW, S::kQ}, Wx{C::kW, S::kX};
 
 constexpr u8 kAny = kAnyExtension;
 // The opcode's low three bits are a register; its low four bits a condition; bits 5:3 an operation.
@@ -241,12 +242,20 @@ constexpr OpcodeRow k0F[] = {
     {0x10, kMovVector, Vx, Ex, kNo, kMem | kNoPrefix | kPrefix66}, // MOVUPS, MOVUPD
     {0x10, kMovVector, Vd, Ed, kNo, kMem | kPrefixF3},             // MOVSS
     {0x10, kMovVector, Vq, Eq, kNo, kMem | kPrefixF2},             // MOVSD
+    {0x10, kMovVector, Vx, Wx, kNo, kReg | kNoPrefix | kPrefix66},
+    {0x10, kMovPart,   Vd, Wd, kNo, kReg | kPrefixF3},
+    {0x10, kMovPart,   Vq, Wq, kNo, kReg | kPrefixF2},
     {0x11, kMovVector, Ex, Vx, kNo, kMem | kNoPrefix | kPrefix66},
     {0x11, kMovVector, Ed, Vd, kNo, kMem | kPrefixF3},
     {0x11, kMovVector, Eq, Vq, kNo, kMem | kPrefixF2},
+    {0x11, kMovVector, Wx, Vx, kNo, kReg | kNoPrefix | kPrefix66},
+    {0x11, kMovPart,   Wd, Vd, kNo, kReg | kPrefixF3},
+    {0x11, kMovPart,   Wq, Vq, kNo, kReg | kPrefixF2},
     {0x12, kMovLow,    Vq, Eq, kNo, kMem | kNoPrefix | kPrefix66}, // MOVLPS, MOVLPD
+    {0x12, kMovHighToLow, Vq, Wq, kNo, kReg | kNoPrefix}, // MOVHLPS
     {0x13, kMovLow,    Eq, Vq, kNo, kMem | kNoPrefix | kPrefix66},
     {0x16, kMovHigh,   Vq, Eq, kNo, kMem | kNoPrefix | kPrefix66}, // MOVHPS, MOVHPD
+    {0x16, kMovLowToHigh, Vq, Wq, kNo, kReg | kNoPrefix}, // MOVLHPS
     {0x17, kMovHigh,   Eq, Vq, kNo, kMem | kNoPrefix | kPrefix66},
     {0x18, kNop,   kNo, Ev,  kNo, 0, kAny, kRegisterMask}, // PREFETCHh, and hints yet to come
     {0x20, kMovFromControl, Rfull, Cfull},
@@ -254,7 +263,9 @@ constexpr OpcodeRow k0F[] = {
     {0x22, kMovToControl,   Cfull, Rfull},
     {0x23, kMovToDebug,     Dfull, Rfull},
     {0x28, kMovVector, Vx, Ex, kNo, kMem | kAlign | kNoPrefix | kPrefix66}, // MOVAPS, MOVAPD
+    {0x28, kMovVector, Vx, Wx, kNo, kReg | kNoPrefix | kPrefix66},
     {0x29, kMovVector, Ex, Vx, kNo, kMem | kAlign | kNoPrefix | kPrefix66},
+    {0x29, kMovVector, Wx, Vx, kNo, kReg | kNoPrefix | kPrefix66},
     {0x2b, kMovVector, Ex, Vx, kNo, kMem | kAlign | kNoPrefix | kPrefix66}, // MOVNTPS, MOVNTPD
     {0x30, kWrmsr},
     {0x31, kRdtsc},
@@ -263,17 +274,22 @@ constexpr OpcodeRow k0F[] = {
     {0x34, kSysenter},
     {0x35, kSysexit},
     {0x40, kCmovcc, Gv, Ev,  kNo, 0, kAny, kConditionMask},
-    {0x6e, kMovVector, Py, Ey, kNo, kMem | kNoPrefix}, // MOVD, MOVQ
-    {0x6e, kMovVector, Vy, Ey, kNo, kMem | kPrefix66},
+    {0x6e, kMovVector, Py, Ey, kNo, kNoPrefix}, // MOVD, MOVQ
+    {0x6e, kMovVector, Vy, Ey, kNo, kPrefix66},
     {0x6f, kMovVector, Pq, Eq, kNo, kMem | kNoPrefix},
     {0x6f, kMovVector, Vx, Ex, kNo, kMem | kAlign | kPrefix66}, // MOVDQA
     {0x6f, kMovVector, Vx, Ex, kNo, kMem | kPrefixF3},          // MOVDQU
-    {0x7e, kMovVector, Ey, Py, kNo, kMem | kNoPrefix},
-    {0x7e, kMovVector, Ey, Vy, kNo, kMem | kPrefix66},
+    {0x6f, kMovVector, Pq, Nq, kNo, kReg | kNoPrefix},
+    {0x6f, kMovVector, Vx, Wx, kNo, kReg | kPrefix66 | kPrefixF3},
+    {0x7e, kMovVector, Ey, Py, kNo, kNoPrefix},
+    {0x7e, kMovVector, Ey, Vy, kNo, kPrefix66},
     {0x7e, kMovVector, Vq, Eq, kNo, kMem | kPrefixF3},
+    {0x7e, kMovVector, Vq, Wq, kNo, kReg | kPrefixF3}, // MOVQ
     {0x7f, kMovVector, Eq, Pq, kNo, kMem | kNoPrefix},
     {0x7f, kMovVector, Ex, Vx, kNo, kMem | kAlign | kPrefix66},
     {0x7f, kMovVector, Ex, Vx, kNo, kMem | kPrefixF3},
+    {0x7f, kMovVector, Nq, Pq, kNo, kReg | kNoPrefix},
+    {0x7f, kMovVector, Wx, Vx, kNo, kReg | kPrefix66 | kPrefixF3},
     {0x80, kJcc,   kNo, Jz,  kNo, kForce64, kAny, kConditionMask},
     {0x90, kSetcc, Eb,  kNo, kNo, 0, kAny, kConditionMask},
     {0xa0, kPush,  kNo, Seg, kNo, kDefault64}, // FS
@@ -333,6 +349,7 @@ constexpr OpcodeRow k0F[] = {
     {0xc7, kXsaves,  Eb, kNo, kNo, kMem | kNoPrefix, 5},
     {0xc8, kBswap, Zv,  kNo, kNo, 0, kAny, kRegisterMask},
     {0xd6, kMovVector, Eq, Vq, kNo, kMem | kPrefix66},
+    {0xd6, kMovVector, Wq, Vq, kNo, kReg | kPrefix66},
     {0xe7, kMovVector, Eq, Pq, kNo, kMem | kNoPrefix},          // MOVNTQ
     {0xe7, kMovVector, Ex, Vx, kNo, kMem | kAlign | kPrefix66}, // MOVNTDQ
     {0xf0, kMovVector, Vx, Ex, kNo, kMem | kPrefixF2},          // LDDQU

@@ -20,6 +20,8 @@ enum class OperandCode : u8 {
     kV, // ModRM.reg: an XMM or YMM register
     kH, // VEX.vvvv: an XMM register
     kP, // ModRM.reg: an MMX register
+    kW, // ModRM.rm: an XMM or YMM register; ModRM.mod is 3
+    kN, // ModRM.rm: an MMX register; ModRM.mod is 3
     kR, // ModRM.rm: a register, whatever ModRM.mod
     kC, // ModRM.reg: a control register
     kD, // ModRM.reg: a debug register
@@ -58,7 +60,8 @@ struct OperandSpec {
 
     constexpr bool in_modrm() const
     {
-        return code == OperandCode::kE || code == OperandCode::kG || code == OperandCode::kR;
+        return code == OperandCode::kE || code == OperandCode::kG || code == OperandCode::kR ||
+               code == OperandCode::kW || code == OperandCode::kN;
     }
 };
 
