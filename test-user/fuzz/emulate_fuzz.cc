@@ -80,7 +80,12 @@ class Session {
         core_vcpu_put(vcpu_.core);
         guest_.machine.preempt_count--;
         guest_.destroy_vcpu(vcpu_);
-        const sim::Machine &machine = guest_.machine;
+        sim::Machine &machine = guest_.machine;
+        // What the machine keeps of its past.
+        machine.vmwrites.clear();
+        machine.wrmsr_log.clear();
+        machine.log.clear();
+        machine.frame_puts.clear();
         if (!machine.violations.empty())
             broken(machine.violations.front());
         if (machine.preempt_count != 0 || machine.irqs_off)
