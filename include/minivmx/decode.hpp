@@ -16,8 +16,8 @@ inline constexpr u32 kMaxInstructionLength = 15; // SDM Vol. 2A, 2.3.11
 
 enum class Operation : u8 {
     kUnknown,
-    // Arithmetic, by the three bits that choose it: bits 5:3 of the opcode or of ModRM (SDM Vol. 2D,
-    // table A-6, group 1).
+    // Arithmetic, by the three bits that choose it: bits 5:3 of the opcode or of ModRM (SDM Vol.
+    // 2D, table A-6, group 1).
     kAdd,
     kOr,
     kAdc,
@@ -260,10 +260,10 @@ struct Instruction {
     bool rep, repne; // F3, F2; whichever came last counts
     u8 rex;          // 0 or 40..4F; a VEX prefix's R, X, B and W are here, too
     u8 modrm;
-    bool aligned;    // the memory operand must be aligned to its size: #GP
-    u8 vector_size;  // 16 or 32 bytes by VEX.L; 0: no VEX prefix
+    bool aligned;   // the memory operand must be aligned to its size: #GP
+    u8 vector_size; // 16 or 32 bytes by VEX.L; 0: no VEX prefix
     Operand destination, source;
-    Operand third; // a second source
+    Operand third;        // a second source
     MemoryOperand memory; // the explicit memory operand, or DS:rSI of a string operation with its
                           // segment override
     u64 immediate;        // sign-extended to 64 bits; the offset of a far pointer is not

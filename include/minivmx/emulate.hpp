@@ -40,9 +40,9 @@ inline constexpr u32 kMaxOperandSize = 32; // a YMM register
 // An instruction on its way through user space. Of user space's memory it holds only copies.
 struct PendingInstruction {
     PendingIo kind;
-    u8 reads_done;     // memory operands read so far; their bytes are in `read`, one after the other
-    u8 read_end;       // how many bytes that is
-    u8 access_size;    // bytes of the memory access under way, all fragments
+    u8 reads_done;  // memory operands read so far; their bytes are in `read`, one after the other
+    u8 read_end;    // how many bytes that is
+    u8 access_size; // bytes of the memory access under way, all fragments
     u8 fragment_count; // of the MMIO access under way
     u8 fragment_next;  // the one that user space is asked for
     u8 io_size;        // bytes of one port access

@@ -24,8 +24,8 @@ struct Emulation {
     u8 reads_used = 0; // of pending.reads_done, in this run
     u8 read_at = 0;
     bool ports_allowed = false; // the CPU has checked, before the exit
-    u64 offset_added = 0;   // to the offset of the memory operand: BT's bit string, POP's stack
-    u64 operand_linear = 0; // where load_destination() read
+    u64 offset_added = 0;       // to the offset of the memory operand: BT's bit string, POP's stack
+    u64 operand_linear = 0;     // where load_destination() read
 
     explicit Emulation(vcpu_vmx &v)
         : vmx{v}, pending{v.pending}, state{address_state(v)}, known{}, outcome{Outcome::resume()}
@@ -146,15 +146,15 @@ void execute_stack(Emulation &e);    // stack.cc
 void execute_branch(Emulation &e);   // branches.cc
 void execute_flags(Emulation &e);    // flags.cc
 void execute_flags_on_stack(Emulation &e);
-void execute_conversion(Emulation &e);   // conversions.cc
-void execute_decimal(Emulation &e);      // decimal.cc
-void execute_bound(Emulation &e);        // bits.cc
-void execute_processor(Emulation &e);    // processor.cc
-void execute_port(Emulation &e);         // port_io.cc
-void execute_x87(Emulation &e);          // x87.cc
-void execute_vector(Emulation &e);       // vector.cc
-void execute_string(Emulation &e);       // string.cc
-void execute_far(Emulation &e);          // far.cc
+void execute_conversion(Emulation &e); // conversions.cc
+void execute_decimal(Emulation &e);    // decimal.cc
+void execute_bound(Emulation &e);      // bits.cc
+void execute_processor(Emulation &e);  // processor.cc
+void execute_port(Emulation &e);       // port_io.cc
+void execute_x87(Emulation &e);        // x87.cc
+void execute_vector(Emulation &e);     // vector.cc
+void execute_string(Emulation &e);     // string.cc
+void execute_far(Emulation &e);        // far.cc
 void execute_interrupt(Emulation &e);
 void execute_segment_load(Emulation &e); // segment_load.cc
 void execute_selector_question(Emulation &e);
@@ -162,7 +162,7 @@ void execute_arpl(Emulation &e);
 void execute_segment_base(Emulation &e);
 void execute_privileged(Emulation &e); // system.cc
 void execute_system(Emulation &e);
-void execute_fast_call(Emulation &e); // fast_call.cc
+void execute_fast_call(Emulation &e);    // fast_call.cc
 void execute_table_access(Emulation &e); // tables.cc
 void execute_invpcid(Emulation &e);
 // What the CPU would deliver before the instruction at CS:RIP; false: there is such a thing, and

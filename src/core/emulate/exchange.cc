@@ -38,8 +38,8 @@ void exchange_and_add(Emulation &e)
     finish_instruction(e.vmx, insn.length);
 }
 
-// SDM Vol. 2A, "CMPXCHG": a destination in memory is written in any case, with its own value if it is
-// not equal to the accumulator; a register isn't, and keeps its upper half.
+// SDM Vol. 2A, "CMPXCHG": a destination in memory is written in any case, with its own value if it
+// is not equal to the accumulator; a register isn't, and keeps its upper half.
 void compare_and_exchange(Emulation &e)
 {
     const Instruction &insn = e.insn();

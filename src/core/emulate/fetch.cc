@@ -50,8 +50,8 @@ bool read_code(vcpu_vmx &vmx, const AddressState &state, Fetched &fetched, u32 n
     n = code_bytes_left(vmx, state, offset, n);
     u64 linear;
     fetched.result =
-        segment_to_linear(vmx, state, kCs, state.code_64 ? offset : static_cast<u32>(offset), n ? n : 1,
-                          kFetch, linear, fetched.fault);
+        segment_to_linear(vmx, state, kCs, state.code_64 ? offset : static_cast<u32>(offset),
+                          n ? n : 1, kFetch, linear, fetched.fault);
     if (fetched.result == MemoryResult::kOk)
         fetched.result =
             read_guest_virt(vmx, state, linear, code.bytes + code.count, n, kFetch, fetched.fault);

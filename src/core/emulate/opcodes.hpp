@@ -9,29 +9,29 @@ namespace minivmx {
 // Where an operand is: SDM Vol. 2D, A.2.1 "Codes for Addressing Method".
 enum class OperandCode : u8 {
     kNone,
-    kE, // ModRM.rm: register or memory
-    kG, // ModRM.reg
-    kI, // immediate
-    kO, // memory at an offset in the instruction
-    kX, // DS:rSI
-    kY, // ES:rDI
-    kZ, // the register in the opcode's low three bits
-    kS, // ModRM.reg: a segment register
-    kV, // ModRM.reg: an XMM or YMM register
-    kH, // VEX.vvvv: an XMM register
-    kP, // ModRM.reg: an MMX register
-    kW, // ModRM.rm: an XMM or YMM register; ModRM.mod is 3
-    kN, // ModRM.rm: an MMX register; ModRM.mod is 3
-    kR, // ModRM.rm: a register, whatever ModRM.mod
-    kC, // ModRM.reg: a control register
-    kD, // ModRM.reg: a debug register
-    kJ, // a branch's target, relative to the next instruction
-    kA, // a far pointer in the instruction
+    kE,               // ModRM.rm: register or memory
+    kG,               // ModRM.reg
+    kI,               // immediate
+    kO,               // memory at an offset in the instruction
+    kX,               // DS:rSI
+    kY,               // ES:rDI
+    kZ,               // the register in the opcode's low three bits
+    kS,               // ModRM.reg: a segment register
+    kV,               // ModRM.reg: an XMM or YMM register
+    kH,               // VEX.vvvv: an XMM register
+    kP,               // ModRM.reg: an MMX register
+    kW,               // ModRM.rm: an XMM or YMM register; ModRM.mod is 3
+    kN,               // ModRM.rm: an MMX register; ModRM.mod is 3
+    kR,               // ModRM.rm: a register, whatever ModRM.mod
+    kC,               // ModRM.reg: a control register
+    kD,               // ModRM.reg: a debug register
+    kJ,               // a branch's target, relative to the next instruction
+    kA,               // a far pointer in the instruction
     kSegmentOfOpcode, // a segment register by bits 5:3 of the opcode
     kSecondImmediate,
     kAccumulator,
     kTranslated, // XLAT's: DS:rBX + AL
-    kDx, // the port in DX
+    kDx,         // the port in DX
     kCl,
     kOne, // the number 1
 };

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Operands of emulated instructions: registers, immediates, and where memory operands are.
+#include <minivmx/segment.hpp>
+
 #include "emulator.hpp"
 
 namespace minivmx {
@@ -104,8 +106,8 @@ void finish_iterations(Emulation &e, u64 n, bool last)
 bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write, u64 &linear)
 {
     GuestFault fault;
-    if (segment_to_linear(e.vmx, e.state, segment, offset, size, Access{.write = write}, linear, fault) ==
-        MemoryResult::kOk)
+    if (segment_to_linear(e.vmx, e.state, segment, offset, size, Access{.write = write}, linear,
+                          fault) == MemoryResult::kOk)
         return true;
     inject_fault(e.vmx, fault);
     return false;
