@@ -21,7 +21,8 @@ namespace minivmx::fuzz {
 namespace {
 
 constexpr u64 kRam = 64 * 1024;
-constexpr u32 kInstructions = 24, kAnswers = 600;
+constexpr u32 kInstructions = 24;
+constexpr u32 kAnswers = 4096 + 64; // a page of INSB, into a device
 // Of guest memory.
 constexpr u64 kGdt = 0x7000, kIdt = 0x7400, kTss = 0x7c00, kTables = 0x8000;
 
@@ -188,7 +189,7 @@ class Session {
         const u8 cpl = mode == kVm86 ? 3 : mode >= k16 && input_.below(3) == 0 ? 3 : 0;
         const u16 code = mode == kReal || mode == kBigReal || mode == kVm86 ? 0 : cpl ? 0x28 : 0x08;
         const u16 data = code == 0 ? 0 : cpl ? 0x30 : 0x10;
-        s.cs = flat(code, 11, big && mode != kBigReal, code ? cpl : cpl);
+        s.cs = flat(code, 11, big && mode != kBigReal, cpl);
         s.ss = s.ds = s.es = s.fs = s.gs = flat(data, 3, big, cpl);
         if (mode == kVm86)
             s.cs.type = 3, s.cs.selector = s.ss.selector = 0;
