@@ -6,6 +6,7 @@
 // included.
 #include "emulate_templates.hpp"
 #include "guest.hpp"
+#include "host_cpu.hpp"
 
 #include <sys/mman.h>
 
@@ -157,7 +158,7 @@ bool cpu_has(const Template &t, bool avx)
     if (name == "lzcnt")
         return __builtin_cpu_supports("lzcnt");
     if (name == "movbe")
-        return __builtin_cpu_supports("movbe");
+        return host_has_movbe();
     if (name == "lddqu")
         return __builtin_cpu_supports("sse3");
     if (name == "movntdqa")

@@ -6,6 +6,7 @@
 // where it went, memory, or which exception it raised. The emulator starts from the same state in a
 // guest at CPL 3, with the same segments and the same pages. Everything must come out equal.
 #include "guest.hpp"
+#include "host_cpu.hpp"
 
 #include "src/core/emulate/opcodes.hpp"
 
@@ -279,7 +280,7 @@ bool left_out(const Instruction &insn)
         return insn.source.reg >= kFs;
     if (insn.operation == kStoreSegment)
         return insn.source.reg >= kFs;
-    return insn.operation == kMovbe && !__builtin_cpu_supports("movbe");
+    return insn.operation == kMovbe && !host_has_movbe();
 }
 
 /// Flags that the manual leaves undefined, of what the emulator doesn't let the CPU compute in the
