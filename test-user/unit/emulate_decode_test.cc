@@ -553,7 +553,7 @@ class Comparison {
     bool same_register(const Operand &ours, ZydisRegister theirs)
     {
         bool high = false;
-        const int number = ZydisRegisterGetId(theirs);
+        const int number = static_cast<u8>(ZydisRegisterGetId(theirs));
         switch (ZydisRegisterGetClass(theirs)) {
         case ZYDIS_REGCLASS_XMM:
         case ZYDIS_REGCLASS_YMM:

@@ -156,7 +156,7 @@ bool cpu_has(const Template &t, bool avx)
     if (name == "tzcnt")
         return __builtin_cpu_supports("bmi");
     if (name == "lzcnt")
-        return __builtin_cpu_supports("lzcnt");
+        return host_has_lzcnt();
     if (name == "movbe")
         return host_has_movbe();
     if (name == "lddqu")

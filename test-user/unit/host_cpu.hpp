@@ -17,4 +17,14 @@ inline bool host_has_movbe()
     return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_MOVBE) != 0;
 }
 
+inline bool host_has_lzcnt()
+{
+    constexpr unsigned kExtended = 0x80000001;
+    unsigned eax = 0;
+    unsigned ebx = 0;
+    unsigned ecx = 0;
+    unsigned edx = 0;
+    return __get_cpuid(kExtended, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_LZCNT) != 0;
+}
+
 } // namespace minivmx::test
