@@ -616,10 +616,15 @@ class Steps : public testing::Test {
             differ("error code", ours.error_code, theirs.error_code);
         if (ours.vector == theirs.vector && ours.vector == PF_VECTOR)
             differ("address", ours.address, theirs.address);
+        // Upper halves that 32-bit addresses don't use may be gone after a fault.
+        const bool halves =
+            faulted && operation >= Operation::kMovs && trial.insn.address_size == 4;
+        const u64 counted = halves ? 0xffffffff : ~u64{0};
         // POPA that faults in the middle may have loaded some registers: it starts anew.
         if (!faulted || operation != Operation::kPopAll)
             for (unsigned i = 0; i < (kSegments[trial.state.code].code_64 ? 16 : 8); i++)
-                differ("register " + std::to_string(i), ours.reg[i], theirs.reg[i]);
+                differ("register " + std::to_string(i), ours.reg[i] & counted,
+                       theirs.reg[i] & counted);
         differ("RIP", ours.rip, theirs.rip);
         // The flags of REP SCAS and REP CMPS are there at the end: SDM Vol. 2B, "REP".
         const bool iterates =
