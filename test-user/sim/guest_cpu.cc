@@ -131,6 +131,12 @@ u32 GuestCpu::enter(host_vcpu &vcpu)
     return 0;
 }
 
+void GuestCpu::lost(const char *how)
+{
+    if (!may_get_lost)
+        machine_.violation(how);
+}
+
 bool GuestCpu::exit(u32 reason, u64 qualification, u32 length)
 {
     exits[reason]++;
@@ -171,7 +177,7 @@ void GuestCpu::deliver(u32 information)
         if (const Instruction *const instruction = fetch(code, fault))
             field(GUEST_RIP.encoding) += instruction->length;
         else
-            machine_.violation("the guest faults where there is no instruction");
+            lost("the guest faults where there is no instruction");
         field(GUEST_RFLAGS.encoding) &= ~u64{X86_EFLAGS_RF};
     }
 }
@@ -207,6 +213,8 @@ const GuestCpu::Instruction *GuestCpu::fetch(u8 *code, std::optional<Fault> &fau
         if (!byte)
             break;
         code[available] = *byte;
+        if (on_access && available == 0)
+            on_access(rip, page->pfn, false, true);
         for (const Instruction &known : kInstructions) {
             if (available + 1 == known.length &&
                 std::memcmp(code, known.opcode.data(), known.opcode.size()) == 0) {
@@ -227,7 +235,7 @@ bool GuestCpu::step()
         const usize faults = events.size();
         if (fault && !raise(*fault, 0) && events.size() == faults)
             return false;
-        machine_.violation("the simulated guest CPU doesn't find or know the instruction");
+        lost("the simulated guest CPU doesn't find or know the instruction");
         return exit(EXIT_REASON_TRIPLE_FAULT, 0, 0);
     }
     const u64 rip = get(GUEST_RIP), shadow = get(GUEST_INTERRUPTIBILITY_INFO);
@@ -479,6 +487,8 @@ bool GuestCpu::copy(u64 linear, void *data, u32 size, Access access, u32 length)
         std::memcpy(at, data, size);
     else
         std::memcpy(data, at, size);
+    if (on_access)
+        on_access(linear, page->pfn, access == Access::kWrite, false);
     return true;
 }
 
@@ -495,16 +505,28 @@ u8 *GuestCpu::memory_at(const Translation &page, u64 linear)
     return nullptr;
 }
 
+// SDM Vol. 3A, 4.6.1. CR0.WP is set: supervisor accesses obey the R/W flag, too.
+bool GuestCpu::permits(const Translation &page, Access access)
+{
+    const bool user = (get(GUEST_SS_AR_BYTES) >> 5 & 3) == 3;
+    const u64 cr4 = get(GUEST_CR4);
+    if (user && !page.user)
+        return false;
+    if (!user && page.user) {
+        const bool ac = (get(GUEST_RFLAGS) & X86_EFLAGS_AC) != 0;
+        if (access == Access::kFetch ? (cr4 & X86_CR4_SMEP) != 0 : (cr4 & X86_CR4_SMAP) != 0 && !ac)
+            return false;
+    }
+    return (access != Access::kWrite || page.writable) &&
+           (access != Access::kFetch || page.executable);
+}
+
 std::optional<GuestCpu::Translation> GuestCpu::translate(u64 linear, Access access, Fault &fault)
 {
     const auto cached = tlb_.find({vpid(), linear >> 12});
     if (cached != tlb_.end()) {
         const Translation &page = cached->second;
-        const bool user = (get(GUEST_SS_AR_BYTES) >> 5 & 3) == 3;
-        const bool allowed = (!user || page.user) &&
-                             (access != Access::kWrite || (page.writable && page.dirty)) &&
-                             (access != Access::kFetch || page.executable);
-        if (allowed)
+        if (permits(page, access) && (access != Access::kWrite || page.dirty))
             return page;
         // SDM Vol. 3A, 4.10.2.3 and 4.10.4.1: a fault, or a first write, is decided by the tables.
         tlb_.erase(cached);
@@ -556,9 +578,7 @@ std::optional<GuestCpu::Translation> GuestCpu::walk(u64 linear, Access access, F
             continue;
 
         fault.error_code = code | kFaultPresent;
-        // CR0.WP is set: supervisor accesses obey, too.
-        if ((user && !for_user) || (access == Access::kWrite && !writable) ||
-            (access == Access::kFetch && !executable))
+        if (!permits({0, writable, for_user, executable, false}, access))
             return std::nullopt;
         for (u64 *const one : used) {
             if (one)

@@ -81,6 +81,10 @@ class GuestCpu {
     u64 instructions = 0; ///< completed in the guest
     /// Called before each instruction.
     std::function<void()> before_instruction;
+    /// Called for each access of data that goes through, and each fetch of an instruction.
+    std::function<void(u64 linear, u64 pfn, bool write, bool fetch)> on_access;
+    /// The program may lose its way, which shuts it down; else that is a violation.
+    bool may_get_lost = false;
 
   private:
     enum class Access : u8 { kRead, kWrite, kFetch };
@@ -107,7 +111,9 @@ class GuestCpu {
     std::optional<Translation> translate(u64 linear, Access access, Fault &fault);
     std::optional<Translation> walk(u64 linear, Access access, Fault &fault);
     bool copy(u64 linear, void *data, u32 size, Access access, u32 length);
+    bool permits(const Translation &page, Access access);
     u8 *memory_at(const Translation &page, u64 linear);
+    void lost(const char *how);
 
     bool exit(u32 reason, u64 qualification, u32 length);
     u64 &field(u32 encoding) { return machine_.current_vmcs().fields[encoding]; }
