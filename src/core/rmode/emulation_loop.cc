@@ -50,6 +50,7 @@ Outcome emulate_until_valid(vcpu_vmx &vmx)
 {
     // Signals, and whoever else wants this CPU, are looked after at each return.
     constexpr u32 kInstructions = 128;
+    vmx.last_vmentry_cpu = host_cpu(); // it has run: KVM_SET_CPUID2 may be too late
     pretend_failed_entry(vmx);
     if (vmx.has_apic)
         lapic_poll_preemption_timer(vmx);
