@@ -48,7 +48,7 @@ struct ShadowVcpu {
     u64 generation; // ShadowMmu's when the roots were found
     // Tables of level 4 that CR3 named lately, in this mode: going back to one takes no lock. They
     // hold uses of their pages, also of the root's then.
-    static constexpr u32 kKnownRoots = 4;
+    static constexpr u32 kKnownRoots = 16;
     struct Known {
         u64 gfn;
         ShadowPage *page; // null: none

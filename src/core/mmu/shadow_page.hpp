@@ -237,7 +237,6 @@ inline SpteRef next_ref(const ShadowMmu &mmu, SpteRef ref)
 {
     return page_of(mmu, ref).links[ref % kShadowEntries].next;
 }
-void make_newest(ShadowMmu &mmu, ShadowPage &page);
 
 // The page itself, or a page below it, is to be compared at the next flush. Then all entries that
 // lead to it are marked in unsync_below of their pages.

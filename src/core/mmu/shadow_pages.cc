@@ -150,8 +150,6 @@ void remove_from_ages(ShadowMmu &mmu, ShadowPage &page)
     (page.older ? page.older->newer : mmu.oldest) = page.newer;
 }
 
-} // namespace
-
 void make_newest(ShadowMmu &mmu, ShadowPage &page)
 {
     if (mmu.newest == &page)
@@ -159,8 +157,6 @@ void make_newest(ShadowMmu &mmu, ShadowPage &page)
     remove_from_ages(mmu, page);
     add_newest(mmu, page);
 }
-
-namespace {
 
 void add_to_frame(const ShadowMmu &mmu, FrameInfo &info, ShadowPage &page)
 {
