@@ -63,9 +63,13 @@ bool check_handler(EventDelivery &s, const CodeTarget &target, bool from_vm86)
     return d.present() || refuse(s, NP_VECTOR, target.selector);
 }
 
+// The segment registers that virtual-8086 mode leaves on the stack, in this order: SDM Vol. 3B,
+// 21.3.1.1, figure 21-4.
+constexpr Segment kVm86Segments[] = {kGs, kFs, kDs, kEs};
+
 bool push_vm86_segments(EventDelivery &s, StackFrame &frame)
 {
-    for (const Segment which : {kGs, kFs, kDs, kEs})
+    for (const Segment which : kVm86Segments)
         if (!push(s, frame, segment_selector(s.vmx, which)))
             return false;
     return true;
@@ -133,7 +137,7 @@ bool through_gate(EventDelivery &s, const Descriptor &gate)
     s.vmx.exception.pending = false;
     write_program_flags(s.vmx, flags_of_handler(flags, gate));
     if (from_vm86)
-        for (const Segment which : {kGs, kFs, kDs, kEs})
+        for (const Segment which : kVm86Segments)
             write_segment_register(s.vmx, which, null_segment(0));
     write_segment_register(s.vmx, kSs, frame.stack.ss);
     write_rsp(s.vmx, frame.stack.rsp);

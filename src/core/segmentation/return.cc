@@ -126,7 +126,8 @@ bool find_return_stack(FarTransfer &s, const CodeTarget &target, u64 popped_ss, 
 void drop_privileged_segments(vcpu_vmx &vmx, u8 cpl)
 {
     constexpr u32 kCode = 8, kConforming = 4;
-    for (const Segment which : {kEs, kDs, kFs, kGs}) {
+    constexpr Segment kData[] = {kEs, kDs, kFs, kGs};
+    for (const Segment which : kData) {
         const u32 rights = segment_rights(vmx, which);
         const u32 dpl = (rights & AR_DPL_MASK) >> AR_DPL_SHIFT;
         const bool conforming = (rights & kCode) != 0 && (rights & kConforming) != 0;
