@@ -52,7 +52,8 @@ void unload_segments(vcpu_vmx &vmx, const TaskSegments &segments)
     const u8 cpl = segments.cpl();
     for (u32 i = 0; i < segments.count; i++) {
         SegmentRegister nothing = null_segment(segments.selector[i], i == kSs ? cpl : u8{0});
-        if (i == kSs && !hardware.params.unrestricted_guest)
+        if (i == kSs && !hardware.params.unrestricted_guest &&
+            !hardware.params.emulate_invalid_guest_state)
             nothing.selector = static_cast<u16>((nothing.selector & ~kSelectorRpl) | cpl);
         write_segment_register(vmx, static_cast<Segment>(i), nothing);
     }
