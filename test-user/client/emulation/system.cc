@@ -45,7 +45,7 @@ void compare_rows(Mode mode, const Row (&rows)[N], std::initializer_list<Cpl> le
         ROW(bits, "mov word ptr [" BX " + 4], 0x10; lss ecx, [" BX "]"),                           \
         ROW(bits, "mov word ptr [" BX " + 4], 0x43; lgs ecx, [" BX "]"),                           \
         ROW(bits, "mov word ptr [" BX " + 2], 0x43; lgs cx, [" BX "]"), ROW(bits, "vmcall"),       \
-        ROW(bits, "sysenter"), ROW(bits, "mov edx, 0x35000; mov ecx, 0x3d000; .byte 0x0f, 0x35"),           \
+        ROW(bits, "sysenter"), ROW(bits, "mov edx, 0x35000; mov ecx, 0x3d000; .byte 0x0f, 0x35"),  \
         ROW(bits, "mov ecx, 0xf; xor eax, eax; xor edx, edx; mwait"), ROW(bits, "xgetbv")
 
 TEST_LIMIT(system_in_protected_mode, 60)
