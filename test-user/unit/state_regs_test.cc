@@ -523,7 +523,8 @@ TEST(Extensions, WhatIsHere)
                                  KVM_CAP_KVMCLOCK_CTRL,
                                  KVM_CAP_GET_TSC_KHZ,
                                  KVM_CAP_TSC_CONTROL,
-                                 KVM_CAP_VM_TSC_CONTROL};
+                                 KVM_CAP_VM_TSC_CONTROL,
+                                 KVM_CAP_MMU_SHADOW_CACHE_CONTROL};
     std::map<u64, int> here = values;
     for (const u64 flag : flags)
         here[flag] = 1;

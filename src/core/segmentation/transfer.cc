@@ -85,7 +85,7 @@ bool inner_stack(SystemAccess &s, u8 cpl, u8 stack_table, Stack &stack)
         stack.state.code_64 = true;
         return inner_stack_64(s, cpl, stack_table, stack);
     }
-    u16 selector;
+    u16 selector = 0;
     Descriptor d;
     if (!read_inner_pointer(s, cpl, selector, stack.rsp))
         return false;
