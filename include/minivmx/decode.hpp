@@ -16,8 +16,8 @@ inline constexpr u32 kMaxInstructionLength = 15; // SDM Vol. 2A, 2.3.11
 
 enum class Operation : u8 {
     kUnknown,
-    // Arithmetic, by the three bits that choose it: bits 5:3 of the opcode or of ModRM (SDM Vol. 2D,
-    // table A-6, group 1).
+    // Arithmetic, by the three bits that choose it: bits 5:3 of the opcode or of ModRM (SDM Vol.
+    // 2D, table A-6, group 1).
     kAdd,
     kOr,
     kAdc,
@@ -72,10 +72,119 @@ enum class Operation : u8 {
     kPop,
     kStoreSegment,
     kLoadSegment,
-    kNop,       // hints to the cache
+    kPopSegment,
+    kNop,       // hints, fences
+    kFlushLine, // of the cache
+    kLea,
+    kBswap,
+    kXlat,
+    kSalc,
+    kConvert,       // CBW, CWDE, CDQE
+    kConvertDouble, // CWD, CDQ, CQO
+    // Near control transfers.
+    kJmp,
+    kJcc,
+    kCall,
+    kRet,
+    kLoop, // LOOP, LOOPE, LOOPNE
+    kJcxz,
+    // The stack.
+    kPushAll,
+    kPopAll,
+    kPushFlags,
+    kPopFlags,
+    kEnter,
+    kLeave,
+    // Flags.
+    kClc,
+    kStc,
+    kCmc,
+    kCld,
+    kStd,
+    kCli,
+    kSti,
+    kLahf,
+    kSahf,
+    // Decimal and ASCII digits.
+    kDaa,
+    kDas,
+    kAaa,
+    kAas,
+    kAam,
+    kAad,
+    // What doesn't fit elsewhere.
+    kBound,
+    kPause,
+    kCpuid,
+    kRdtsc,
+    kRdtscp,
+    kRdpmc,
+    kIn,
+    kOut,
+    // The x87 FPU's control.
+    kWait,
+    kFninit,
+    kFnclex,
+    kFnstcw,
+    kFnstsw,
+    kFldcw,
+    // Far control transfers.
+    kJmpFar,
+    kCallFar,
+    kRetFar,
+    kInt,
+    kInt3,
+    kInto,
+    kIcebp,
+    kIret,
+    kSyscall,
+    kSysret,
+    kSysenter,
+    kSysexit,
+    // Segments.
+    kLoadFarPointer, // LES, LDS, LSS, LFS, LGS
+    kArpl,
+    kLar,
+    kLsl,
+    kVerr,
+    kVerw,
+    kSwapgs,
+    kReadSegmentBase, // RDFSBASE, RDGSBASE
+    kWriteSegmentBase,
+    // System registers and caches.
+    kMovFromControl,
+    kMovToControl,
+    kMovFromDebug,
+    kMovToDebug,
+    kClts,
+    kLmsw,
+    kSmsw,
+    kRdmsr,
+    kWrmsr,
+    kXgetbv,
+    kXsetbv,
+    kInvd,
+    kWbinvd,
+    kInvlpg,
+    kHlt,
+    kMonitor,
+    kMwait,
+    kClac,
+    kStac,
+    kVmcall,
+    kRsm,
+    // Extended state.
+    kFxsave,
+    kFxrstor,
+    kLdmxcsr,
+    kStmxcsr,
+    // Vector registers.
     kMovVector, // whole or low parts of XMM, YMM and MMX registers
     kMovLow,    // bits 63:0 of an XMM register
     kMovHigh,   // bits 127:64
+    kMovPart,   // from register to register; what isn't moved stays
+    kMovHighToLow,
+    kMovLowToHigh,
     // Registers of descriptor tables, in the order of the ABI's MINIVMX_SGDT and its siblings.
     kSgdt,
     kSidt,
@@ -97,19 +206,34 @@ enum class Operation : u8 {
     kScas,
     kIns,
     kOuts,
+    // The architecture says #UD.
+    kInvalid,
 };
+inline constexpr u32 kOperationCount = static_cast<u32>(Operation::kInvalid) + 1;
 
 // SDM Vol. 2A, 2.1.2 and 2.3.6.1: which table the opcode is looked up in.
 enum class OpcodeMap : u8 { kOneByte, k0F, k0F38, kVex0F, kVex0F38 };
 
 inline constexpr u8 kNoRegister = 0xff;
 
-enum class OperandKind : u8 { kNone, kRegister, kMemory, kImmediate, kSegment, kVector, kMmx };
+enum class OperandKind : u8 {
+    kNone,
+    kRegister,
+    kMemory,
+    kImmediate,
+    kSegment,
+    kVector,
+    kMmx,
+    kRelative,   // a branch's target, relative to the next instruction: `immediate`
+    kFarPointer, // a branch's target: second_immediate:immediate
+    kControl,    // CR0 to CR8
+    kDebug,      // DR0 to DR7
+};
 
 struct Operand {
     OperandKind kind;
     u8 size;        // bytes
-    u8 reg;         // kRegister: a Gpr; kSegment: a Segment; kVector, kMmx: the register's number
+    u8 reg;         // kRegister: a Gpr; kSegment: a Segment; others: the register's number
     bool high_byte; // kRegister: AH, CH, DH, BH, which are bits 15:8 of Gpr `reg`
 };
 
@@ -136,13 +260,14 @@ struct Instruction {
     bool rep, repne; // F3, F2; whichever came last counts
     u8 rex;          // 0 or 40..4F; a VEX prefix's R, X, B and W are here, too
     u8 modrm;
-    bool aligned;    // the memory operand must be aligned to its size: #GP
-    u8 vector_size;  // 16 or 32 bytes by VEX.L; 0: no VEX prefix
+    bool aligned;   // the memory operand must be aligned to its size: #GP
+    u8 vector_size; // 16 or 32 bytes by VEX.L; 0: no VEX prefix
     Operand destination, source;
-    Operand third; // a second source
+    Operand third;        // a second source
     MemoryOperand memory; // the explicit memory operand, or DS:rSI of a string operation with its
                           // segment override
-    u64 immediate;        // sign-extended to 64 bits
+    u64 immediate;        // sign-extended to 64 bits; the offset of a far pointer is not
+    u16 second_immediate; // the selector of a far pointer; ENTER's nesting level
 };
 
 enum class DecodeStatus : u8 {

@@ -40,9 +40,9 @@ inline constexpr u32 kMaxOperandSize = 32; // a YMM register
 // An instruction on its way through user space. Of user space's memory it holds only copies.
 struct PendingInstruction {
     PendingIo kind;
-    u8 reads_done;     // memory operands read so far; their bytes are in `read`, one after the other
-    u8 read_end;       // how many bytes that is
-    u8 access_size;    // bytes of the memory access under way, all fragments
+    u8 reads_done;  // memory operands read so far; their bytes are in `read`, one after the other
+    u8 read_end;    // how many bytes that is
+    u8 access_size; // bytes of the memory access under way, all fragments
     u8 fragment_count; // of the MMIO access under way
     u8 fragment_next;  // the one that user space is asked for
     u8 io_size;        // bytes of one port access
@@ -58,10 +58,29 @@ struct PendingInstruction {
     u8 code[kMaxInstructionLength]; // the instruction's bytes, should we not know it
 };
 
+// The instruction at CS:RIP, whatever it is and in whatever mode: for a guest whose state VM entry
+// would refuse. One instruction, or some iterations of a repeated one; what the CPU would deliver
+// before it comes in its place. [sleep]
+Outcome emulate_instruction(vcpu_vmx &vmx);
+
+// The first part of that: traps of the instruction before, which come before interrupts. They go
+// into the queue, or to the debugger; no VM entry is needed to deliver them.
+Outcome deliver_pending_traps(vcpu_vmx &vmx);
+
+// The translation that an exit itself came with, which saves a walk.
+struct KnownTranslation {
+    bool valid;
+    bool write;
+    u64 linear, gpa;
+};
+
 // The instruction at CS:RIP touched gpa, where there is no memory. Devices of the module answer at
 // once; else KVM_EXIT_MMIO, or KVM_EXIT_INTERNAL_ERROR with suberror EMULATION when it is none we
 // know. [sleep]
 Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa);
+// The same for an access that shadow paging can't let the CPU do: to a place without memory, or one
+// that the CPU's CR0.WP would refuse. [sleep]
+Outcome emulate_access(vcpu_vmx &vmx, const KnownTranslation &known);
 
 // The instruction at CS:RIP, which exited for what it does, is one of these. If another vCPU has
 // written other bytes there since, those are left to the CPU. [sleep]

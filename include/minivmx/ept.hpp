@@ -51,10 +51,9 @@ struct EptPageStock {
 
 // A VM's tables. All zero is a VM without any (ept=0).
 struct Ept {
-    u64 *root;              // the level-4 table
-    u64 *unlinked;          // tables out of use that no vCPU can walk any more, freed with the VM
-    u32 mmio_tables;        // how many were made only to remember places without memory
-    void *apic_access_page; // see create_apic_access_page()
+    u64 *root;       // the level-4 table
+    u64 *unlinked;   // tables out of use that no vCPU can walk any more, freed with the VM
+    u32 mmio_tables; // how many were made only to remember places without memory
     EptFeatures features;
 };
 
@@ -71,16 +70,6 @@ u64 ept_pointer(const Ept &ept);
 void mmu_vcpu_create(vcpu_vmx &vmx);  // [sleep], before it runs
 void mmu_vcpu_destroy(vcpu_vmx &vmx); // [sleep]
 
-// Where the APIC-access page lies: the local APIC's address after reset.
-inline constexpr u64 kApicAccessGfn = 0xfee00;
-// "Virtualize APIC accesses" (SDM Vol. 3C, 30.4) looks for a physical address that the guest's APIC
-// address must lead to: a page of the VM's own, which every vCPU finds at kApicAccessGfn from then
-// on, and no slot may cover. Again: nothing. Does nothing without EPT. 0, -ENOMEM, or -EEXIST when
-// a slot is there. Takes the mmu lock. [sleep]
-int create_apic_access_page(kvm_vm &kvm);
-// Its physical address for the VMCS, or 0. [any]
-u64 apic_access_page_phys(const kvm_vm &kvm);
-
 // How an access to a guest-physical address was resolved.
 enum class EptFault : u8 {
     kMapped,      // try again: it is mapped now, or something changed meanwhile
@@ -89,6 +78,9 @@ enum class EptFault : u8 {
     kNoMemory,
     kFault, // user space has nothing, or nothing suitable, mapped at the slot's hva
 };
+// What an error of host_fault_in() comes to, and what is KVM_RUN's outcome of all but kMmio.
+EptFault fault_in_failed(int error);
+Outcome fault_outcome(EptFault result);
 // Maps the page behind gpa for the access. [sleep]
 EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access);
 

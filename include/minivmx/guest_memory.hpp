@@ -10,6 +10,7 @@
 
 namespace minivmx {
 
+struct SegmentRegister;
 struct vcpu_vmx;
 
 // An exception the access raises in the guest.
@@ -81,9 +82,13 @@ AddressState address_state(vcpu_vmx &vmx);
 // The linear address of size bytes at segment:offset, after the checks that the mode asks for:
 // presence, type, limit, canonical form (SDM Vol. 3A, 5.3 to 5.5; Vol. 1, 3.3.7.1). offset is
 // already as wide as the address size. kOk or kFault (#GP, or #SS for the stack segment).
-[[nodiscard]] MemoryResult segment_to_linear(const AddressState &state, u8 segment, u64 offset,
-                                             u32 size, Access access, u64 &linear,
-                                             GuestFault &fault);
+[[nodiscard]] MemoryResult segment_to_linear(const vcpu_vmx &vmx, const AddressState &state,
+                                             u8 segment, u64 offset, u32 size, Access access,
+                                             u64 &linear, GuestFault &fault);
+// The same for a segment that isn't in its register, as an inner stack.
+[[nodiscard]] MemoryResult register_to_linear(const AddressState &state, u8 segment,
+                                              const SegmentRegister &reg, u64 offset, u32 size,
+                                              Access access, u64 &linear, GuestFault &fault);
 // The linear address n bytes on, as wide as linear addresses are in this mode.
 inline u64 advance_linear(const AddressState &state, u64 linear, u64 n)
 {

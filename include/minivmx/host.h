@@ -172,15 +172,25 @@ void host_free(void *memory);
 /* One zeroed, 4 KiB-aligned page, charged to the caller's cgroup; NULL when there is none. [sleep]
  */
 void *host_page_alloc(void);
-void host_page_free(void *page);
+/* The same below 4 GiB, where CR3 of a guest outside long mode can name it. [sleep] */
+void *host_page_alloc_low(void);
+void host_page_free(void *page); /* of either [any but NMI] */
 /* Between a page of host_page_alloc() and its physical address. [any] */
 host_u64 host_page_phys(const void *page);
 void *host_phys_page(host_u64 phys);
+/* A page of host_page_alloc() remembers whose it is, until it is freed; NULL at first. [any] */
+void host_page_set_owner(void *page, void *owner);
+void *host_phys_owner(host_u64 phys);
 
 /* Copies guest memory by hva, faulting pages in; -EFAULT unless all of it was copied. 4 or 8 bytes,
  * aligned to their size, are read in one access. current->mm is the VM's. [sleep] */
 int host_copy_from_user(void *to, host_u64 hva, size_t size);
 int host_copy_to_user(host_u64 hva, const void *from, size_t size);
+/* Reads guest memory as it is, without faulting it in: at most a page, not across a page's end. 4
+ * or 8 bytes, aligned to their size, are read in one access. -EFAULT: it isn't resident, so the
+ * caller lets go of its locks and touches it with host_copy_from_user(). current->mm is the VM's:
+ * true of its vCPUs' threads and its ioctls, not of mmu notifiers. [atomic] */
+int host_read_user_atomic(void *to, host_u64 hva, size_t size);
 /* If the size (1, 2, 4, 8) bytes at hva, aligned to their size, equal *expected, replaces them with
  * desired, atomically; else sets *expected to what is there. Faults the page in. 0: replaced;
  * -EAGAIN: it differed; -EFAULT: not writable. [sleep] */
@@ -205,6 +215,13 @@ struct host_frame {
  * which can't be written; -EINTR: a fatal signal; -EHWPOISON. [sleep]
  */
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame);
+/*
+ * The same for a page that user space's tables have at this moment, writable if it is wanted for
+ * that; false: look for it with host_fault_in(). Under the mmu lock, which the frame doesn't
+ * outlast: no host_mmu_retry() is needed. current->mm is the VM's. [atomic]
+ */
+bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write,
+                        struct host_frame *frame);
 /* Drops the reference; dirty: the guest may have written or will write through the mapping made
  * from it. [atomic] */
 void host_frame_put(struct host_frame *frame, bool dirty);
@@ -350,6 +367,13 @@ void host_write_ymm(host_u32 index, const void *data);
 /* MMX registers, 0 to 7. False: an x87 exception waits, which any MMX instruction would raise. */
 bool host_read_mmx(host_u32 index, host_u64 *value);
 bool host_write_mmx(host_u32 index, host_u64 value);
+/* The x87 FPU's control and status words, FNINIT and FNCLEX. An exception that waits (bit 7 of the
+ * status word) is the caller's to look for before it loads a control word. */
+host_u16 host_read_x87_control(void);
+host_u16 host_read_x87_status(void);
+void host_write_x87_control(host_u16 control);
+void host_init_x87(void);
+void host_clear_x87_exceptions(void);
 /* Prevents branch predictions of one guest from steering the next (IBPB), if the host's mitigations
  * ask for it. [atomic] */
 void host_branch_predictor_barrier(void);
@@ -405,6 +429,7 @@ struct core_params {
     bool flexpriority;
     bool pml;
     bool enable_apicv;
+    bool emulate_invalid_guest_state;
     bool dump_invalid_vmcs;
     bool error_on_inconsistent_vmcs_config;
     host_u32 ple_gap;
@@ -523,6 +548,15 @@ bool core_mmu_unmap_hva_range(struct core_vm *vm, host_u64 start, host_u64 end);
 bool core_mmu_age_hva_range(struct core_vm *vm, host_u64 start, host_u64 end, bool clear);
 /* The owner's mm is gone: drop every translation. The mmu lock is held. [atomic] */
 void core_mmu_zap_all(struct core_vm *vm);
+/* KVM_SET_NR_MMU_PAGES, KVM_GET_NR_MMU_PAGES: how many shadow pages the VM may have; -EINVAL: too
+ * few. The slots mutex is held. */
+int core_set_nr_mmu_pages(struct core_vm *vm, host_u64 pages);
+host_u64 core_get_nr_mmu_pages(const struct core_vm *vm);
+/* How many shadow pages the VM has. [any] */
+host_u64 core_mmu_shadow_pages(const struct core_vm *vm);
+/* The kernel is short of memory: gives back up to `pages` shadow pages, those unused for longest
+ * first, and returns how many. Takes the mmu lock; allocates nothing. [sleep], on any thread */
+host_u64 core_mmu_shrink(struct core_vm *vm, host_u64 pages);
 
 /* Interrupt controllers and devices. The VM's mutex is held by core_create_irqchip(),
  * core_create_pit() and core_set_pit(); core_set_irq() and core_irq_line() are [any but NMI]. */
@@ -648,6 +682,8 @@ void core_vm_print_exits(const struct core_vm *vm, host_line_function line, void
 /* "halts 3": what else is counted. */
 void core_vcpu_print_events(const struct core_vcpu *vcpu, host_line_function line, void *context);
 void core_vm_print_events(const struct core_vm *vm, host_line_function line, void *context);
+/* "shadow_pages 12": how many of its tables are shadowed, and how many may be. */
+void core_vm_print_memory(const struct core_vm *vm, host_line_function line, void *context);
 
 /* Whether a vCPU that sleeps has a reason to go on. Called by host_vcpu_block() on the vCPU's
  * thread when that is about to sleep, so it may not. */

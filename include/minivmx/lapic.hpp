@@ -169,6 +169,8 @@ void lapic_timer_restore(Lapic &apic, u32 current_count);
 // The VMX-preemption timer in place of the host's: before an entry, and after it expired.
 void lapic_program_preemption_timer(vcpu_vmx &vmx);
 void lapic_preemption_timer_expired(vcpu_vmx &vmx);
+// The same, if its time has come, for a vCPU that isn't entered.
+void lapic_poll_preemption_timer(vcpu_vmx &vmx);
 // The vCPU is about to sleep, where only the host's timer counts; it is awake again.
 void lapic_timer_to_host(Lapic &apic);
 void lapic_timer_to_guest(Lapic &apic);

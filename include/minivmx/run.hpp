@@ -17,6 +17,11 @@ void inject_pending_events(vcpu_vmx &vmx);
 // What the last exit interrupted in the middle of its delivery goes back into the queues. Reads the
 // VMCS only if something was. [irqs on or off]
 void complete_interrupted_events(vcpu_vmx &vmx);
+// What was being delivered when another exception, which is to be queued next, was raised: an
+// exception and that one may make a double fault, which is queue_exception()'s to see. An NMI is
+// delivered later; an interrupt's delivery ends here, since it was taken from its controller, and
+// INT n will be executed again.
+void give_way_to_exception(vcpu_vmx &vmx);
 // The entry that inject_pending_events() prepared doesn't take place.
 void cancel_injection(vcpu_vmx &vmx);
 // Whether an external interrupt could be delivered at the next instruction boundary.
@@ -54,10 +59,16 @@ Outcome dispatch_exit(vcpu_vmx &vmx);
 
 // The rest of src/core/run; each handles one exit reason or family.
 Outcome handle_exception_nmi(vcpu_vmx &vmx);
+Outcome handle_pause(vcpu_vmx &vmx);
+Outcome handle_rdpmc(vcpu_vmx &vmx);
 // #DB with what DR6 shall tell; without the VMCS, which has no place for that.
 void inject_debug_exception(vcpu_vmx &vmx, u64 payload);
 void apply_debug_payload(vcpu_vmx &vmx, u64 payload);
 Outcome handle_dr(vcpu_vmx &vmx);
+// MOV DR itself.
+Outcome access_debug_register(vcpu_vmx &vmx, const DrAccessInfo &access);
+Outcome handle_vmcall(vcpu_vmx &vmx);
+Outcome handle_as_nop(vcpu_vmx &vmx);
 // After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR
 // exits again.
 void sync_dirty_debug_regs(vcpu_vmx &vmx);
@@ -66,10 +77,6 @@ void update_dr7(vcpu_vmx &vmx);
 
 // KVM_EXIT_INTERNAL_ERROR with KVM's layout of the data words.
 Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data);
-
-// Why this vCPU's guest can't be entered on this CPU with these parameters in the state it is in,
-// or null if it can.
-const char *why_it_cannot_run(vcpu_vmx &vmx);
 
 // ----- KVM_SET_GUEST_DEBUG (src/core/run/guest_debug.cc)
 // ------------------------------------------

@@ -8,6 +8,7 @@
 
 namespace minivmx {
 
+struct CrAccessInfo;
 struct kvm_vm;
 struct vcpu_vmx;
 
@@ -98,9 +99,13 @@ void load_host_xcr0(vcpu_vmx &vmx);
 // ----- Exits -------------------------------------------------------------------------------------
 
 Outcome handle_cpuid(vcpu_vmx &vmx);
+// RDTSC, or RDTSCP; CR4.TSD has been checked.
+Outcome handle_rdtsc(vcpu_vmx &vmx, bool with_processor_id);
 Outcome handle_rdmsr(vcpu_vmx &vmx);
 Outcome handle_wrmsr(vcpu_vmx &vmx);
 Outcome handle_cr_access(vcpu_vmx &vmx);
+// The instruction itself, after its privilege has been checked.
+Outcome access_control_register(vcpu_vmx &vmx, const CrAccessInfo &access);
 u64 cr0_after_lmsw(u64 cr0, u16 source);
 Outcome handle_xsetbv(vcpu_vmx &vmx);
 

@@ -18,7 +18,8 @@ struct VcpuStats {
     u64 exceptions, interrupts, nmis; // injected, and not taken back before the entry
     u64 halts;                        // the thread slept until the vCPU had a reason to go on
     u64 tlb_flushes;                  // before an entry
-    u64 returns;                      // of KVM_RUN to user space
+    u64 emulated; // instructions of real mode and of states that VM entry refuses
+    u64 returns;  // of KVM_RUN to user space
 };
 
 inline void count_exit(VcpuStats &stats, u32 basic_reason)

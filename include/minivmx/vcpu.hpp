@@ -17,6 +17,8 @@
 #include <minivmx/host.h>
 #include <minivmx/intercept.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/shadow.hpp>
+#include <minivmx/real_mode.hpp>
 #include <minivmx/stats.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
@@ -59,6 +61,7 @@ enum CachedState : u32 {
     kStateCr4 = 1u << 5,
     kStateQualification = 1u << 6,
     kStateIntrInfo = 1u << 7,
+    kStateInstructionLength = 1u << 8,
 };
 
 // An exception on its way into the guest.
@@ -123,6 +126,7 @@ struct vcpu_vmx : core_vcpu {
     u32 state_dirty;     // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)
     u64 exit_qualification;
     u32 exit_intr_info;
+    u32 instruction_length; // of the instruction that exited, or is emulated
     Intercepts *intercepts; // null: the client has asked for none; looked at by each exit
 
     u64 rip, rflags;
@@ -139,6 +143,10 @@ struct vcpu_vmx : core_vcpu {
     bool xsaves_enabled;
     // Real mode without "unrestricted guest": the guest's CR0.PE is 0, the CPU's can't be.
     bool vm86_active;
+    // The guest's state has changed since state_is_valid was found: see real_mode.hpp.
+    bool check_state;
+    bool state_is_valid;
+    RealModeState rmode;
 
     Lapic *apic; // null: user space has it
     // KVM_MP_STATE_*: runs, sleeps in HLT, or waits for INIT or SIPI.
@@ -154,10 +162,17 @@ struct vcpu_vmx : core_vcpu {
     bool nmi_blocked_soft; // without virtual NMIs: a guest's NMI handler is (thought to be) running
     u64 nmi_blocked_since_ns;
     bool triple_fault;
+    // The event (as VM-entry interruption information) that software could not deliver: a table or
+    // the stack is not in memory. 0: none.
+    u32 undeliverable;
     // An IOAPIC in user space has to hear of this end of an interrupt: KVM_EXIT_IOAPIC_EOI.
     bool ioapic_eoi_pending;
     u8 ioapic_eoi_vector;
     StaleTranslations stale_translations; // to be dropped before the next entry
+    // Shadow paging, before the next entry: CR3, or a mode that decides over the tables, has
+    // changed; the guest has flushed, so its tables are looked at again.
+    bool shadow_root_stale, shadow_mode_stale, shadow_sync_due;
+    ShadowVcpu shadow;
 
     VcpuStats stats;
 
@@ -165,7 +180,6 @@ struct vcpu_vmx : core_vcpu {
     EptPageStock ept_pages;
     void *pml_buffer; // one page, or null without PML
     PendingInstruction pending;
-    bool cannot_run; // the reason was already told in dmesg
     EntryAudit *entry_audit; // of the last failed VM entry; null until one fails
 
     Cpuid cpuid;
@@ -236,6 +250,8 @@ u8 guest_cpl(vcpu_vmx &vmx);
 // as the mode makes it, an STI or MOV SS shadow ends, RFLAGS.RF is cleared, and a single-step trap
 // becomes pending if RFLAGS.TF is set.
 void finish_instruction(vcpu_vmx &vmx, u32 length);
+// The same for one that goes on elsewhere.
+void finish_jump(vcpu_vmx &vmx, u64 rip);
 // The same for the instruction that exited.
 void skip_emulated_instruction(vcpu_vmx &vmx);
 // Without what TF and RF ask for: for ICEBP, which traps by itself.
@@ -255,10 +271,30 @@ inline void mark_stale(vcpu_vmx &vmx, StaleTranslations which)
         vmx.stale_translations = which;
 }
 
+// The guest has asked its CPU to forget its translations: all of them, or many.
+inline void forget_guest_translations(vcpu_vmx &vmx)
+{
+    mark_stale(vmx, StaleTranslations::kLinear);
+    vmx.shadow_sync_due = true;
+}
+// Of what decides how its tables are read something has changed.
+inline void paging_mode_changed(vcpu_vmx &vmx)
+{
+    mark_stale(vmx, StaleTranslations::kLinear);
+    vmx.shadow_root_stale = vmx.shadow_mode_stale = true;
+}
+
 // ----- The last exit -----------------------------------------------------------------------------
 
 u64 exit_qualification(vcpu_vmx &vmx);
 u32 exit_intr_info(vcpu_vmx &vmx);
+u32 exit_instruction_length(vcpu_vmx &vmx);
+// The handler of an exit is going to be called for an instruction that is emulated.
+inline void set_instruction_length(vcpu_vmx &vmx, u32 length)
+{
+    vmx.instruction_length = length;
+    vmx.state_available |= kStateInstructionLength;
+}
 
 // ----- Events ------------------------------------------------------------------------------------
 

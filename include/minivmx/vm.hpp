@@ -7,6 +7,8 @@
 #include <minivmx/ept.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
+#include <minivmx/private_pages.hpp>
+#include <minivmx/mmu_pages.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
 
@@ -18,6 +20,7 @@ struct Pic;
 struct Ioapic;
 struct Pit;
 struct IoBus;
+struct ShadowMmu;
 struct vcpu_vmx;
 
 // Where the interrupt controllers are: in user space, in the module, or the local APICs in the
@@ -30,7 +33,10 @@ inline constexpr u32 kMaxVcpuIds = 4096; // KVM_CAP_MAX_VCPU_ID
 struct kvm_vm : core_vm {
     host_vm *host;
     MemSlots slots;
+    MmuPages mmu_pages;
     Ept ept;
+    ShadowMmu *shadow; // null with EPT
+    PrivatePages private_pages;
     u64 tss_addr;
     u64 identity_map_addr;
     // Dirty logging: how many slots are logged, and KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2's options.

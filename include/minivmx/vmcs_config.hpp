@@ -55,7 +55,7 @@ constexpr Parameters default_parameters()
     Parameters p{};
     p.vnmi = p.preemption_timer = p.ept = p.eptad = p.vpid = true;
     p.unrestricted_guest = p.flexpriority = p.pml = p.enable_apicv = true;
-    p.error_on_inconsistent_vmcs_config = true;
+    p.emulate_invalid_guest_state = p.error_on_inconsistent_vmcs_config = true;
     p.dump_invalid_vmcs = false;
     p.ple_gap = 128;
     p.ple_window = 4096;

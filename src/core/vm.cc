@@ -6,6 +6,7 @@
 #include <minivmx/irq_routing.hpp>
 #include <minivmx/pic.hpp>
 #include <minivmx/pit.hpp>
+#include <minivmx/shadow.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vm.hpp>
 #include <minivmx/x86.hpp>
@@ -31,9 +32,14 @@ int core_vm_create(host_vm *host, core_vm **vm)
     error = ept_create(*kvm, ept_features());
     if (error)
         goto out_devices;
+    error = shadow_create(*kvm);
+    if (error)
+        goto out_ept;
     *vm = kvm;
     return 0;
 
+out_ept:
+    ept_destroy(*kvm);
 out_devices:
     devices_destroy(*kvm);
 out_time:
@@ -58,7 +64,9 @@ void core_vm_destroy(core_vm *vm)
     pic_destroy(kvm);
     destroy_irq_routing(kvm);
     devices_destroy(kvm);
+    shadow_destroy(kvm);
     ept_destroy(kvm);
+    destroy_private_pages(kvm);
     destroy_memory_slots(kvm);
     msr_filter_destroy(kvm);
     time_destroy(kvm);
@@ -70,8 +78,7 @@ int core_set_tss_addr(core_vm *vm, host_u64 address)
     // Three pages below 4 GiB; used only where real mode has to run in virtual-8086 mode.
     if (address > (1ull << 32) - 3 * kPageSize)
         return -EINVAL;
-    to_kvm(vm).tss_addr = address;
-    return 0;
+    return create_real_mode_tss(to_kvm(vm), address);
 }
 
 int core_set_boot_cpu_id(core_vm *vm, host_u64 id)

@@ -16,6 +16,7 @@
 
 #include <linux/kvm.h>
 #include <linux/mm.h>
+#include <linux/shrinker.h>
 #include <linux/syscore_ops.h>
 #include <asm/desc.h>
 
@@ -97,6 +98,41 @@ static inline int compat_follow_pfn(struct vm_area_struct *vma, unsigned long ad
 	pte_unmap_unlock(pte, lock);
 #endif
 	return 0;
+}
+
+/* The kernel's shrinkers: an object of the caller's, or one that is asked for. NULL: no memory. */
+static inline struct shrinker *
+compat_shrinker_register(struct shrinker *own, const char *name,
+			 unsigned long (*count)(struct shrinker *, struct shrink_control *),
+			 unsigned long (*scan)(struct shrinker *, struct shrink_control *),
+			 int seeks)
+{
+	struct shrinker *shrinker = own;
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker = shrinker_alloc(0, "%s", name);
+	if (!shrinker)
+		return NULL;
+#endif
+	shrinker->count_objects = count;
+	shrinker->scan_objects = scan;
+	shrinker->seeks = seeks;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_register(shrinker);
+#else
+	if (register_shrinker(shrinker, "%s", name))
+		return NULL;
+#endif
+	return shrinker;
+}
+
+static inline void compat_shrinker_unregister(struct shrinker *shrinker)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 7, 0)
+	shrinker_free(shrinker);
+#else
+	unregister_shrinker(shrinker);
+#endif
 }
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)

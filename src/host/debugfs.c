@@ -7,7 +7,11 @@
  *   events    what else was counted: "halts 3"
  *   controls  every bit of its control words, and why it is on or off
  *
- * and the first two for a VM as the sums over its vCPUs. Only root may read them. A file holds
+ * and the first two for a VM as the sums over its vCPUs. There is also
+ *
+ *   memory    how many shadow tables it has, and how many it may have
+ *
+ * Only root may read them. A file holds
  * nothing of a VM while it is open: when the VM goes its files answer with an error. That an open
  * file keeps the module loaded is debugfs's doing.
  */
@@ -65,6 +69,7 @@ static void print_line(void *context, const char *line)
 
 SHOW(vm_exits, host_vm, core_vm_print_exits);
 SHOW(vm_events, host_vm, core_vm_print_events);
+SHOW(vm_memory, host_vm, core_vm_print_memory);
 SHOW(vcpu_exits, host_vcpu, core_vcpu_print_exits);
 SHOW(vcpu_events, host_vcpu, core_vcpu_print_events);
 SHOW(vcpu_controls, host_vcpu, core_vcpu_print_controls);
@@ -91,6 +96,7 @@ static void create_vm_directory(struct host_vm *vm, struct dentry *parent)
 	vm->directory = debugfs_create_dir(name, parent);
 	debugfs_create_file("exits", FILE_MODE, vm->directory, vm, &vm_exits_fops);
 	debugfs_create_file("events", FILE_MODE, vm->directory, vm, &vm_events_fops);
+	debugfs_create_file("memory", FILE_MODE, vm->directory, vm, &vm_memory_fops);
 }
 
 /* ---- Processes: processes_mutex is held ---- */

@@ -122,6 +122,24 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
 	return 0;
 }
 
+bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write,
+			struct host_frame *frame)
+{
+	struct page *page;
+
+	memset(frame, 0, sizeof(*frame));
+	frame->mmu_seq = vm->mmu_seq;
+	/* A change under way has passed by already, and would not see the translation. */
+	if (host_mmu_retry(vm, frame, hva))
+		return false;
+	if (get_user_pages_fast_only(hva, 1, want_write ? FOLL_WRITE : 0, &page) != 1)
+		return false;
+	frame->pfn = page_to_pfn(page);
+	frame->writable = want_write;
+	frame->page = page;
+	return true;
+}
+
 void host_frame_put(struct host_frame *frame, bool dirty)
 {
 	struct page *page = frame->page;

@@ -15,6 +15,7 @@
 #include "device.h"
 #include "host_info.h"
 #include "lock.h"
+#include "shrinker.h"
 #include "world.h"
 
 /*
@@ -31,6 +32,7 @@ static struct core_params params = {
 	.flexpriority = true,
 	.pml = true,
 	.enable_apicv = true,
+	.emulate_invalid_guest_state = true,
 	.dump_invalid_vmcs = false,
 	.error_on_inconsistent_vmcs_config = true,
 	.ple_gap = 128,
@@ -52,6 +54,8 @@ PARAMETER(flexpriority, bool, 0444, "virtualized APIC accesses");
 PARAMETER(pml, bool, 0444, "page-modification logging");
 PARAMETER(enable_apicv, bool, 0444,
 	  "APIC-register virtualization, virtual-interrupt delivery, posted interrupts");
+PARAMETER(emulate_invalid_guest_state, bool, 0444,
+	  "without unrestricted_guest, emulate instructions while the guest's segments don't fit");
 PARAMETER(dump_invalid_vmcs, bool, 0644, "print the whole VMCS after a failed VM entry");
 PARAMETER(error_on_inconsistent_vmcs_config, bool, 0444,
 	  "refuse to load when capabilities contradict each other, instead of doing without");
@@ -96,6 +100,9 @@ static int __init minivmx_init(void)
 	r = cpus_init();
 	if (r)
 		goto out_kick;
+	r = shrinker_init(!params.ept);
+	if (r)
+		goto out_cpus;
 	preempt_notifier_inc();
 	clock_init();
 	breakage_init();
@@ -109,6 +116,8 @@ out_debugfs:
 	debugfs_exit();
 	clock_exit();
 	preempt_notifier_dec();
+	shrinker_exit();
+out_cpus:
 	cpus_exit();
 out_kick:
 	kick_exit();
@@ -127,6 +136,7 @@ static void __exit minivmx_exit(void)
 	debugfs_exit();
 	clock_exit();
 	preempt_notifier_dec();
+	shrinker_exit();
 	cpus_exit();
 	kick_exit();
 	readers_exit();

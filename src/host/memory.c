@@ -28,6 +28,11 @@ void *host_page_alloc(void)
 	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 }
 
+void *host_page_alloc_low(void)
+{
+	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_DMA32);
+}
+
 void host_page_free(void *page)
 {
 	free_page((unsigned long)page);
@@ -43,9 +48,63 @@ void *host_phys_page(host_u64 phys)
 	return __va(phys);
 }
 
+void host_page_set_owner(void *page, void *owner)
+{
+	set_page_private(virt_to_page(page), (unsigned long)owner);
+}
+
+void *host_phys_owner(host_u64 phys)
+{
+	return (void *)page_private(pfn_to_page(PHYS_PFN(phys)));
+}
+
+/*
+ * One access, which a copy of bytes doesn't promise: the guest's entries of page tables change
+ * under their reader. A fault is resolved where that may sleep, else it is -EFAULT.
+ */
+#define DEFINE_READ_USER(type)                                                                     \
+	static int read_user_##type(void *to, const type __user *at)                               \
+	{                                                                                          \
+		type value;                                                                        \
+                                                                                                   \
+		if (__get_user(value, at))                                                         \
+			return -EFAULT;                                                            \
+		memcpy(to, &value, sizeof(value));                                                 \
+		return 0;                                                                          \
+	}
+DEFINE_READ_USER(u32)
+DEFINE_READ_USER(u64)
+
 int host_copy_from_user(void *to, host_u64 hva, size_t size)
 {
-	return copy_from_user(to, (const void __user *)hva, size) ? -EFAULT : 0;
+	const void __user *at = (const void __user *)hva;
+
+	if (!access_ok(at, size))
+		return -EFAULT;
+	might_fault();
+	if (size == 4 && IS_ALIGNED(hva, 4))
+		return read_user_u32(to, at);
+	if (size == 8 && IS_ALIGNED(hva, 8))
+		return read_user_u64(to, at);
+	return copy_from_user(to, at, size) ? -EFAULT : 0;
+}
+
+int host_read_user_atomic(void *to, host_u64 hva, size_t size)
+{
+	const void __user *at = (const void __user *)hva;
+	int r;
+
+	if (!access_ok(at, size))
+		return -EFAULT;
+	pagefault_disable();
+	if (size == 4 && IS_ALIGNED(hva, 4))
+		r = read_user_u32(to, at);
+	else if (size == 8 && IS_ALIGNED(hva, 8))
+		r = read_user_u64(to, at);
+	else
+		r = __copy_from_user_inatomic(to, at, size) ? -EFAULT : 0;
+	pagefault_enable();
+	return r;
 }
 
 int host_copy_to_user(host_u64 hva, const void *from, size_t size)

@@ -8,6 +8,7 @@
 #ifndef MINIVMX_HOST_OBJECTS_H
 #define MINIVMX_HOST_OBJECTS_H
 
+#include <linux/list.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/notifier.h>
@@ -70,6 +71,7 @@ struct host_vm {
 	struct workqueue_struct *irqfd_queue; /* takes them apart; made with the first one */
 
 	struct notifier_block suspend_block; /* clock.c */
+	struct list_head shrinker_link; /* shrinker.c */
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock;
 	/*

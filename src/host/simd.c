@@ -148,3 +148,46 @@ bool host_write_mmx(host_u32 index, host_u64 value)
 	release_registers();
 	return !pending;
 }
+
+host_u16 host_read_x87_control(void)
+{
+	host_u16 control;
+
+	hold_registers();
+	asm volatile("fnstcw %0" : "=m"(control));
+	release_registers();
+	return control;
+}
+
+host_u16 host_read_x87_status(void)
+{
+	host_u16 status;
+
+	hold_registers();
+	asm volatile("fnstsw %0" : "=a"(status));
+	release_registers();
+	return status;
+}
+
+/* It may unmask an exception that the guest's next x87 instruction raises; none is executed here. */
+void host_write_x87_control(host_u16 control)
+{
+	hold_registers();
+	if (!x87_exception_pending())
+		asm volatile("fldcw %0" : : "m"(control));
+	release_registers();
+}
+
+void host_init_x87(void)
+{
+	hold_registers();
+	asm volatile("fninit");
+	release_registers();
+}
+
+void host_clear_x87_exceptions(void)
+{
+	hold_registers();
+	asm volatile("fnclex");
+	release_registers();
+}

@@ -13,6 +13,7 @@
 #include "cpus.h"
 #include "debugfs.h"
 #include "objects.h"
+#include "shrinker.h"
 
 /* ---- Life ---- */
 
@@ -62,6 +63,7 @@ static struct host_vm *vm_create(void)
 	r = vm_watch_mm(vm);
 	if (r)
 		goto out_debugfs;
+	shrinker_add_vm(vm);
 	return vm;
 
 out_debugfs:
@@ -84,6 +86,7 @@ static void destroy_vm(struct host_vm *vm)
 
 	/* First: who reads there looks at the VM and its vCPUs. */
 	debugfs_remove_vm(vm);
+	shrinker_remove_vm(vm);
 	vm_unwatch_mm(vm);
 	clock_unwatch_suspend(vm);
 	irqfd_destroy(vm);
@@ -124,6 +127,27 @@ static int set_user_memory_region(struct host_vm *vm, const void __user *user)
 	r = core_set_memory_region(vm->core, &region);
 	mutex_unlock(&vm->slots_lock);
 	return r;
+}
+
+static int set_nr_mmu_pages(struct host_vm *vm, u64 pages)
+{
+	int r;
+
+	mutex_lock(&vm->slots_lock);
+	r = core_set_nr_mmu_pages(vm->core, pages);
+	mutex_unlock(&vm->slots_lock);
+	return r;
+}
+
+/* KVM cuts the number to an int, which makes an errno or another number of it. */
+static int get_nr_mmu_pages(struct host_vm *vm)
+{
+	u64 pages;
+
+	mutex_lock(&vm->slots_lock);
+	pages = core_get_nr_mmu_pages(vm->core);
+	mutex_unlock(&vm->slots_lock);
+	return pages <= INT_MAX ? (int)pages : -EOVERFLOW;
 }
 
 static int set_tss_addr(struct host_vm *vm, u64 address)
@@ -199,6 +223,10 @@ static long vm_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 		return core_check_extension(vm->core, arg);
 	case KVM_SET_USER_MEMORY_REGION:
 		return set_user_memory_region(vm, user);
+	case KVM_SET_NR_MMU_PAGES:
+		return set_nr_mmu_pages(vm, arg);
+	case KVM_GET_NR_MMU_PAGES:
+		return get_nr_mmu_pages(vm);
 	case KVM_GET_DIRTY_LOG:
 		return vm_get_dirty_log(vm, user);
 	case KVM_CLEAR_DIRTY_LOG:

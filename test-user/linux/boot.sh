@@ -37,7 +37,8 @@ hypervisor() {
     kvm)
         # The name that led to minivmx is in the way of the real one.
         rm -f /dev/kvm
-        modprobe kvm-intel || exit 1
+        # shellcheck disable=SC2086
+        modprobe kvm-intel $PARAMS || exit 1
         ;;
     esac
 }

@@ -61,20 +61,36 @@ void host_free(void *memory)
         std::free(memory);
 }
 
-void *host_page_alloc()
+namespace {
+
+// The first free page frame from `phys` on.
+void *allocate_page(Machine &m, host_u64 phys)
 {
-    Machine &m = Machine::current();
-    m.may_sleep("host_page_alloc");
     if (allocation_fails(m))
         return nullptr;
     void *const page = std::aligned_alloc(kPage, kPage);
     std::memset(page, 0, kPage);
-    host_u64 phys = 0x100000;
     while (m.pages_by_phys.contains(phys))
         phys += kPage;
     m.pages[page] = phys;
     m.pages_by_phys[phys] = page;
     return page;
+}
+
+} // namespace
+
+void *host_page_alloc()
+{
+    Machine &m = Machine::current();
+    m.may_sleep("host_page_alloc");
+    return allocate_page(m, m.first_page);
+}
+
+void *host_page_alloc_low()
+{
+    Machine &m = Machine::current();
+    m.may_sleep("host_page_alloc_low");
+    return allocate_page(m, 0x100000);
 }
 
 void host_page_free(void *page)
@@ -92,6 +108,7 @@ void host_page_free(void *page)
         m.violation("the page of an active VMCS is freed");
     m.vmcs.erase(found->second);
     m.pages_by_phys.erase(found->second);
+    m.page_owners.erase(found->second);
     m.pages.erase(found);
     std::free(page);
 }
@@ -114,10 +131,35 @@ void *host_phys_page(host_u64 phys)
     return found == m.pages_by_phys.end() ? nullptr : found->second;
 }
 
+void host_page_set_owner(void *page, void *owner)
+{
+    Machine::current().page_owners[host_page_phys(page)] = owner;
+}
+
+void *host_phys_owner(host_u64 phys)
+{
+    const auto &owners = Machine::current().page_owners;
+    const auto found = owners.find(phys);
+    return found == owners.end() ? nullptr : found->second;
+}
+
 int host_copy_from_user(void *to, host_u64 hva, size_t size)
 {
     Machine &m = Machine::current();
     m.may_sleep("host_copy_from_user");
+    if (m.find_user(hva, size) == nullptr)
+        return -EFAULT;
+    std::memcpy(to, reinterpret_cast<const void *>(hva), size);
+    return 0;
+}
+
+int host_read_user_atomic(void *to, host_u64 hva, size_t size)
+{
+    Machine &m = Machine::current();
+    if (hva % kPage + size > kPage)
+        m.violation("host_read_user_atomic across a page's end");
+    if (m.on_read_atomic && !m.on_read_atomic(hva))
+        return -EFAULT;
     if (m.find_user(hva, size) == nullptr)
         return -EFAULT;
     std::memcpy(to, reinterpret_cast<const void *>(hva), size);
@@ -176,6 +218,21 @@ int host_fault_in(host_vm *vm, host_u64 hva, bool want_write, host_frame *frame)
     frame->order = range->order;
     m.faults++;
     return m.on_fault_in ? m.on_fault_in(hva, want_write, *frame) : 0;
+}
+
+bool host_frame_at_hand(host_vm *vm, host_u64 hva, bool want_write, host_frame *frame)
+{
+    Machine &m = Machine::current();
+    if (!vm->mmu_locked)
+        m.violation("host_frame_at_hand without the mmu lock");
+    const UserRange *const range = m.find_user(hva, 1);
+    if (range == nullptr || (want_write && !range->writable))
+        return false;
+    *frame = {};
+    frame->pfn = m.pfn_of(hva);
+    frame->mmu_seq = vm->mmu_seq;
+    frame->writable = want_write;
+    return true;
 }
 
 void host_frame_put(host_frame *frame, bool dirty)

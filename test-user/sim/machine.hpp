@@ -128,6 +128,8 @@ class Machine {
     u64 vmreads = 0;
     u64 invalidations = 0; ///< INVEPT and INVVPID
     u64 invvpids = 0; ///< the latter alone
+    /// Called for an INVVPID that the CPU accepts.
+    std::function<void(u64 type, u64 vpid, u64 linear)> on_invvpid;
     /// The current VMCS of this CPU; aborts when there is none.
     Vmcs &current_vmcs();
     u64 field(u32 encoding) { return current_vmcs().fields[encoding]; }
@@ -157,6 +159,8 @@ class Machine {
     // Pages of the kernel
     std::map<void *, u64> pages;
     std::map<u64, void *> pages_by_phys;
+    std::map<u64, void *> page_owners; ///< by physical address
+    u64 first_page = 0x100000; ///< from here on host_page_alloc() gives frames
     std::set<void *> allocations;
     /// When not negative: how many more allocations succeed.
     int allocations_left = -1;
@@ -183,6 +187,8 @@ class Machine {
     std::function<void()> on_relax;
     /// Before host_cmpxchg_user() looks: another CPU may write.
     std::function<void(u64 hva)> on_cmpxchg;
+    /// Before host_read_user_atomic() looks: another CPU may write, or the page be gone (false).
+    std::function<bool(u64 hva)> on_read_atomic;
     std::vector<FramePut> frame_puts;
     u64 faults = 0;      ///< calls of host_fault_in() that found a page
     u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush
@@ -191,6 +197,7 @@ class Machine {
     u8 ymm[16][32] = {}; ///< XMM registers are their first halves
     u64 mmx[8] = {};
     bool x87_exception = false; ///< one is pending
+    u16 x87_control = 0x37f;
 
     // Time and sleeping vCPUs
     u64 time_ns = 1'000'000'000; ///< what host_time_ns() says

@@ -39,3 +39,29 @@ bool host_write_mmx(host_u32 index, host_u64 value)
         Machine::current().mmx[index] = value;
     return !Machine::current().x87_exception;
 }
+
+host_u16 host_read_x87_control(void)
+{
+    return Machine::current().x87_control;
+}
+
+host_u16 host_read_x87_status(void)
+{
+    return Machine::current().x87_exception ? 0x80 : 0;
+}
+
+void host_write_x87_control(host_u16 control)
+{
+    Machine::current().x87_control = control;
+}
+
+void host_init_x87(void)
+{
+    Machine::current().x87_control = 0x37f;
+    Machine::current().x87_exception = false;
+}
+
+void host_clear_x87_exceptions(void)
+{
+    Machine::current().x87_exception = false;
+}

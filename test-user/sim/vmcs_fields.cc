@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "vmcs_fields.hpp"
 
+#include <array>
+
 #include <minivmx/controls.hpp>
 #include <minivmx/vmcs_field.hpp>
 
@@ -109,6 +111,21 @@ bool encoding_known(u32 encoding)
 #undef MINIVMX_SIM_CASE
 }
 
+/// The condition of a field, or null. Each VMREAD and VMWRITE asks: looked up, not searched.
+const Condition *condition_of(u32 encoding)
+{
+    using Index = std::array<const Condition *, 0x8000>;
+    static const Index index = [] {
+        Index made{};
+        for (const Condition &c : kConditions)
+            for (u32 field = c.first; field <= c.last; field++)
+                if (!made[field])
+                    made[field] = &c;
+        return made;
+    }();
+    return encoding < index.size() ? index[encoding] : nullptr;
+}
+
 } // namespace
 
 bool field_exists(u32 encoding, const VmxMsrs &msrs)
@@ -117,12 +134,8 @@ bool field_exists(u32 encoding, const VmxMsrs &msrs)
     const bool high_half = (encoding & 1) != 0;
     if (!encoding_known(full) || (high_half && vmcs_width(full) != VmcsWidth::k64))
         return false;
-    for (const Condition &c : kConditions) {
-        if (full < c.first || full > c.last)
-            continue;
-        return may_be_1(msrs, c.field, c.mask) || may_be_1(msrs, c.other_field, c.other_mask);
-    }
-    return true;
+    const Condition *c = condition_of(full);
+    return !c || may_be_1(msrs, c->field, c->mask) || may_be_1(msrs, c->other_field, c->other_mask);
 }
 
 bool field_writable(u32 encoding, const VmxMsrs &msrs)

@@ -227,7 +227,11 @@ Vmx arch::invvpid(u64 type, const InvvpidDescriptor &descriptor)
         (type == 0 && cap.invvpid_address()) || (type == 1 && cap.invvpid_single()) ||
         (type == 2 && cap.invvpid_all()) || (type == 3 && cap.invvpid_single_retaining_globals());
     const bool vpid_ok = type == 2 || (descriptor.vpid != 0 && descriptor.vpid >> 16 == 0);
-    return supported && vpid_ok ? Vmx::kOk : vmfail(kInvalidOperand);
+    if (!supported || !vpid_ok)
+        return vmfail(kInvalidOperand);
+    if (m.on_invvpid)
+        m.on_invvpid(type, descriptor.vpid, descriptor.linear_address);
+    return Vmx::kOk;
 }
 
 bool arch::rdmsr_safe(u32 msr, u64 &value)

@@ -511,6 +511,7 @@ TEST_F(PagedMmio, RandomCodeAndTablesDoNoHarm)
     std::mt19937_64 random{99};
     unsigned exits[5] = {};
     for (unsigned round = 0; round < 10000; round++) {
+        guest.protected_mode(kCode, kDirectory); // the last round's code may have left it
         for (u32 i = 0; i < 16; i++)
             guest.reg(static_cast<Gpr>(i)) = random() % 3   ? 0x400000 + random() % 0x2000
                                              : random() % 2 ? random()

@@ -28,7 +28,8 @@ class Guest {
   public:
     using Tweak = std::function<void(sim::Machine &, Parameters &)>;
 
-    explicit Guest(const std::string &profile = "corei7_haswell_4770", const Tweak &tweak = {})
+    explicit Guest(const std::string &profile = "corei7_haswell_4770", const Tweak &tweak = {},
+                   bool irqchip = false)
         : machine{sim::cpu(profile)}
     {
         if (tweak)
@@ -40,6 +41,9 @@ class Guest {
         EXPECT_EQ(core_cpu_vmxon(vmxon_region_), 0);
         machine.irqs_off = false;
         EXPECT_EQ(core_vm_create(&vm_, &vm_.core), 0);
+        if (irqchip) {
+            EXPECT_EQ(core_create_irqchip(vm_.core), 0);
+        }
 
         run_pages_ = std::aligned_alloc(4096, 2 * 4096);
         std::memset(run_pages_, 0, 2 * 4096);

@@ -371,23 +371,22 @@ TEST_F(Run, CpuidExitTouchesFewFields)
     EXPECT_LE(writes[3] - writes[2], 1u) << "only RIP";
 }
 
-TEST(WithoutEpt, RunSaysWhyAndSaysItAgain)
+// A guest in real mode that nothing can be fetched for: first there is no instruction to emulate,
+// then no handler of the #UD that it has become.
+TEST(WithoutUnrestrictedGuest, AGuestWithoutMemoryIsAnInternalError)
 {
     Parameters params = default_parameters();
     params.report = 0;
-    params.ept = false;
+    params.unrestricted_guest = false;
     GuestMachine guest(sim::cpu("corei7_haswell_4770"), params);
     host_vcpu &vcpu = guest.create_vcpu();
-    for (int i = 0; i < 3; i++) {
+    for (const u32 suberror : {KVM_INTERNAL_ERROR_EMULATION, KVM_INTERNAL_ERROR_DELIVERY_EV,
+                               KVM_INTERNAL_ERROR_DELIVERY_EV}) {
         ASSERT_EQ(guest.run(vcpu), 0);
         EXPECT_EQ(vcpu.area.run->exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});
-        EXPECT_EQ(vcpu.area.run->internal.suberror, u32{KVM_INTERNAL_ERROR_EMULATION});
+        EXPECT_EQ(vcpu.area.run->internal.suberror, suberror);
     }
     EXPECT_EQ(guest.machine.entries, 0u);
-    const std::string log = guest.machine.log_text();
-    const auto first = log.find("can't run");
-    EXPECT_NE(first, std::string::npos);
-    EXPECT_EQ(log.find("can't run", first + 1), std::string::npos) << "told once";
 }
 
 } // namespace

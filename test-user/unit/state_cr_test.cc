@@ -498,13 +498,25 @@ TEST_F(ControlRegisters, ExitCr8)
 
 TEST_F(ControlRegisters, ExitThatCannotHappenGoesToUserSpace)
 {
-    for (const u8 cr : {1, 2, 5, 7, 9, 15}) {
+    for (const u8 cr : {1, 5, 7, 9, 15}) {
         guest.run().exit_reason = 99;
         EXPECT_FALSE(access(cr, 0).resumes());
         EXPECT_EQ(guest.run().exit_reason, u32{KVM_EXIT_UNKNOWN});
     }
-    EXPECT_FALSE(access(0, 1).resumes()); // reads of CR0 come from the shadow
-    EXPECT_FALSE(access(4, 1).resumes());
+}
+
+TEST_F(ControlRegisters, TheEmulatorMovesWhatNeverExits)
+{
+    guest.reg(kRax) = 0x1234567;
+    EXPECT_TRUE(access(2, 0).resumes());
+    EXPECT_EQ(guest.area().cr2, 0x1234567u);
+    guest.reg(kRax) = 0;
+    EXPECT_TRUE(access(2, 1).resumes());
+    EXPECT_EQ(guest.reg(kRax), 0x1234567u);
+    EXPECT_TRUE(access(0, 1).resumes());
+    EXPECT_EQ(guest.reg(kRax), guest_cr0(vmx));
+    EXPECT_TRUE(access(4, 1).resumes());
+    EXPECT_EQ(guest.reg(kRax), guest_cr4(vmx));
 }
 
 // ---- XSETBV ----

@@ -182,7 +182,7 @@ TEST(SegmentFormat, AccessedIsSetWhereRealModeRunsDirectly)
     }
     StateGuest guest("corei5_lynnfield_750");
     write_segment(guest.vmx(), kDs, segment);
-    EXPECT_EQ(guest.get(GUEST_DS_AR_BYTES), 0x92u);
+    EXPECT_EQ(segment_rights(guest.vmx(), kDs), 0x92u);
 }
 
 // ---- KVM_GET_SREGS, KVM_SET_SREGS ----
@@ -523,7 +523,8 @@ TEST(Extensions, WhatIsHere)
                                  KVM_CAP_KVMCLOCK_CTRL,
                                  KVM_CAP_GET_TSC_KHZ,
                                  KVM_CAP_TSC_CONTROL,
-                                 KVM_CAP_VM_TSC_CONTROL};
+                                 KVM_CAP_VM_TSC_CONTROL,
+                                 KVM_CAP_MMU_SHADOW_CACHE_CONTROL};
     std::map<u64, int> here = values;
     for (const u64 flag : flags)
         here[flag] = 1;

@@ -202,11 +202,15 @@ class AnyTables : public TaskSwitchTest {
     void try_them();
 };
 
-// Without "unrestricted guest" VM entry wants more of the segments.
+// Without "unrestricted guest" VM entry wants more of the segments; what it refuses would be
+// emulated.
 class AnyTablesWithoutUnrestrictedGuest : public AnyTables {
   protected:
     AnyTablesWithoutUnrestrictedGuest()
-        : AnyTables([](sim::Machine &, Parameters &p) { p.unrestricted_guest = false; })
+        : AnyTables([](sim::Machine &, Parameters &p) {
+              p.unrestricted_guest = false;
+              p.emulate_invalid_guest_state = false;
+          })
     {}
 };
 

@@ -32,6 +32,7 @@ constexpr std::array kBoolParameters = {
     BoolParameter{"flexpriority", &core_params::flexpriority},
     BoolParameter{"pml", &core_params::pml},
     BoolParameter{"enable_apicv", &core_params::enable_apicv},
+    BoolParameter{"emulate_invalid_guest_state", &core_params::emulate_invalid_guest_state},
     BoolParameter{"error_on_inconsistent_vmcs_config",
                   &core_params::error_on_inconsistent_vmcs_config},
 };

@@ -152,6 +152,12 @@ bool read_source(Emulation &e, u64 linear, u32 size, bool for_write)
     return true;
 }
 
+bool probe_read(Emulation &e, u64 linear, u32 size)
+{
+    Pieces pieces;
+    return translate_operand(e, linear, size, false, pieces);
+}
+
 // ---- Writes -----------------------------------------------------------------
 
 bool probe_write(Emulation &e, u64 linear, u32 size)

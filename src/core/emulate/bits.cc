@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// BT, BTS, BTR, BTC; BSF, BSR, TZCNT, LZCNT.
+// BT, BTS, BTR, BTC; BSF, BSR, TZCNT, LZCNT; BOUND.
 #include "emulator.hpp"
 #include "native.hpp"
 
@@ -91,6 +91,31 @@ void execute_bits(Emulation &e)
         test_bit(e);
     else
         scan_bits(e);
+}
+
+// SDM Vol. 2A, "BOUND": a signed index, and the lowest and the highest one in memory, which is read
+// only if the index isn't too low.
+void execute_bound(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const u32 size = insn.operand_size;
+    const auto number = [size](u64 value) { return static_cast<s64>(sign_extend(value, size)); };
+    u64 index;
+    u64 bound;
+    (void)load_operand(e, insn.source, index);
+    if (!load_operand(e, insn.third, bound))
+        return;
+    bool outside = number(index) < number(bound);
+    if (!outside) {
+        e.offset_added = size;
+        if (!load_operand(e, insn.third, bound))
+            return;
+        outside = number(index) > number(bound);
+    }
+    if (outside)
+        queue_exception(e.vmx, BR_VECTOR);
+    else
+        finish_instruction(e.vmx, insn.length);
 }
 
 } // namespace minivmx

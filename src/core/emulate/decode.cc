@@ -197,13 +197,15 @@ bool row_fits(const OpcodeRow &row, const Instruction &insn, const Prefixes &pre
 {
     if (row.has(insn.mode == CodeMode::k64 ? kNot64 : kOnly64))
         return false;
+    if (row.has(kNoRexB) && rex_b(insn))
+        return false;
     if (row.has(kAnyOfPrefixes) && !row.has(kNoPrefix << prefixes.mandatory))
         return false;
-    if (row.has(kMemoryOnly) && modrm_mod(insn) == 3)
+    if (row.has(modrm_mod(insn) == 3 ? kMemoryOnly : kRegisterOnly))
         return false;
     if (row.has(kVector128) && insn.vector_size != 16)
         return false;
-    return row.extension == kAnyExtension || row.extension == modrm_reg(insn);
+    return row.has_extension(insn.modrm);
 }
 
 const OpcodeRow *choose_row(Span<const OpcodeRow> rows, const Instruction &insn,
@@ -239,7 +241,9 @@ void set_sizes(Instruction &insn, const Prefixes &prefixes, const OpcodeRow &row
         insn.address_size = prefixes.address_size ? 2 : 4;
         break;
     case CodeMode::k64:
-        insn.operand_size = rex_w(insn) ? 8 : prefixes.operand_size ? 2 : default_64;
+        insn.operand_size = rex_w(insn) || row.has(kForce64) ? 8
+                            : prefixes.operand_size          ? 2
+                                                             : default_64;
         insn.address_size = prefixes.address_size ? 4 : 8;
         break;
     }
@@ -344,6 +348,8 @@ u8 operand_bytes(SizeCode size, const Instruction &insn)
         return insn.mode == CodeMode::k64 ? 8 : 4;
     case SizeCode::kTable:
         return insn.mode == CodeMode::k64 ? 10 : 6;
+    case SizeCode::kFar:
+        return insn.operand_size + 2;
     case SizeCode::kNone:
         break;
     }
@@ -398,6 +404,32 @@ Operand make_operand(ByteReader &reader, Instruction &insn, const Prefixes &pref
                 false};
     case OperandCode::kP:
         return {OperandKind::kMmx, size, modrm_reg(insn), false};
+    case OperandCode::kW:
+        return {OperandKind::kVector, size, static_cast<u8>(modrm_rm(insn) | rex_b(insn)), false};
+    case OperandCode::kN:
+        return {OperandKind::kMmx, size, modrm_rm(insn), false};
+    case OperandCode::kR:
+        return register_operand(insn, modrm_rm(insn) | rex_b(insn), size);
+    case OperandCode::kC:
+        return {OperandKind::kControl, size, reg, false};
+    case OperandCode::kD:
+        return {OperandKind::kDebug, size, reg, false};
+    case OperandCode::kJ:
+        insn.immediate = reader.next_signed(size);
+        return {OperandKind::kRelative, size, kNoRegister, false};
+    case OperandCode::kA:
+        insn.immediate = reader.next_unsigned(insn.operand_size);
+        insn.second_immediate = static_cast<u16>(reader.next_unsigned(2));
+        return {OperandKind::kFarPointer, size, kNoRegister, false};
+    case OperandCode::kSegmentOfOpcode:
+        return {OperandKind::kSegment, size, static_cast<u8>(insn.opcode >> 3 & 7), false};
+    case OperandCode::kSecondImmediate:
+        insn.second_immediate = static_cast<u16>(reader.next_unsigned(size));
+        return {OperandKind::kNone, size, kNoRegister, false};
+    case OperandCode::kTranslated:
+        insn.memory.segment = kDs;
+        insn.memory.base = kRbx;
+        return memory;
     case OperandCode::kAccumulator:
         return {OperandKind::kRegister, size, kRax, false};
     case OperandCode::kDx:
@@ -413,6 +445,15 @@ Operand make_operand(ByteReader &reader, Instruction &insn, const Prefixes &pref
     return {OperandKind::kNone, 0, kNoRegister, false};
 }
 
+// SDM Vol. 2B, "MOV - Move to/from Control Registers", "MOV - Move to/from Debug Registers".
+bool has_system_register(const Operand &operand)
+{
+    constexpr u32 kControlRegisters = bit32(0) | bit32(2) | bit32(3) | bit32(4) | bit32(8);
+    if (operand.kind == OperandKind::kControl)
+        return (kControlRegisters >> operand.reg & 1) != 0;
+    return operand.kind != OperandKind::kDebug || operand.reg < 8;
+}
+
 // What makes a known instruction invalid: #UD.
 bool is_valid(const OpcodeRow &row, const Instruction &insn, const Prefixes &prefixes)
 {
@@ -421,11 +462,16 @@ bool is_valid(const OpcodeRow &row, const Instruction &insn, const Prefixes &pre
                           insn.destination.kind == OperandKind::kMemory;
     if (insn.lock && !may_lock)
         return false;
+    if (insn.operation == Operation::kInvalid ||
+        (row.has(kInvalid64) && insn.mode == CodeMode::k64))
+        return false;
     // There are six segment registers, and MOV does not load CS: SDM Vol. 2B, "MOV".
     if (insn.operation == Operation::kStoreSegment && insn.source.reg > kGs)
         return false;
     if (insn.operation == Operation::kLoadSegment &&
         (insn.destination.reg > kGs || insn.destination.reg == kCs))
+        return false;
+    if (!has_system_register(insn.destination) || !has_system_register(insn.source))
         return false;
     if (insn.vector_size == 0)
         return true;
@@ -456,7 +502,7 @@ DecodeStatus decode(ByteReader &reader, Instruction &insn)
     insn.operation = operation_of(*row, insn);
     insn.aligned = row->has(kMustAlign);
     set_sizes(insn, prefixes, *row);
-    if (row->has_modrm())
+    if (row->may_have_memory())
         read_memory_operand(reader, insn);
     insn.destination = make_operand(reader, insn, prefixes, row->destination);
     insn.source = make_operand(reader, insn, prefixes, row->source);

@@ -49,69 +49,112 @@ namespace {
 
 using Family = void (*)(Emulation &);
 
-// Which function carries an operation out; they stand in families in the enumeration.
-Family family_of(Operation operation)
+// Which function carries operations out; they stand in families in the enumeration.
+struct FamilyRange {
+    Operation first, last;
+    Family family;
+};
+
+namespace families {
+
+using enum Operation;
+
+// clang-format off
+constexpr FamilyRange kRanges[] = {
+    {kAdd,         kCmp,           execute_arithmetic},
+    {kRol,         kSar,           execute_shift},
+    {kTest,        kNeg,           execute_arithmetic},
+    {kMul,         kIdiv,          execute_multiply},
+    {kInc,         kDec,           execute_arithmetic},
+    {kImulTo,      kImulTo,        execute_multiply},
+    {kShld,        kShrd,          execute_shift},
+    {kXadd,        kCmpxchgPair,   execute_exchange},
+    {kBt,          kLzcnt,         execute_bits},
+    {kMov,         kMovbe,         execute_move},
+    {kXchg,        kXchg,          execute_exchange},
+    {kSetcc,       kCmovcc,        execute_move},
+    {kPush,        kPop,           execute_stack},
+    {kStoreSegment, kLoadSegment,  execute_move},
+    {kNop,         kFlushLine,     execute_move},
+    {kLea,         kConvertDouble, execute_conversion},
+    {kJmp,         kJcxz,          execute_branch},
+    {kPushAll,     kPopAll,        execute_stack},
+    {kPushFlags,   kPopFlags,      execute_flags_on_stack},
+    {kEnter,       kLeave,         execute_stack},
+    {kClc,         kSahf,          execute_flags},
+    {kDaa,         kAad,           execute_decimal},
+    {kBound,       kBound,         execute_bound},
+    {kPause,       kRdpmc,         execute_processor},
+    {kIn,          kOut,           execute_port},
+    {kWait,        kFldcw,         execute_x87},
+    {kLoadSegment, kPopSegment,    execute_segment_load},
+    {kJmpFar,      kRetFar,        execute_far},
+    {kInt,         kIcebp,         execute_interrupt},
+    {kIret,        kIret,          execute_far},
+    {kSyscall,     kSysexit,       execute_fast_call},
+    {kMovFromControl, kMovToControl, execute_privileged},
+    {kMovFromDebug, kMovToDebug,   execute_system},
+    {kClts,        kLmsw,          execute_privileged},
+    {kSmsw,        kSmsw,          execute_system},
+    {kRdmsr,       kWrmsr,         execute_privileged},
+    {kXgetbv,      kXsetbv,        execute_system},
+    {kInvd,        kHlt,           execute_privileged},
+    {kMonitor,     kRsm,           execute_system},
+    {kLoadFarPointer, kLoadFarPointer, execute_segment_load},
+    {kArpl,        kArpl,          execute_arpl},
+    {kLar,         kVerw,          execute_selector_question},
+    {kSwapgs,      kWriteSegmentBase, execute_segment_base},
+    {kMovVector,   kMovLowToHigh,  execute_vector},
+    {kSgdt,        kLtr,           execute_table_access},
+    {kInvpcid,     kInvpcid,       execute_invpcid},
+    {kMovs,        kScas,          execute_string},
+};
+// clang-format on
+
+struct FamilyTable {
+    Family family[kOperationCount] = {}; // null: only the CPU can carry it out
+};
+
+consteval FamilyTable make_table()
 {
-    using enum Operation;
-    if (operation >= kAdd && operation <= kCmp)
-        return execute_arithmetic;
-    if (operation >= kRol && operation <= kSar)
-        return execute_shift;
-    switch (operation) {
-    case kTest:
-    case kNot:
-    case kNeg:
-    case kInc:
-    case kDec:
-        return execute_arithmetic;
-    case kShld:
-    case kShrd:
-        return execute_shift;
-    case kMul:
-    case kImul:
-    case kDiv:
-    case kIdiv:
-    case kImulTo:
-        return execute_multiply;
-    case kXchg:
-    case kXadd:
-    case kCmpxchg:
-    case kCmpxchgPair:
-        return execute_exchange;
-    case kInvpcid:
-        return execute_invpcid;
-    default:
-        break;
-    }
-    if (operation >= kBt && operation <= kLzcnt)
-        return execute_bits;
-    if (operation >= kMovVector && operation <= kMovHigh)
-        return execute_vector;
-    if (operation >= kSgdt && operation <= kLtr)
-        return execute_table_access;
-    if (operation >= kMov && operation <= kNop)
-        return execute_move;
-    return execute_string;
+    FamilyTable table;
+    for (const FamilyRange &range : kRanges)
+        for (u32 i = static_cast<u32>(range.first); i <= static_cast<u32>(range.last); i++)
+            table.family[i] = range.family;
+    return table;
 }
+
+constexpr FamilyTable kTable = make_table();
+
+} // namespace families
 
 } // namespace
 
 Outcome execute(Emulation &e)
 {
-    switch (e.insn().operation) {
-    case Operation::kIns:
+    const Operation operation = e.insn().operation;
+    set_instruction_length(e.vmx, e.insn().length);
+    if (operation == Operation::kIns)
         return execute_ins(e);
-    case Operation::kOuts:
+    if (operation == Operation::kOuts)
         return execute_outs(e);
-    case Operation::kXsaves:
-    case Operation::kXrstors:
+    const Family family = families::kTable.family[static_cast<u32>(operation)];
+    if (!family)
         return fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
-    case Operation::kUnknown:
-        return fail_emulation(e.vmx, nullptr, 0);
-    default:
-        family_of(e.insn().operation)(e);
+    family(e);
+    return e.outcome;
+}
+
+Outcome emulate_instruction(vcpu_vmx &vmx)
+{
+    Outcome outcome = Outcome::resume();
+    if (!cross_boundary(vmx, outcome))
+        return outcome;
+    Emulation e{vmx};
+    e.forget_reads();
+    if (!fetch_and_decode(e))
         return e.outcome;
-    }
+    return execute(e);
 }
 
 Outcome emulate_exited(vcpu_vmx &vmx, Operation first, Operation last)
@@ -125,18 +168,25 @@ Outcome emulate_exited(vcpu_vmx &vmx, Operation first, Operation last)
     return execute(e);
 }
 
-Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa)
+Outcome emulate_access(vcpu_vmx &vmx, const KnownTranslation &known)
 {
     Emulation e{vmx};
     e.forget_reads();
     if (!fetch_and_decode(e))
         return e.outcome;
+    e.known = known;
+    return execute(e);
+}
+
+Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa)
+{
+    KnownTranslation known{};
     if ((vmx.exit_reason & kExitReasonBasicMask) == EXIT_REASON_EPT_VIOLATION) {
         const EptViolationInfo access = EptViolationInfo::decode(exit_qualification(vmx));
         if (access.linear_address_valid && access.to_final_page)
-            e.known = {true, access.write, vmcs_read(GUEST_LINEAR_ADDRESS), gpa};
+            known = {true, access.write, vmcs_read(GUEST_LINEAR_ADDRESS), gpa};
     }
-    return execute(e);
+    return emulate_access(vmx, known);
 }
 
 } // namespace minivmx

@@ -13,13 +13,6 @@
 
 namespace minivmx {
 
-// The translation that the exit itself came with, which saves a walk.
-struct KnownTranslation {
-    bool valid;
-    bool write;
-    u64 linear, gpa;
-};
-
 // One run of the instruction in vmx.pending. Its steps return whether to go on; where they don't,
 // `outcome` says what comes instead.
 struct Emulation {
@@ -30,8 +23,9 @@ struct Emulation {
     Outcome outcome;
     u8 reads_used = 0; // of pending.reads_done, in this run
     u8 read_at = 0;
-    u64 offset_added = 0;   // to the offset of the memory operand: BT's bit string, POP's stack
-    u64 operand_linear = 0; // where load_destination() read
+    bool ports_allowed = false; // the CPU has checked, before the exit
+    u64 offset_added = 0;       // to the offset of the memory operand: BT's bit string, POP's stack
+    u64 operand_linear = 0;     // where load_destination() read
 
     explicit Emulation(vcpu_vmx &v)
         : vmx{v}, pending{v.pending}, state{address_state(v)}, known{}, outcome{Outcome::resume()}
@@ -78,6 +72,9 @@ void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value);
 [[nodiscard]] bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write,
                              u64 &linear);
 
+// SDM Vol. 1, appendix B, table B-1: a condition by the low four bits of the opcode (moves.cc).
+bool condition_holds(u8 opcode, u64 flags);
+
 // Ends one iteration of a string instruction: counts down and either leaves RIP where it is or
 // moves it on. n: elements done. last: the condition of REPE or REPNE says so.
 void finish_iterations(Emulation &e, u64 n, bool last = false);
@@ -114,13 +111,25 @@ u64 memory_offset(vcpu_vmx &vmx, const Instruction &insn);
 [[nodiscard]] bool write_destination(Emulation &e, u64 linear, u32 size);
 // The same, if memory still holds `old`: see store_destination().
 [[nodiscard]] bool exchange_destination(Emulation &e, u64 linear, u32 size, u64 old);
-// Whether size bytes may be written there. False: an exception is queued.
+// Whether size bytes may be read or written there. False: an exception is queued.
+[[nodiscard]] bool probe_read(Emulation &e, u64 linear, u32 size);
 [[nodiscard]] bool probe_write(Emulation &e, u64 linear, u32 size);
 // Takes user space's answer for the fragment it was asked for and goes on to the next. True: that
 // was the last; false: kvm_run asks for another one.
 [[nodiscard]] bool next_fragment(vcpu_vmx &vmx);
 // The access under way was a read and is complete: an instruction that runs again finds it.
 void keep_read(PendingInstruction &pending);
+
+// ---- The stack (stack.cc) ---------------------------------------------------
+
+// How many bytes of RSP count: SDM Vol. 3A, 6.2.3, the B flag of the stack segment.
+u32 stack_width(Emulation &e);
+// One element, which may be a device's. False: see write_destination() and read_source(). RSP
+// changes only at the end of the instruction: `rsp` is what it becomes. Of a pushed slot the lowest
+// `size` bytes are written; elements are popped from `rsp`.
+[[nodiscard]] bool push_element(Emulation &e, u32 slot, u32 size, u64 value, u64 &rsp);
+[[nodiscard]] bool pop_element(Emulation &e, u32 size, u64 &value, u64 &rsp);
+void write_stack_pointer(Emulation &e, u64 rsp);
 
 // ---- Execution --------------------------------------------------------------
 
@@ -130,18 +139,46 @@ Outcome execute(Emulation &e);
 void execute_arithmetic(Emulation &e); // arithmetic.cc
 void execute_shift(Emulation &e);
 void execute_multiply(Emulation &e);
-void execute_exchange(Emulation &e);     // exchange.cc
-void execute_bits(Emulation &e);         // bits.cc
-void execute_move(Emulation &e);         // moves.cc
-void execute_vector(Emulation &e);       // vector.cc
-void execute_string(Emulation &e);       // string.cc
+void execute_exchange(Emulation &e); // exchange.cc
+void execute_bits(Emulation &e);     // bits.cc
+void execute_move(Emulation &e);     // moves.cc
+void execute_stack(Emulation &e);    // stack.cc
+void execute_branch(Emulation &e);   // branches.cc
+void execute_flags(Emulation &e);    // flags.cc
+void execute_flags_on_stack(Emulation &e);
+void execute_conversion(Emulation &e); // conversions.cc
+void execute_decimal(Emulation &e);    // decimal.cc
+void execute_bound(Emulation &e);      // bits.cc
+void execute_processor(Emulation &e);  // processor.cc
+void execute_port(Emulation &e);       // port_io.cc
+void execute_x87(Emulation &e);        // x87.cc
+void execute_vector(Emulation &e);     // vector.cc
+void execute_string(Emulation &e);     // string.cc
+void execute_far(Emulation &e);        // far.cc
+void execute_interrupt(Emulation &e);
+void execute_segment_load(Emulation &e); // segment_load.cc
+void execute_selector_question(Emulation &e);
+void execute_arpl(Emulation &e);
+void execute_segment_base(Emulation &e);
+void execute_privileged(Emulation &e); // system.cc
+void execute_system(Emulation &e);
+void execute_fast_call(Emulation &e);    // fast_call.cc
 void execute_table_access(Emulation &e); // tables.cc
 void execute_invpcid(Emulation &e);
+// What the CPU would deliver before the instruction at CS:RIP; false: there is such a thing, and
+// `outcome` says what comes now (boundary.cc).
+[[nodiscard]] bool cross_boundary(vcpu_vmx &vmx, Outcome &outcome);
+// Whether the program may access these ports (io_permission.cc). False: #GP or a page fault is
+// queued.
+[[nodiscard]] bool port_allowed(Emulation &e, u16 port, u32 size);
 // OUTS and INS (port_io.cc).
 Outcome execute_outs(Emulation &e);
 Outcome execute_ins(Emulation &e);
 // The data of INS is there: the rest of it goes to memory.
 Outcome store_ins_data(Emulation &e);
+// A step of the CPU's own access went wrong: its exception is queued, or the emulation fails.
+struct SystemAccess;
+void conclude_failure(Emulation &e, const SystemAccess &s);
 // #UD is queued; KVM's answer to an instruction it doesn't know. At CPL 0 user space hears of it,
 // too.
 Outcome fail_emulation(vcpu_vmx &vmx, const u8 *bytes, u32 size);

@@ -38,8 +38,8 @@ void exchange_and_add(Emulation &e)
     finish_instruction(e.vmx, insn.length);
 }
 
-// SDM Vol. 2A, "CMPXCHG": the destination is written in any case, with its own value if it is not
-// equal to the accumulator.
+// SDM Vol. 2A, "CMPXCHG": a destination in memory is written in any case, with its own value if it
+// is not equal to the accumulator; a register isn't, and keeps its upper half.
 void compare_and_exchange(Emulation &e)
 {
     const Instruction &insn = e.insn();
@@ -53,7 +53,8 @@ void compare_and_exchange(Emulation &e)
     u64 flags = read_rflags(e.vmx);
     (void)native::cmp(insn.destination.size, compared, old, flags);
     const bool equal = (flags & native::kZero) != 0;
-    if (!store_destination(e, insn.destination, old, equal ? source : old) ||
+    const bool stores = equal || insn.destination.kind == OperandKind::kMemory;
+    if ((stores && !store_destination(e, insn.destination, old, equal ? source : old)) ||
         (!equal && !store_operand(e, accumulator, old)))
         return;
     write_rflags(e.vmx, flags);

@@ -18,11 +18,11 @@ CodeMode code_mode(const AddressState &state)
 }
 
 // How many bytes, up to `wanted`, the code segment holds from this offset on.
-u32 code_bytes_left(const AddressState &state, u64 offset, u32 wanted)
+u32 code_bytes_left(const vcpu_vmx &vmx, const AddressState &state, u64 offset, u32 wanted)
 {
     if (state.code_64)
         return wanted;
-    const u64 limit = vmcs_read(GUEST_CS_LIMIT);
+    const u64 limit = segment_limit(vmx, kCs);
     if (offset > limit)
         return 0;
     return limit - offset + 1 < wanted ? static_cast<u32>(limit - offset + 1) : wanted;
@@ -47,11 +47,11 @@ bool read_code(vcpu_vmx &vmx, const AddressState &state, Fetched &fetched, u32 n
 {
     CodeBytes &code = fetched.code;
     const u64 offset = read_rip(vmx) + code.count;
-    n = code_bytes_left(state, offset, n);
+    n = code_bytes_left(vmx, state, offset, n);
     u64 linear;
     fetched.result =
-        segment_to_linear(state, kCs, state.code_64 ? offset : static_cast<u32>(offset), n ? n : 1,
-                          kFetch, linear, fetched.fault);
+        segment_to_linear(vmx, state, kCs, state.code_64 ? offset : static_cast<u32>(offset),
+                          n ? n : 1, kFetch, linear, fetched.fault);
     if (fetched.result == MemoryResult::kOk)
         fetched.result =
             read_guest_virt(vmx, state, linear, code.bytes + code.count, n, kFetch, fetched.fault);

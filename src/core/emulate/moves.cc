@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Moves of integers: MOV and its relatives, SETcc, CMOVcc, PUSH, POP, segment registers.
+// Moves of integers: MOV and its relatives, SETcc, CMOVcc, segment registers.
 #include <minivmx/segment.hpp>
 
 #include "emulator.hpp"
@@ -7,9 +7,6 @@
 
 namespace minivmx {
 
-namespace {
-
-// SDM Vol. 1, appendix B, table B-1: the low four bits of the opcode.
 bool condition_holds(u8 opcode, u64 flags)
 {
     const bool sign_differs = ((flags & native::kSign) != 0) != ((flags & native::kOverflow) != 0);
@@ -42,6 +39,8 @@ bool condition_holds(u8 opcode, u64 flags)
     }
     return holds != ((opcode & 1) != 0);
 }
+
+namespace {
 
 u64 reverse_bytes(u64 value, u32 size)
 {
@@ -85,80 +84,18 @@ void move_on_condition(Emulation &e)
         finish_instruction(e.vmx, insn.length);
 }
 
-// ---- The stack --------------------------------------------------------------
-
-// How much of RSP counts: SDM Vol. 3A, 3.4.5, the B flag of the stack segment.
-u32 stack_size(Emulation &e)
+// SDM Vol. 2A, "CLFLUSH": what a load of the byte would fault on, it does, but for code that can't
+// be read. There is nothing to do for memory that is the guest's and ours alike.
+void flush_line(Emulation &e)
 {
-    if (e.state.code_64)
-        return 8;
-    return (vmcs_read(GUEST_SS_AR_BYTES) & AR_DB) != 0 ? 4 : 2;
-}
-
-void push(Emulation &e)
-{
-    const Instruction &insn = e.insn();
-    const u32 size = insn.operand_size;
-    const u32 width = stack_size(e);
-    const u64 rsp = (read_gpr(e.vmx, kRsp) - size) & size_mask(width);
-    u64 value;
+    const Access as_fetch{.fetch = true};
     u64 linear;
-    if (!load_operand(e, insn.source, value) || !to_linear(e, kSs, rsp, size, true, linear))
-        return;
-    store_little_endian(e.pending.data, value, size);
-    if (!write_destination(e, linear, size))
-        return;
-    write_gpr_part(e.vmx, kRsp, width, rsp);
-    finish_instruction(e.vmx, insn.length);
-}
-
-void pop(Emulation &e)
-{
-    const Instruction &insn = e.insn();
-    const u32 size = insn.operand_size;
-    const u32 width = stack_size(e);
-    const u64 rsp = read_gpr(e.vmx, kRsp);
-    u64 linear;
-    if (!to_linear(e, kSs, rsp & size_mask(width), size, false, linear) ||
-        !read_source(e, linear, size))
-        return;
-    const u64 value = load_little_endian(e.pending.data, size);
-    if (insn.destination.kind == OperandKind::kRegister) {
-        write_gpr_part(e.vmx, kRsp, width, rsp + size);
-        (void)store_operand(e, insn.destination, value);
-        finish_instruction(e.vmx, insn.length);
-        return;
-    }
-    // An address by RSP is that after the pop: SDM Vol. 2B, "POP".
-    if (insn.memory.base == kRsp)
-        e.offset_added = size;
-    if (!store_operand(e, insn.destination, value))
-        return;
-    write_gpr_part(e.vmx, kRsp, width, rsp + size);
-    finish_instruction(e.vmx, insn.length);
-}
-
-// ---- Segment registers ------------------------------------------------------
-
-// Real mode only, where there is no descriptor to check. Elsewhere it stays unknown: who would keep
-// selectors in a device?
-void load_segment(Emulation &e)
-{
-    const Instruction &insn = e.insn();
-    if (e.state.protected_mode && (read_rflags(e.vmx) & X86_EFLAGS_VM) == 0) {
-        e.outcome = fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
-        return;
-    }
-    u64 selector;
-    if (!load_operand(e, insn.source, selector))
-        return;
-    const u8 segment = insn.destination.reg;
-    vmcs_write(GUEST_ES_SELECTOR + segment, static_cast<u16>(selector));
-    vmcs_write(GUEST_ES_BASE + segment, (selector & 0xffff) << 4);
-    finish_instruction(e.vmx, insn.length);
-    if (segment == kSs) // SDM Vol. 3A, 6.8.3
-        vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-                   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_MOV_SS);
+    GuestFault fault;
+    if (segment_to_linear(e.vmx, e.state, e.insn().memory.segment, memory_offset(e.vmx, e.insn()),
+                          1, as_fetch, linear, fault) != MemoryResult::kOk)
+        inject_fault(e.vmx, fault);
+    else if (probe_read(e, linear, 1))
+        finish_instruction(e.vmx, e.insn().length);
 }
 
 } // namespace
@@ -172,14 +109,8 @@ void execute_move(Emulation &e)
     case Operation::kCmovcc:
         move_on_condition(e);
         break;
-    case Operation::kPush:
-        push(e);
-        break;
-    case Operation::kPop:
-        pop(e);
-        break;
-    case Operation::kLoadSegment:
-        load_segment(e);
+    case Operation::kFlushLine:
+        flush_line(e);
         break;
     case Operation::kNop:
         finish_instruction(e.vmx, e.insn().length);

@@ -9,19 +9,29 @@ namespace minivmx {
 // Where an operand is: SDM Vol. 2D, A.2.1 "Codes for Addressing Method".
 enum class OperandCode : u8 {
     kNone,
-    kE, // ModRM.rm: register or memory
-    kG, // ModRM.reg
-    kI, // immediate
-    kO, // memory at an offset in the instruction
-    kX, // DS:rSI
-    kY, // ES:rDI
-    kZ, // the register in the opcode's low three bits
-    kS, // ModRM.reg: a segment register
-    kV, // ModRM.reg: an XMM or YMM register
-    kH, // VEX.vvvv: an XMM register
-    kP, // ModRM.reg: an MMX register
+    kE,               // ModRM.rm: register or memory
+    kG,               // ModRM.reg
+    kI,               // immediate
+    kO,               // memory at an offset in the instruction
+    kX,               // DS:rSI
+    kY,               // ES:rDI
+    kZ,               // the register in the opcode's low three bits
+    kS,               // ModRM.reg: a segment register
+    kV,               // ModRM.reg: an XMM or YMM register
+    kH,               // VEX.vvvv: an XMM register
+    kP,               // ModRM.reg: an MMX register
+    kW,               // ModRM.rm: an XMM or YMM register; ModRM.mod is 3
+    kN,               // ModRM.rm: an MMX register; ModRM.mod is 3
+    kR,               // ModRM.rm: a register, whatever ModRM.mod
+    kC,               // ModRM.reg: a control register
+    kD,               // ModRM.reg: a debug register
+    kJ,               // a branch's target, relative to the next instruction
+    kA,               // a far pointer in the instruction
+    kSegmentOfOpcode, // a segment register by bits 5:3 of the opcode
+    kSecondImmediate,
     kAccumulator,
-    kDx, // the port in DX
+    kTranslated, // XLAT's: DS:rBX + AL
+    kDx,         // the port in DX
     kCl,
     kOne, // the number 1
 };
@@ -41,16 +51,21 @@ enum class SizeCode : u8 {
     kWv,    // a word in memory, the operand size in a register
     kFull,  // 4 bytes, 8 in 64-bit code
     kTable, // 6 bytes, 10 in 64-bit code: a limit and a base
+    kFar,   // the operand size and 2 more: an offset and a selector
 };
 
 struct OperandSpec {
     OperandCode code = OperandCode::kNone;
     SizeCode size = SizeCode::kNone;
 
-    constexpr bool in_modrm() const { return code == OperandCode::kE || code == OperandCode::kG; }
+    constexpr bool in_modrm() const
+    {
+        return code == OperandCode::kE || code == OperandCode::kG || code == OperandCode::kR ||
+               code == OperandCode::kW || code == OperandCode::kN;
+    }
 };
 
-enum OpcodeFlag : u16 {
+enum OpcodeFlag : u32 {
     kMayLock = 1 << 0,    // LOCK is allowed if the destination is in memory
     kByOpcode = 1 << 1,   // bits 5:3 of the opcode count the operation on
     kByModrm = 1 << 2,    // ModRM.reg counts the operation on
@@ -67,16 +82,21 @@ enum OpcodeFlag : u16 {
     kPrefixF3 = 1 << 11,
     kPrefixF2 = 1 << 12,
     kAnyOfPrefixes = kNoPrefix | kPrefix66 | kPrefixF3 | kPrefixF2,
+    kForce64 = 1 << 13,      // the operand size in 64-bit code is 8, whatever the prefixes
+    kInvalid64 = 1 << 14,    // #UD in 64-bit code
+    kRegisterOnly = 1 << 15, // ModRM.rm must be a register
+    kModrm = 1 << 16,        // a ModRM byte without operands in it
+    kNoRexB = 1 << 17,       // another instruction with REX.B
 };
 
-// Which values of ModRM.reg select the row; any, or one.
-inline constexpr u8 kAnyExtension = 0xff;
+// Which values of ModRM.reg select the row: any, or one. From C0 on it is the whole ModRM byte.
+inline constexpr u8 kAnyExtension = 0xff, kWholeModrm = 0xc0;
 
 struct OpcodeRow {
     u8 opcode;
     Operation operation;
     OperandSpec destination{}, source{}, third{};
-    u16 flags = 0; // OpcodeFlag
+    u32 flags = 0; // OpcodeFlag
     u8 extension = kAnyExtension;
     u8 mask = 0xff; // which bits of the opcode byte must be those of `opcode`
 
@@ -84,7 +104,17 @@ struct OpcodeRow {
     constexpr bool has_opcode(u8 byte) const { return (byte & mask) == opcode; }
     constexpr bool has_modrm() const
     {
-        return destination.in_modrm() || source.in_modrm() || third.in_modrm();
+        return has(kModrm) || destination.in_modrm() || source.in_modrm() || third.in_modrm();
+    }
+    constexpr bool may_have_memory() const
+    {
+        return has_modrm() && destination.code != OperandCode::kR && source.code != OperandCode::kR;
+    }
+    constexpr bool has_extension(u8 modrm) const
+    {
+        if (extension == kAnyExtension)
+            return true;
+        return extension == (extension >= kWholeModrm ? modrm : modrm >> 3 & 7);
     }
 };
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Operands of emulated instructions: registers, immediates, and where memory operands are.
+#include <minivmx/segment.hpp>
+
 #include "emulator.hpp"
 
 namespace minivmx {
@@ -104,8 +106,8 @@ void finish_iterations(Emulation &e, u64 n, bool last)
 bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write, u64 &linear)
 {
     GuestFault fault;
-    if (segment_to_linear(e.state, segment, offset, size, Access{.write = write}, linear, fault) ==
-        MemoryResult::kOk)
+    if (segment_to_linear(e.vmx, e.state, segment, offset, size, Access{.write = write}, linear,
+                          fault) == MemoryResult::kOk)
         return true;
     inject_fault(e.vmx, fault);
     return false;
@@ -161,11 +163,9 @@ bool load(Emulation &e, const Operand &operand, bool for_write, u64 &value)
     case OperandKind::kMemory:
         return load_memory(e, operand.size, for_write, value);
     case OperandKind::kSegment:
-        value = vmcs_read(GUEST_ES_SELECTOR + operand.reg);
+        value = segment_selector(e.vmx, static_cast<Segment>(operand.reg));
         break;
-    case OperandKind::kVector:
-    case OperandKind::kMmx:
-    case OperandKind::kNone:
+    default: // read by those who know what to do with them
         break;
     }
     return true;

@@ -76,6 +76,8 @@ void describe_string_io(Emulation &e, const IoInfo &info)
     insn.memory.segment = static_cast<u8>(details >> 15 & 7);
     insn.destination.size = insn.source.size = info.size;
     e.pending.linear_rip = linear_rip(e.vmx);
+    e.pending.code_size = 0;
+    e.ports_allowed = true; // which bytes that are fetched now need not be
 }
 
 bool is_string_io(const Instruction &insn, const IoInfo &info)
@@ -89,7 +91,6 @@ Outcome string_io(vcpu_vmx &vmx, const IoInfo &info)
     constexpr u32 kReportsInsOuts = bit32(54 - 32);
     Emulation e{vmx};
     e.forget_reads();
-    e.pending.io_size = info.size;
     if ((hardware.config.basic_cap & kReportsInsOuts) != 0) {
         describe_string_io(e, info);
     } else {
@@ -137,7 +138,7 @@ u64 ins_batch(Emulation &e, u32 size)
     n = n < left ? n : left;
     const u64 lowest = direction_down(e) ? offset - (n - 1) * size : offset;
     GuestFault fault;
-    if (n > 1 && segment_to_linear(e.state, kEs, lowest, static_cast<u32>(n * size),
+    if (n > 1 && segment_to_linear(e.vmx, e.state, kEs, lowest, static_cast<u32>(n * size),
                                    Access{.write = true}, linear, fault) != MemoryResult::kOk)
         n = 1;
     return n;
@@ -156,8 +157,10 @@ Outcome handle_port_io(vcpu_vmx &vmx, const IoInfo &info)
 // goes on working.
 Outcome execute_outs(Emulation &e)
 {
-    const u32 size = e.pending.io_size;
+    const u32 size = e.pending.io_size = e.insn().source.size;
     u64 linear;
+    if (!port_allowed(e, static_cast<u16>(read_gpr(e.vmx, kRdx)), size))
+        return e.outcome;
     if (iterations_left(e) == 0) {
         finish_instruction(e.vmx, e.insn().length);
         return Outcome::resume();
@@ -198,7 +201,9 @@ bool kernel_ins(Emulation &e, u32 n)
 
 Outcome execute_ins(Emulation &e)
 {
-    const u32 size = e.pending.io_size;
+    const u32 size = e.pending.io_size = e.insn().destination.size;
+    if (!port_allowed(e, static_cast<u16>(read_gpr(e.vmx, kRdx)), size))
+        return e.outcome;
     if (iterations_left(e) == 0) {
         finish_instruction(e.vmx, e.insn().length);
         return Outcome::resume();
@@ -234,8 +239,8 @@ bool store_next_elements(Emulation &e, u64 &n)
     n = direction_down(e) ? 1 : pending.count - pending.done;
     const u32 bytes = static_cast<u32>(n * size);
     if (n > 1 &&
-        segment_to_linear(e.state, kEs, offset, bytes, Access{.write = true}, linear, fault) ==
-            MemoryResult::kOk &&
+        segment_to_linear(e.vmx, e.state, kEs, offset, bytes, Access{.write = true}, linear,
+                          fault) == MemoryResult::kOk &&
         write_guest_virt(e.vmx, e.state, linear, data, bytes, fault) == MemoryResult::kOk)
         return true;
 
@@ -267,6 +272,20 @@ Outcome store_ins_data(Emulation &e)
             return e.outcome;
     }
     return Outcome::resume();
+}
+
+// ---- IN and OUT that did not exit -------------------------------------------
+
+void execute_port(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const bool in = insn.operation == Operation::kIn;
+    const Operand &number = in ? insn.source : insn.destination;
+    const u8 size = in ? insn.destination.size : insn.source.size;
+    const u16 port = static_cast<u16>(
+        number.kind == OperandKind::kImmediate ? insn.immediate & 0xff : read_gpr(e.vmx, kRdx));
+    if (port_allowed(e, port, size))
+        e.outcome = handle_port_io(e.vmx, {size, in, false, false, port});
 }
 
 } // namespace minivmx

@@ -5,9 +5,10 @@
 //
 // Privilege is checked here, too: the bytes that are decoded may be others than those that exited.
 #include <minivmx/segment.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/state.hpp>
 
-#include "../task/task.hpp"
+#include "../segmentation/load.hpp"
 #include "emulator.hpp"
 
 namespace minivmx {
@@ -71,142 +72,28 @@ void load_table(Emulation &e, BaseField base_field, LimitField limit_field)
     }
     vmcs_write(base_field, base);
     vmcs_write(limit_field, static_cast<u32>(limit));
+    e.vmx.check_state = true; // real mode's table of interrupts may have moved
     finish_instruction(e.vmx, insn.length);
 }
 
 // ---- LDTR and TR ------------------------------------------------------------
 
-// In IA-32e mode a system descriptor takes the place of two: SDM Vol. 3A, 3.5, figure 8-4.
-struct SystemDescriptor {
-    Descriptor low;
-    u64 high;
-};
-
-bool refuse_selector(Emulation &e, u8 vector, u16 selector)
-{
-    constexpr u16 kErrorCodeBits = 0xfffc;
-    queue_exception(e.vmx, vector, selector & kErrorCodeBits);
-    return false;
-}
-
-// As the CPU itself accesses tables: with the supervisor's rights, and with 64-bit addresses
-// wherever tables may be that high.
-AddressState system_state(const Emulation &e)
-{
-    AddressState state = e.state;
-    state.code_64 = state.long_mode;
-    return state;
-}
-
-bool read_system_descriptor(Emulation &e, u16 selector, SystemDescriptor &descriptor)
-{
-    const u32 size = e.state.long_mode ? 16 : 8;
-    const u32 offset = selector & ~7u;
-    if (selector & kSelectorLocal || offset + size - 1 > vmcs_read(GUEST_GDTR_LIMIT))
-        return refuse_selector(e, GP_VECTOR, selector);
-    const AddressState state = system_state(e);
-    u64 raw[2] = {};
-    GuestFault fault;
-    descriptor.low.linear = advance_linear(state, vmcs_read(GUEST_GDTR_BASE), offset);
-    const MemoryResult result = read_guest_virt(e.vmx, state, descriptor.low.linear, raw, size,
-                                                Access{.implicit_supervisor = true}, fault);
-    if (result == MemoryResult::kFault)
-        inject_fault(e.vmx, fault);
-    else if (result == MemoryResult::kMmio)
-        e.outcome = fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
-    descriptor.low.raw = raw[0];
-    descriptor.high = raw[1];
-    return result == MemoryResult::kOk;
-}
-
-u64 base_of(const SystemDescriptor &descriptor)
-{
-    return descriptor.low.base() | descriptor.high << 32;
-}
-
-bool is_sound(Emulation &e, const SystemDescriptor &descriptor)
-{
-    constexpr u64 kHighType = u64{0x1f} << 40;
-    return descriptor.low.system() && !(descriptor.high & kHighType) &&
-           is_canonical_address(e.vmx, base_of(descriptor));
-}
-
-void load_system_segment(Emulation &e, Segment which, u16 selector,
-                         const SystemDescriptor &descriptor)
-{
-    kvm_segment segment = descriptor.low.to_segment(selector);
-    segment.base = base_of(descriptor);
-    if (which == kTr)
-        segment.type |= kTssBusy;
-    write_segment(e.vmx, which, segment);
-    finish_instruction(e.vmx, e.insn().length);
-}
-
-bool selects_nothing(u16 selector)
-{
-    return (selector & ~kSelectorRpl) == 0;
-}
-
 void load_ldtr(Emulation &e, u16 selector)
 {
-    if (selects_nothing(selector)) {
-        kvm_segment none = {};
-        none.selector = selector;
-        none.unusable = 1;
-        write_segment(e.vmx, kLdtr, none);
+    SystemAccess s{e.vmx};
+    if (load_ldt(s, selector, GP_VECTOR, NP_VECTOR))
         finish_instruction(e.vmx, e.insn().length);
-        return;
-    }
-    SystemDescriptor descriptor;
-    if (!read_system_descriptor(e, selector, descriptor))
-        return;
-    if (!is_sound(e, descriptor) || descriptor.low.type() != AR_TYPE_LDT)
-        (void)refuse_selector(e, GP_VECTOR, selector);
-    else if (!descriptor.low.present())
-        (void)refuse_selector(e, NP_VECTOR, selector);
     else
-        load_system_segment(e, kLdtr, selector, descriptor);
-}
-
-// Makes the task's descriptor busy, as no other CPU may have made it meanwhile. False: an exception
-// is queued, or the guest shall try once more.
-bool mark_busy(Emulation &e, const Descriptor &descriptor)
-{
-    const AddressState state = system_state(e);
-    const Access access{.write = true, .implicit_supervisor = true};
-    const u64 linear = advance_linear(state, descriptor.linear, kDescriptorAccess);
-    u64 gpa;
-    GuestFault fault;
-    if (translate(e.vmx, state, linear, access, gpa, fault) != MemoryResult::kOk) {
-        inject_fault(e.vmx, fault);
-        return false;
-    }
-    u64 expected = descriptor.raw >> 8 * kDescriptorAccess & 0xff;
-    bool swapped;
-    if (cmpxchg_guest_phys(e.vmx, gpa, expected, expected | kTssBusy, 1, swapped) ==
-        MemoryResult::kOk)
-        return swapped;
-    e.outcome = fail_emulation(e.vmx, e.pending.code, e.pending.code_size);
-    return false;
+        conclude_failure(e, s);
 }
 
 void load_tr(Emulation &e, u16 selector)
 {
-    if (selects_nothing(selector)) {
-        inject_gp(e.vmx);
-        return;
-    }
-    SystemDescriptor descriptor;
-    if (!read_system_descriptor(e, selector, descriptor))
-        return;
-    constexpr u8 kTss16 = 1, kTss32 = 9; // available; in IA-32e mode the latter is the 64-bit one
-    const u8 type = descriptor.low.type();
-    if (!is_sound(e, descriptor) || !(type == kTss32 || (type == kTss16 && !e.state.long_mode)))
-        (void)refuse_selector(e, GP_VECTOR, selector);
-    else if (!descriptor.low.present())
-        (void)refuse_selector(e, NP_VECTOR, selector);
-    else if (mark_busy(e, descriptor.low))
-        load_system_segment(e, kTr, selector, descriptor);
+    SystemAccess s{e.vmx};
+    if (load_task_register(s, selector))
+        finish_instruction(e.vmx, e.insn().length);
+    else
+        conclude_failure(e, s);
 }
 
 void store_selector(Emulation &e, u16 selector)
@@ -232,9 +119,9 @@ void execute_table_access(Emulation &e)
     case Operation::kLidt:
         return load_table(e, GUEST_IDTR_BASE, GUEST_IDTR_LIMIT);
     case Operation::kSldt:
-        return store_selector(e, vmcs_read(GUEST_LDTR_SELECTOR));
+        return store_selector(e, segment_selector(e.vmx, kLdtr));
     case Operation::kStr:
-        return store_selector(e, vmcs_read(GUEST_TR_SELECTOR));
+        return store_selector(e, segment_selector(e.vmx, kTr));
     default:
         break;
     }
@@ -246,12 +133,11 @@ void execute_table_access(Emulation &e)
         load_tr(e, static_cast<u16>(selector));
 }
 
-// SDM Vol. 2A, INVPCID. The descriptor: PCID, reserved bits, linear address. More translations are
-// forgotten than it asks for, which is allowed: SDM Vol. 3A, 4.10.4.1.
+// SDM Vol. 2A, INVPCID. The descriptor: PCID, reserved bits, linear address.
 void execute_invpcid(Emulation &e)
 {
     constexpr u32 kDescriptorSize = 16;
-    constexpr u64 kLastType = 3, kPcidBits = 0xfff;
+    constexpr u64 kAddress = 0, kOnePcid = 1, kLastType = 3, kPcidBits = 0xfff;
     u64 type, linear;
     (void)load_operand(e, e.insn().destination, type); // a register
     if (guest_cpl(e.vmx) > 0 || type > kLastType) {
@@ -263,14 +149,17 @@ void execute_invpcid(Emulation &e)
         return;
     const u64 pcid = load_little_endian(e.pending.data, 8);
     const u64 address = load_little_endian(e.pending.data + 8, 8);
-    const bool of_one_pcid = type <= 1;
+    const bool of_one_pcid = type <= kOnePcid;
     const bool pcids = (guest_cr4(e.vmx) & X86_CR4_PCIDE) != 0;
     if (pcid & ~kPcidBits || (of_one_pcid && pcid && !pcids) ||
-        (type == 0 && !is_canonical_address(e.vmx, address))) {
+        (type == kAddress && !is_canonical_address(e.vmx, address))) {
         inject_gp(e.vmx);
         return;
     }
-    mark_stale(e.vmx, StaleTranslations::kLinear);
+    if (of_one_pcid)
+        invalidate_pcid(e.vmx, pcid, type == kAddress ? &address : nullptr);
+    else
+        forget_guest_translations(e.vmx);
     finish_instruction(e.vmx, e.insn().length);
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-// Moves between memory and the XMM, YMM and MMX registers, which are the host's to read and write.
+// Moves between memory, general registers and the XMM, YMM and MMX registers, which are the host's
+// to read and write.
 #include "emulator.hpp"
 
 namespace minivmx {
@@ -111,17 +112,74 @@ bool store_vector(Emulation &e, u64 linear)
     return write_destination(e, linear, insn.destination.size);
 }
 
-} // namespace
+// ---- From register to register ----------------------------------------------
 
-void execute_vector(Emulation &e)
+// What of the source goes where in the destination.
+struct VectorPart {
+    u32 from, to;
+    bool keeps_rest; // or the rest becomes 0
+};
+
+VectorPart part_to_move(Operation operation)
+{
+    switch (operation) {
+    case Operation::kMovPart:
+        return {0, 0, true};
+    case Operation::kMovHighToLow:
+        return {8, 0, true};
+    case Operation::kMovLowToHigh:
+        return {0, 8, true};
+    default:
+        return {0, 0, false};
+    }
+}
+
+bool load_source(Emulation &e, VectorBytes &vector)
+{
+    u64 value;
+    if (e.insn().source.kind != OperandKind::kRegister)
+        return read_vector(e, e.insn().source, vector);
+    (void)load_operand(e, e.insn().source, value);
+    store_little_endian(vector.bytes, value, e.insn().source.size);
+    return true;
+}
+
+bool move_between_registers(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const VectorPart part = part_to_move(insn.operation);
+    VectorBytes source{};
+    VectorBytes result{};
+    if (!load_source(e, source))
+        return false;
+    if (insn.destination.kind == OperandKind::kRegister)
+        return store_operand(e, insn.destination,
+                             load_little_endian(source.bytes, insn.destination.size));
+    if (part.keeps_rest && !read_vector(e, insn.destination, result))
+        return false;
+    for (u32 i = 0; i < insn.source.size; i++)
+        result.bytes[part.to + i] = source.bytes[part.from + i];
+    return write_vector(e, insn.destination, result);
+}
+
+bool move_with_memory(Emulation &e)
 {
     const Instruction &insn = e.insn();
     const bool stores = insn.destination.kind == OperandKind::kMemory;
     const u32 size = stores ? insn.destination.size : insn.source.size;
     u64 linear;
-    if (!vectors_enabled(e) || !operand_linear(e, size, stores, linear))
-        return;
-    if (stores ? store_vector(e, linear) : load_vector(e, linear))
+    return operand_linear(e, size, stores, linear) &&
+           (stores ? store_vector(e, linear) : load_vector(e, linear));
+}
+
+} // namespace
+
+void execute_vector(Emulation &e)
+{
+    const Instruction &insn = e.insn();
+    const bool in_memory =
+        insn.destination.kind == OperandKind::kMemory || insn.source.kind == OperandKind::kMemory;
+    if (vectors_enabled(e) && (in_memory ? move_with_memory(e) : move_between_registers(e)))
         finish_instruction(e.vmx, insn.length);
 }
 

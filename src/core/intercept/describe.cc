@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // What an exit that a client asked for says of itself: SDM Vol. 3C, 28.2 "Recording VM-Exit
 // Information", decoded. Nothing of the guest changes here.
+#include <minivmx/hardware.hpp>
 #include <minivmx/intercept.hpp>
 #include <minivmx/run.hpp>
+#include <minivmx/segment.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/state.hpp>
 
 #include "../emulate/emulator.hpp"
@@ -172,13 +175,13 @@ u64 linear_operand(vcpu_vmx &vmx, const Instruction &insn, const Operand &operan
         return 0;
     u64 linear;
     GuestFault fault;
-    return segment_to_linear(address_state(vmx), insn.memory.segment, memory_offset(vmx, insn),
+    return segment_to_linear(vmx, address_state(vmx), insn.memory.segment, memory_offset(vmx, insn),
                              operand.size, Access{}, linear, fault) == MemoryResult::kOk
                ? linear
                : 0;
 }
 
-u64 table_register(u32 number)
+u64 table_register(const vcpu_vmx &vmx, u32 number)
 {
     switch (number) {
     case MINIVMX_SGDT:
@@ -186,9 +189,9 @@ u64 table_register(u32 number)
     case MINIVMX_SIDT:
         return vmcs_read(GUEST_IDTR_BASE);
     case MINIVMX_SLDT:
-        return vmcs_read(GUEST_LDTR_SELECTOR);
+        return segment_selector(vmx, kLdtr);
     case MINIVMX_STR:
-        return vmcs_read(GUEST_TR_SELECTOR);
+        return segment_selector(vmx, kTr);
     default:
         return 0;
     }
@@ -201,7 +204,7 @@ void describe_table_access(vcpu_vmx &vmx, u32 basic, Facts &facts)
     facts.info = vmcs_read(VMX_INSTRUCTION_INFO);
     facts.number = (facts.info >> 28 & 3) + (basic == EXIT_REASON_LDTR_TR ? MINIVMX_SLDT : 0);
     facts.is_write = (facts.number & 2) != 0;
-    facts.value = table_register(facts.number);
+    facts.value = table_register(vmx, facts.number);
     Instruction insn;
     if (!peek_instruction(vmx, address_state(vmx), insn) ||
         insn.operation != static_cast<Operation>(static_cast<u32>(Operation::kSgdt) + facts.number))
@@ -336,8 +339,15 @@ bool describe_exception(vcpu_vmx &vmx, Facts &facts, InterceptWait &kind)
     facts.info = information;
     if (information & INTR_INFO_HAS_ERROR_CODE)
         facts.value = vmcs_read(VM_EXIT_INTR_ERROR_CODE);
-    if (facts.number == PF_VECTOR)
+    if (facts.number == PF_VECTOR) {
         facts.address = exit_qualification(vmx);
+        GuestFault fault;
+        if (!hardware.params.ept && !guest_faults(vmx, facts.address,
+                                                  static_cast<u32>(facts.value), fault))
+            return false; // a miss in the shadow tables
+        if (!hardware.params.ept)
+            facts.value = fault.error_code;
+    }
     kind = kind_of_exception(information);
     return true;
 }
@@ -381,6 +391,9 @@ bool is_intercepted_exception(const vcpu_vmx &vmx, u32 information)
     const u32 vector = information & INTR_INFO_VECTOR_MASK;
     if ((information & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI || vector > 31 ||
         !(intercepted_exceptions(vmx) & bit32(vector)))
+        return false;
+    // Most of those are virtual-8086 mode's, not the guest's: the emulator finds out.
+    if (vmx.vm86_active && (vector == GP_VECTOR || vector == SS_VECTOR))
         return false;
     if (vector == DB_VECTOR)
         return !single_steps(vmx) && !user_space_has_breakpoints(vmx);

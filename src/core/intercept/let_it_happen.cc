@@ -40,16 +40,6 @@ void write_status_flags(vcpu_vmx &vmx, bool carry)
 
 // ---- Time ---------------------------------------------------------------------------------------
 
-// SDM Vol. 2B, RDTSC and RDTSCP; CR4.TSD was checked before the exit.
-Outcome read_time(vcpu_vmx &vmx, bool with_processor_id)
-{
-    const u64 tsc = guest_tsc(vmx);
-    write_edx_eax(vmx, tsc);
-    if (with_processor_id)
-        write_gpr(vmx, kRcx, static_cast<u32>(vmx.area->uret[URET_TSC_AUX]));
-    return finished(vmx);
-}
-
 // A wait may end at any time, so it ends at once: SDM Vol. 2B and 2D, TPAUSE and UMWAIT. CF would
 // tell that the time limit of IA32_UMWAIT_CONTROL ended it.
 Outcome wait_no_time(vcpu_vmx &vmx)
@@ -103,27 +93,7 @@ Outcome random_number(vcpu_vmx &vmx, bool (*generate)(u64 &value))
     return finished(vmx);
 }
 
-// ---- Translations -------------------------------------------------------------------------------
-
-// More than the one page, which the architecture allows: SDM Vol. 3A, 4.10.4.1.
-Outcome forget_translations(vcpu_vmx &vmx)
-{
-    mark_stale(vmx, StaleTranslations::kLinear);
-    return finished(vmx);
-}
-
 // ---- Exceptions ---------------------------------------------------------------------------------
-
-// What was being delivered when it was raised. An exception and this one may make a double fault,
-// which is queue_exception()'s to see. An NMI is delivered later; an interrupt's delivery ends
-// here, since it was taken from its controller, and INT n will be executed again.
-void give_way(vcpu_vmx &vmx)
-{
-    if (vmx.nmi_injected && vmx.nmi_pending < 2)
-        vmx.nmi_pending++;
-    vmx.nmi_injected = false;
-    vmx.interrupt.pending = false;
-}
 
 // The hypervisor, the host or a debugger has its own reasons to look at these. What else exited did
 // so for a client, even if that has taken its request back by now.
@@ -134,6 +104,8 @@ bool exits_anyway(const vcpu_vmx &vmx, u32 information)
     const u32 vector = information & INTR_INFO_VECTOR_MASK;
     if ((information & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI || vector > 31)
         return true;
+    if (vector == PF_VECTOR && !hardware.params.ept)
+        return true; // mostly a miss in the shadow tables
     const bool breakpoints = (vmx.debug.control & KVM_GUESTDBG_USE_SW_BP) != 0;
     return kVectors & bit32(vector) || (vector == BP_VECTOR && breakpoints);
 }
@@ -163,7 +135,7 @@ Outcome deliver_exception(vcpu_vmx &vmx)
     const u8 vector = static_cast<u8>(information & INTR_INFO_VECTOR_MASK);
     if (exits_anyway(vmx, information))
         return dispatch_exit(vmx);
-    give_way(vmx);
+    give_way_to_exception(vmx);
     queue_intercepted(vmx, vector, information);
     return Outcome::resume();
 }
@@ -185,14 +157,10 @@ Outcome let_it_happen(vcpu_vmx &vmx)
         return exception(vmx);
     case EXIT_REASON_HLT:
         return halt(vmx);
-    case EXIT_REASON_INVLPG:
-        return forget_translations(vmx);
-    case EXIT_REASON_INVPCID:
-        return emulate_exited(vmx, Operation::kInvpcid, Operation::kInvpcid);
     case EXIT_REASON_RDTSC:
-        return read_time(vmx, false);
+        return handle_rdtsc(vmx, false);
     case EXIT_REASON_RDTSCP:
-        return read_time(vmx, true);
+        return handle_rdtsc(vmx, true);
     case EXIT_REASON_UMWAIT:
     case EXIT_REASON_TPAUSE:
         return wait_no_time(vmx);

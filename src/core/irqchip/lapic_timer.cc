@@ -329,6 +329,13 @@ void lapic_preemption_timer_expired(vcpu_vmx &vmx)
         arm(apic, true);
 }
 
+void lapic_poll_preemption_timer(vcpu_vmx &vmx)
+{
+    const u64 deadline = vmx.apic->hv_deadline;
+    if (deadline && arch::rdtsc() >= deadline)
+        lapic_preemption_timer_expired(vmx);
+}
+
 void lapic_timer_to_host(Lapic &apic)
 {
     if (apic.hv_deadline)

@@ -8,6 +8,7 @@
 #include <minivmx/ept.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/shadow.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>
 
@@ -86,6 +87,8 @@ void mark_page_dirty(kvm_vm &kvm, u64 gfn)
 
 bool watch_writes(kvm_vm &kvm, u64 base_gfn, u64 end_gfn)
 {
+    if (kvm.shadow)
+        return shadow_watch_writes(kvm, base_gfn, end_gfn);
     return ept_watch_writes(kvm.ept, base_gfn, end_gfn, hardware.params.pml);
 }
 

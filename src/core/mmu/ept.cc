@@ -6,6 +6,7 @@
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/result.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>
 
@@ -230,44 +231,8 @@ void ept_destroy(kvm_vm &kvm)
     if (kvm.ept.root)
         free_table(kvm.ept.root, kEptLevels, 0);
     ept_free_unlinked(kvm.ept.unlinked);
-    host_page_free(kvm.ept.apic_access_page);
     kvm.ept.root = nullptr;
     kvm.ept.unlinked = nullptr;
-    kvm.ept.apic_access_page = nullptr;
-}
-
-u64 apic_access_page_phys(const kvm_vm &kvm)
-{
-    const void *page = __atomic_load_n(&kvm.ept.apic_access_page, __ATOMIC_ACQUIRE);
-    return page ? host_page_phys(page) : 0;
-}
-
-int create_apic_access_page(kvm_vm &kvm)
-{
-    Ept &ept = kvm.ept;
-    if (!ept.root || apic_access_page_phys(kvm) != 0)
-        return 0;
-    void *page = host_page_alloc();
-    if (!page)
-        return -ENOMEM;
-
-    u64 *unlinked = nullptr;
-    int error = 0;
-    host_mmu_lock(kvm.host);
-    const MemSlotArray *slots = kvm.slots.current;
-    if (slots && slots->overlaps(kApicAccessGfn, kApicAccessGfn + 1, kUserMemSlots)) {
-        error = -EEXIST;
-    } else if (!ept.apic_access_page) {
-        __atomic_store_n(&ept.apic_access_page, page, __ATOMIC_RELEASE);
-        page = nullptr;
-        // It may be known there as a place without memory.
-        if (ept_zap_gfn_range(ept, kApicAccessGfn, kApicAccessGfn + 1, unlinked))
-            host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
-    }
-    host_mmu_unlock(kvm.host);
-    ept_free_unlinked(unlinked);
-    host_page_free(page);
-    return error;
 }
 
 u64 ept_pointer(const Ept &ept)
@@ -292,6 +257,7 @@ void mmu_vcpu_create(vcpu_vmx &vmx)
 
 void mmu_vcpu_destroy(vcpu_vmx &vmx)
 {
+    release_shadow_root(vmx);
     unregister_slots_reader(*vmx.kvm, vmx.slots_hazard);
     while (vmx.ept_pages.count > 0)
         host_page_free(vmx.ept_pages.pages[--vmx.ept_pages.count]);

@@ -7,6 +7,7 @@
 #include <minivmx/emulate.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/result.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/vcpu.hpp>
@@ -256,21 +257,23 @@ void remember_mmio(vcpu_vmx &vmx, const SlotsReader &slots, u64 gfn)
     host_mmu_unlock(kvm.host);
 }
 
-EptFault map_apic_access_page(vcpu_vmx &vmx)
+// They stay where they are until the VM goes.
+EptFault map_private_page(vcpu_vmx &vmx, u64 gfn, const void *page)
 {
     kvm_vm &kvm = *vmx.kvm;
     if (!fill_stock(vmx.ept_pages))
         return EptFault::kNoMemory;
-    u64 value =
-        apic_access_page_phys(kvm) | kEptPermissions | kEptMemoryTypeWriteBack | kEptIgnorePat;
+    u64 value = host_page_phys(page) | kEptPermissions | kEptMemoryTypeWriteBack | kEptIgnorePat;
     if (kvm.ept.features.accessed_dirty)
         value |= kEptAccessed | kEptDirty;
     MapResult result{};
     host_mmu_lock(kvm.host);
-    ept_store(make_path(kvm.ept, vmx.ept_pages, kApicAccessGfn, 1, result), value);
+    ept_store(make_path(kvm.ept, vmx.ept_pages, gfn, 1, result), value);
     host_mmu_unlock(kvm.host);
     return EptFault::kMapped;
 }
+
+} // namespace
 
 EptFault fault_in_failed(int error)
 {
@@ -289,15 +292,29 @@ EptFault fault_in_failed(int error)
     }
 }
 
-} // namespace
+Outcome fault_outcome(EptFault result)
+{
+    switch (result) {
+    case EptFault::kInterrupted:
+        return Outcome::error(-static_cast<int>(Errno::kIntr));
+    case EptFault::kNoMemory:
+        return Outcome::error(-static_cast<int>(Errno::kNoMem));
+    case EptFault::kFault:
+        return Outcome::error(-static_cast<int>(Errno::kFault));
+    case EptFault::kMapped:
+    case EptFault::kMmio:
+        break;
+    }
+    return Outcome::resume();
+}
 
 EptFault ept_map(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access)
 {
     const u64 gfn = gpa >> 12;
     SlotsReader slots{vmx};
     const MemSlot *slot = slots.find(gfn);
-    if (!slot && gfn == kApicAccessGfn && apic_access_page_phys(*vmx.kvm) != 0)
-        return map_apic_access_page(vmx);
+    if (const void *page = slot ? nullptr : private_page(*vmx.kvm, gfn))
+        return map_private_page(vmx, gfn, page);
     if (!slot)
         remember_mmio(vmx, slots, gfn);
     if (!slot || (access.write && slot->read_only()))
@@ -336,21 +353,12 @@ Outcome mmio_during_delivery(vcpu_vmx &vmx, u64 gpa)
 
 Outcome handle_ept_violation(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access)
 {
-    switch (ept_map(vmx, gpa, access)) {
-    case EptFault::kMapped:
-        return Outcome::resume();
-    case EptFault::kMmio:
-        if ((vmx.idt_vectoring_info & INTR_INFO_VALID) != 0)
-            return mmio_during_delivery(vmx, gpa);
-        return emulate_mmio(vmx, gpa);
-    case EptFault::kInterrupted:
-        return Outcome::error(-static_cast<int>(Errno::kIntr));
-    case EptFault::kNoMemory:
-        return Outcome::error(-static_cast<int>(Errno::kNoMem));
-    case EptFault::kFault:
-        break;
-    }
-    return Outcome::error(-static_cast<int>(Errno::kFault));
+    const EptFault result = ept_map(vmx, gpa, access);
+    if (result != EptFault::kMmio)
+        return fault_outcome(result);
+    if ((vmx.idt_vectoring_info & INTR_INFO_VALID) != 0)
+        return mmio_during_delivery(vmx, gpa);
+    return emulate_mmio(vmx, gpa);
 }
 
 // Where a slot came meanwhile, the emulator finds its memory.

@@ -5,6 +5,7 @@
 #include <minivmx/dirty_log.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
+#include <minivmx/shadow.hpp>
 #include <minivmx/vcpu.hpp>
 
 namespace minivmx {
@@ -23,6 +24,14 @@ void inject_fault(vcpu_vmx &vmx, const GuestFault &fault)
 
 namespace {
 
+// For whoever follows what is written: the dirty log, and shadow tables made from guest's tables.
+void note_written(vcpu_vmx &vmx, const MemSlot &slot, u64 gpa, u64 size)
+{
+    mark_range_dirty(slot, gpa, size);
+    for (u64 gfn = gpa >> kPageShift; gfn <= (gpa + size - 1) >> kPageShift; gfn++)
+        shadow_note_write(*vmx.kvm, gfn);
+}
+
 // Calls copy(hva, done, n) for each part of [gpa, gpa + size) that lies in one slot; copy returns 0
 // or an error.
 template <class Copy>
@@ -37,8 +46,8 @@ MemoryResult for_each_part(vcpu_vmx &vmx, u64 gpa, u64 size, bool write, Copy co
         const u64 room = (slot->npages << kPageShift) - offset;
         const u64 n = size - done < room ? size - done : room;
         const int error = copy(slot->hva + offset, done, n);
-        if (write)
-            mark_range_dirty(*slot, gpa + done, n); // a part may be written even if not all could
+        if (write) // a part may be written even if not all could
+            note_written(vmx, *slot, gpa + done, n);
         if (error != 0)
             return MemoryResult::kMmio;
         done += n;
@@ -76,7 +85,7 @@ MemoryResult cmpxchg_guest_phys(vcpu_vmx &vmx, u64 gpa, u64 &expected, u64 desir
     const int result = host_cmpxchg_user(hva, &expected, desired, size);
     swapped = result == 0;
     if (swapped)
-        mark_range_dirty(*slot, gpa, size);
+        note_written(vmx, *slot, gpa, size);
     return result == 0 || result == kDiffered ? MemoryResult::kOk : MemoryResult::kMmio;
 }
 

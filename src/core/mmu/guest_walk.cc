@@ -11,13 +11,11 @@
 #include <minivmx/segment.hpp>
 #include <minivmx/vcpu.hpp>
 
+#include "guest_walk.hpp"
+
 namespace minivmx {
 
 namespace {
-
-constexpr u64 kPtePresent = bit64(0), kPteWritable = bit64(1), kPteUser = bit64(2),
-              kPteAccessed = bit64(5), kPteDirty = bit64(6), kPtePageSize = bit64(7),
-              kPteNoExecute = bit64(63);
 
 constexpr u64 bits(unsigned high, unsigned low)
 {
@@ -28,28 +26,46 @@ constexpr u64 bits(unsigned high, unsigned low)
 struct Step {
     u64 table;
     unsigned level; // 1: entries map 4 KiB pages
-    bool writable, user, no_execute;
+    GuestRights rights;
 };
 
-// An entry the walk used, so that its accessed flag can be set when all is known to be right.
-struct UsedEntry {
-    u64 gpa;
-    u64 value;
-};
+// Bits that must be 0 in each present entry, and beside these in one that maps a large page. SDM
+// Vol. 3A, tables 4-4 to 4-6 (32-bit), 4-8 to 4-11 (PAE), 4-15 to 4-20.
+u64 reserved_bits(const AddressState &p)
+{
+    if (!p.pae && !p.long_mode)
+        return 0;
+    return bits(p.long_mode ? 51 : 62, p.physical_bits) | (p.nxe ? 0 : kPteNoExecute);
+}
+
+u64 reserved_bits_of_large(const AddressState &p, unsigned level)
+{
+    if (p.pae || p.long_mode)
+        return bits(kPageShift + 9 * (level - 1) - 1, 13);
+    // A 4 MiB page has its physical address bits 39:32, as far as there are any, in bits 20:13.
+    return bits(21, (p.physical_bits < 40 ? p.physical_bits : 40) - 19);
+}
 
 struct Walk {
-    vcpu_vmx &vmx;
     const AddressState &state;
+    const SlotsReader &slots;
     u64 linear;
     Access access;
+    bool wide;           // 8-byte entries
+    unsigned index_bits; // of the linear address, for a level
+    u64 reserved;
+    u64 address_bits; // of an entry that leads to a table or a small page
 
-    bool wide() const { return state.pae || state.long_mode; } // 8-byte entries
-    u32 entry_size() const { return wide() ? 8 : 4; }
-    unsigned index_bits() const { return wide() ? 9 : 10; }
-    unsigned shift(unsigned level) const { return kPageShift + (level - 1) * index_bits(); }
+    Walk(const AddressState &s, const SlotsReader &reader, u64 address, Access kind)
+        : state{s}, slots{reader}, linear{address}, access{kind}, wide{s.pae || s.long_mode},
+          index_bits{wide ? 9u : 10u}, reserved{reserved_bits(s)},
+          address_bits{wide ? bits(s.physical_bits - 1, kPageShift) : 0xfffff000}
+    {}
+    u32 entry_size() const { return wide ? 8 : 4; }
+    unsigned shift(unsigned level) const { return kPageShift + (level - 1) * index_bits; }
     u64 index(unsigned level) const
     {
-        return linear >> shift(level) & ((u64{1} << index_bits()) - 1);
+        return linear >> shift(level) & ((u64{1} << index_bits) - 1);
     }
     bool user_access() const { return state.user && !access.implicit_supervisor; }
 };
@@ -62,28 +78,10 @@ MemoryResult page_fault(const Walk &walk, u32 cause, GuestFault &fault)
         error |= PFERR_WRITE;
     if (walk.user_access())
         error |= PFERR_USER;
-    if (walk.access.fetch && ((walk.wide() && walk.state.nxe) || walk.state.smep))
+    if (walk.access.fetch && ((walk.wide && walk.state.nxe) || walk.state.smep))
         error |= PFERR_FETCH;
     fault = {PF_VECTOR, true, error, walk.linear};
     return MemoryResult::kFault;
-}
-
-// Bits that must be 0 in a present entry. SDM Vol. 3A, tables 4-4 to 4-6 (32-bit), 4-8 to 4-11
-// (PAE), 4-15 to 4-20.
-u64 reserved_bits(const Walk &walk, unsigned level, bool large)
-{
-    const AddressState &p = walk.state;
-    if (!walk.wide()) {
-        // A 4 MiB page has its physical address bits 39:32, as far as there are any, in bits 20:13.
-        const unsigned width = p.physical_bits < 40 ? p.physical_bits : 40;
-        return large ? bits(21, width - 19) : 0;
-    }
-    u64 reserved = p.long_mode ? bits(51, p.physical_bits) : bits(62, p.physical_bits);
-    if (!p.nxe)
-        reserved |= kPteNoExecute;
-    if (large)
-        reserved |= bits(kPageShift + 9 * (level - 1) - 1, 13);
-    return reserved;
 }
 
 // Whether an entry maps a page above level 1; entries whose bit 7 is reserved come out through
@@ -92,27 +90,22 @@ bool is_large(const Walk &walk, unsigned level, u64 entry, bool &bad)
 {
     if (level == 1 || (entry & kPtePageSize) == 0)
         return false;
-    if (!walk.wide())
-        return walk.state.pse; // else the bit is ignored
-    if (level == 2)
-        return true;
-    bad = level == 4 || !walk.state.pages_1g;
+    if (!walk.wide && !walk.state.pse)
+        return false; // the bit is ignored
+    bad |= walk.wide && level > 2 && (level == 4 || !walk.state.pages_1g);
+    bad |= (entry & reserved_bits_of_large(walk.state, level)) != 0;
     return !bad;
 }
 
-u64 page_address(const Walk &walk, unsigned level, u64 entry, bool large)
+u64 large_page_address(const Walk &walk, unsigned level, u64 entry)
 {
-    if (!walk.wide()) {
-        if (large)
-            return (entry & 0xffc00000) | (entry & bits(20, 13)) << 19;
-        return entry & 0xfffff000;
-    }
-    return entry &
-           bits(walk.state.physical_bits - 1, large ? kPageShift + 9 * (level - 1) : kPageShift);
+    if (walk.wide)
+        return entry & walk.address_bits & ~bits(walk.shift(level) - 1, 0);
+    return (entry & 0xffc00000) | (entry & bits(20, 13)) << 19;
 }
 
 // Whether the page may be accessed like this: SDM Vol. 3A, 4.6.1.
-bool access_allowed(const Walk &walk, const Step &rights)
+bool access_allowed(const Walk &walk, GuestRights rights)
 {
     const AddressState &p = walk.state;
     if (walk.user_access()) {
@@ -130,26 +123,27 @@ bool access_allowed(const Walk &walk, const Step &rights)
 // Sets accessed, and dirty in the entry of a page that is written: SDM Vol. 3A, 4.8. False when an
 // entry is no longer what the walk saw. Entries that can't be written (in a read-only slot) stay as
 // they are.
-bool set_flags(const Walk &walk, const UsedEntry *used, unsigned count)
+bool set_flags(const Walk &walk, GuestWalk &record)
 {
-    SlotsReader slots{walk.vmx};
-    for (unsigned i = 0; i < count; i++) {
-        const bool last = i == count - 1;
-        u64 expected = used[i].value;
+    for (unsigned i = 0; i < record.count; i++) {
+        const bool last = i == record.count - 1;
+        GuestEntry &used = record.entries[i];
+        u64 expected = used.value;
         const u64 wanted = expected | kPteAccessed | (last && walk.access.write ? kPteDirty : 0);
         if (wanted == expected)
             continue;
-        const MemSlot *slot = slots.find(used[i].gpa >> kPageShift);
+        const MemSlot *slot = walk.slots.find(used.gpa >> kPageShift);
         if (!slot || slot->read_only())
             continue;
-        const u64 hva =
-            slot->hva_of_gfn(used[i].gpa >> kPageShift) + (used[i].gpa & (kPageSize - 1));
+        const u64 hva = slot->hva_of_gfn(used.gpa >> kPageShift) + (used.gpa & (kPageSize - 1));
         constexpr int kDiffered = -11; // -EAGAIN
         const int result = host_cmpxchg_user(hva, &expected, wanted, walk.entry_size());
         if (result == kDiffered)
             return false;
-        if (result == 0)
-            mark_page_dirty(*slot, used[i].gpa >> kPageShift);
+        if (result != 0)
+            continue;
+        used.value = wanted;
+        mark_page_dirty(*slot, used.gpa >> kPageShift);
     }
     return true;
 }
@@ -158,66 +152,100 @@ bool set_flags(const Walk &walk, const UsedEntry *used, unsigned count)
 bool first_step(const Walk &walk, Step &step)
 {
     const AddressState &p = walk.state;
-    step = {0, 2, true, true, false};
+    step = {0, 2, {true, true, false}};
     if (p.long_mode) {
         step.level = 4;
-        step.table = p.cr3 & bits(p.physical_bits - 1, 12);
+        step.table = p.cr3 & walk.address_bits;
     } else if (p.pae) {
         // Checked for reserved bits when they were loaded; they grant and deny nothing.
         const u64 pdpte = p.pdptes[walk.linear >> 30 & 3];
         if ((pdpte & kPtePresent) == 0)
             return false;
-        step.table = pdpte & bits(p.physical_bits - 1, 12);
+        step.table = pdpte & walk.address_bits;
     } else {
-        step.table = p.cr3 & 0xfffff000;
+        step.table = p.cr3 & walk.address_bits;
     }
     return true;
 }
 
+// A table outside of memory reads as not present, as it does for KVM's walker.
+u64 read_entry(const Walk &walk, u64 gpa)
+{
+    const MemSlot *slot = walk.slots.find(gpa >> kPageShift);
+    if (!slot)
+        return 0;
+    u64 wide = 0;
+    u32 narrow = 0;
+    const u64 hva = slot->hva_of_gfn(gpa >> kPageShift) + (gpa & (kPageSize - 1));
+    const int error = walk.wide ? host_copy_from_user(&wide, hva, sizeof(wide))
+                                : host_copy_from_user(&narrow, hva, sizeof(narrow));
+    return error ? 0 : walk.wide ? wide : narrow;
+}
+
 enum class WalkEnd : u8 { kDone, kFault, kChanged };
 
-WalkEnd walk_tables(const Walk &walk, u64 &gpa, GuestFault &fault)
+WalkEnd walk_tables(const Walk &walk, GuestWalk &record, GuestFault &fault)
 {
-    UsedEntry used[4];
-    unsigned count = 0;
     Step step;
     auto fail = [&](u32 cause) {
         (void)page_fault(walk, cause, fault);
         return WalkEnd::kFault;
     };
+    record.count = 0;
     if (!first_step(walk, step))
         return fail(0);
 
     for (;; step.level--) {
-        UsedEntry &entry = used[count++];
-        entry = {step.table + walk.index(step.level) * walk.entry_size(), 0};
-        // A table outside of memory reads as not present, as it does for KVM's walker.
-        if (read_guest_phys(walk.vmx, entry.gpa, &entry.value, walk.entry_size()) !=
-            MemoryResult::kOk)
-            return fail(0);
+        GuestEntry &entry = record.entries[record.count++];
+        const u64 gpa = step.table + walk.index(step.level) * walk.entry_size();
+        entry = {gpa, read_entry(walk, gpa), step.level, step.rights};
         if ((entry.value & kPtePresent) == 0)
             return fail(0);
-        bool bad = false;
+        bool bad = (entry.value & walk.reserved) != 0;
         const bool large = is_large(walk, step.level, entry.value, bad);
-        if (bad || (entry.value & reserved_bits(walk, step.level, large)) != 0)
+        if (bad)
             return fail(PFERR_PRESENT | PFERR_RSVD);
 
-        step.writable &= (entry.value & kPteWritable) != 0;
-        step.user &= (entry.value & kPteUser) != 0;
-        step.no_execute |= walk.wide() && (entry.value & kPteNoExecute) != 0;
-        step.table = page_address(walk, step.level, entry.value, large);
+        step.rights.writable &= (entry.value & kPteWritable) != 0;
+        step.rights.user &= (entry.value & kPteUser) != 0;
+        step.rights.no_execute |= walk.wide && (entry.value & kPteNoExecute) != 0;
+        step.table = large ? large_page_address(walk, step.level, entry.value)
+                           : entry.value & walk.address_bits;
         if (large || step.level == 1)
             break;
     }
-    if (!access_allowed(walk, step))
+    record.rights = step.rights;
+    record.page_bits = walk.shift(step.level);
+    record.gpa = step.table | (walk.linear & ((u64{1} << record.page_bits) - 1));
+    if (!access_allowed(walk, step.rights))
         return fail(PFERR_PRESENT);
-    if (!set_flags(walk, used, count))
-        return WalkEnd::kChanged;
-    gpa = step.table | (walk.linear & ((u64{1} << walk.shift(step.level)) - 1));
-    return WalkEnd::kDone;
+    return set_flags(walk, record) ? WalkEnd::kDone : WalkEnd::kChanged;
 }
 
 } // namespace
+
+MemoryResult walk_guest_tables(vcpu_vmx &vmx, const AddressState &state, u64 linear, Access access,
+                               GuestWalk &record, GuestFault &fault)
+{
+    // Another vCPU that keeps changing the tables must not keep this thread in the kernel.
+    const SlotsReader slots{vmx};
+    const Walk walk{state, slots, linear, access};
+    for (unsigned attempt = 0; attempt < 64; attempt++) {
+        const WalkEnd end = walk_tables(walk, record, fault);
+        if (end != WalkEnd::kChanged)
+            return end == WalkEnd::kDone ? MemoryResult::kOk : MemoryResult::kFault;
+    }
+    // As if the walk had come before the change that makes the page not present; the guest tries
+    // again.
+    return page_fault(walk, 0, fault);
+}
+
+bool maps_used_page(const AddressState &state, u64 value, GuestRights &rights)
+{
+    constexpr u64 kUsed = kPtePresent | kPteAccessed;
+    rights = {(value & kPteWritable) != 0, (value & kPteUser) != 0, (value & kPteNoExecute) != 0};
+    return (value & kUsed) == kUsed && (value & reserved_bits(state)) == 0;
+}
 
 MemoryResult translate(vcpu_vmx &vmx, const AddressState &state, u64 linear, Access access,
                        u64 &gpa, GuestFault &fault)
@@ -226,17 +254,11 @@ MemoryResult translate(vcpu_vmx &vmx, const AddressState &state, u64 linear, Acc
         gpa = linear & 0xffffffff;
         return MemoryResult::kOk;
     }
-    // Another vCPU that keeps changing the tables must not keep this thread in the kernel.
-    const SlotsReader slots{vmx};
-    const Walk walk{vmx, state, linear, access};
-    for (unsigned attempt = 0; attempt < 64; attempt++) {
-        const WalkEnd end = walk_tables(walk, gpa, fault);
-        if (end != WalkEnd::kChanged)
-            return end == WalkEnd::kDone ? MemoryResult::kOk : MemoryResult::kFault;
-    }
-    // As if the walk had come before the change that makes the page not present; the guest tries
-    // again.
-    return page_fault(walk, 0, fault);
+    GuestWalk record;
+    const MemoryResult result = walk_guest_tables(vmx, state, linear, access, record, fault);
+    if (result == MemoryResult::kOk)
+        gpa = record.gpa;
+    return result;
 }
 
 namespace {
@@ -263,7 +285,7 @@ AddressState address_state(vcpu_vmx &vmx)
     s.protected_mode = (cr0 & X86_CR0_PE) != 0;
     s.paging = (cr0 & X86_CR0_PG) != 0;
     s.long_mode = is_long_mode(vmx);
-    s.cs_rights = vmcs_read(GUEST_CS_AR_BYTES);
+    s.cs_rights = segment_rights(vmx, kCs);
     s.code_64 = s.long_mode && (s.cs_rights & AR_L) != 0;
     s.user = guest_cpl(vmx) == 3;
     if (!s.paging)

@@ -6,7 +6,9 @@
 
 #include <minivmx/dirty_log.hpp>
 #include <minivmx/ept.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/result.hpp>
+#include <minivmx/shadow.hpp>
 #include <minivmx/vcpu.hpp>
 #include <minivmx/vm.hpp>
 #include <minivmx/x86.hpp>
@@ -136,6 +138,12 @@ struct SlotChange {
     {
         return removed && removed->logged() && !(added && added->logged());
     }
+    // Shadow tables have no order by guest frames: where much has to go, all goes.
+    bool obsoletes_shadow_pages() const
+    {
+        constexpr u64 kLargePages = 512;
+        return in_place() ? stops_logging() && added->npages >= kLargePages : removed != nullptr;
+    }
     // A bitmap that goes with the old slot.
     DirtyBitmap *retired_bitmap() const
     {
@@ -170,18 +178,22 @@ void zap_for_change(kvm_vm &kvm, const SlotChange &change, u64 *&unlinked)
         if (added)
             flush |= ept_zap_gfn_range(kvm.ept, added->base_gfn, added->end_gfn(), unlinked);
     }
+    if (kvm.shadow && change.obsoletes_shadow_pages()) {
+        shadow_obsolete_all(kvm);
+        flush = true;
+    }
     kvm.ept.mmio_tables = 0; // some went, and the guest alone can't come here
     if (flush)
         host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
 }
 
 // Publishes the next array in place of the current one, and frees that once nobody reads it.
-// -EEXIST: the APIC-access page is where the slot should be.
+// -EEXIST: a private page is where the slot should be.
 int replace_slots(kvm_vm &kvm, SlotsUpdate &update, const SlotChange &change)
 {
     u64 *unlinked = nullptr;
     host_mmu_lock(kvm.host);
-    if (change.added && kvm.ept.apic_access_page && change.added->contains(kApicAccessGfn)) {
+    if (change.added && private_page_in(kvm, change.added->base_gfn, change.added->end_gfn())) {
         host_mmu_unlock(kvm.host);
         return failure(Errno::kExist);
     }
@@ -191,6 +203,9 @@ int replace_slots(kvm_vm &kvm, SlotsUpdate &update, const SlotChange &change)
     host_mmu_unlock(kvm.host);
 
     ept_free_unlinked(unlinked);
+    shadow_free_obsolete(kvm);
+    if (change.removed && !change.in_place())
+        shadow_forget_gfns(kvm, change.removed->base_gfn, change.removed->end_gfn());
     if (change.watch)
         watch_slot(kvm, *change.added);
     while (old && is_being_read(kvm, old))
@@ -212,6 +227,9 @@ int change_slots(kvm_vm &kvm, const SlotChange &change)
     DirtyBitmap *retired = change.retired_bitmap();
     const bool starts = change.starts_logging();
     const bool stops = change.stops_logging();
+    // A slot that is replaced keeps its size.
+    const bool replaces = change.removed && change.added;
+    const u64 removed_pages = change.removed && !change.added ? change.removed->npages : 0;
     if (starts)
         start_logging_a_slot(kvm);
     const int error = replace_slots(kvm, update, change); // frees change.removed
@@ -222,6 +240,10 @@ int change_slots(kvm_vm &kvm, const SlotChange &change)
         return error;
     }
     set_place_of_id(kvm, id, change.added ? change.added->base_gfn + 1 : 0);
+    if (change.added && !replaces)
+        add_slot_pages(kvm, change.added->npages);
+    if (removed_pages)
+        remove_slot_pages(kvm, removed_pages);
     if (stops)
         stop_logging_a_slot(kvm);
     DirtyBitmap::release(retired);

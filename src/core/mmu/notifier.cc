@@ -3,6 +3,7 @@
 // frames, slot by slot. The mmu lock is held, which also keeps the slots as they are.
 #include <minivmx/ept.hpp>
 #include <minivmx/memslot.hpp>
+#include <minivmx/shadow.hpp>
 #include <minivmx/vm.hpp>
 
 #include "ept_entry.hpp"
@@ -31,8 +32,10 @@ extern "C" bool core_mmu_unmap_hva_range(core_vm *vm, u64 start, u64 end)
 {
     kvm_vm &kvm = to_kvm(vm);
     bool flush = false;
-    for_each_gfn_range(kvm, start, end,
-                       [&](u64 first, u64 last) { flush |= ept_zap_leaves(kvm.ept, first, last); });
+    for_each_gfn_range(kvm, start, end, [&](u64 first, u64 last) {
+        flush |=
+            kvm.shadow ? shadow_unmap_gfns(kvm, first, last) : ept_zap_leaves(kvm.ept, first, last);
+    });
     return flush;
 }
 
@@ -40,8 +43,10 @@ extern "C" bool core_mmu_age_hva_range(core_vm *vm, u64 start, u64 end, bool cle
 {
     kvm_vm &kvm = to_kvm(vm);
     bool young = false;
-    for_each_gfn_range(kvm, start, end,
-                       [&](u64 first, u64 last) { young |= ept_age(kvm.ept, first, last, clear); });
+    for_each_gfn_range(kvm, start, end, [&](u64 first, u64 last) {
+        young |= kvm.shadow ? shadow_age_gfns(kvm, first, last, clear)
+                            : ept_age(kvm.ept, first, last, clear);
+    });
     return young;
 }
 
@@ -49,7 +54,10 @@ extern "C" bool core_mmu_age_hva_range(core_vm *vm, u64 start, u64 end, bool cle
 // but one may still be on its way out.
 extern "C" void core_mmu_zap_all(core_vm *vm)
 {
-    Ept &ept = to_kvm(vm).ept;
+    kvm_vm &kvm = to_kvm(vm);
+    Ept &ept = kvm.ept;
+    if (kvm.shadow)
+        shadow_clear_all(kvm);
     (void)ept_zap_gfn_range(ept, 0, u64{1} << (kEptAddressBits - 12), ept.unlinked);
 }
 

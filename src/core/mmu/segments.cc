@@ -58,27 +58,43 @@ bool within_limit(SegmentRights rights, u32 limit, u64 offset, u32 size)
     return offset > limit && last <= top;
 }
 
+// 64-bit mode: only FS and GS have a base, and nothing has a limit. SDM Vol. 1, 3.4.2.1.
+MemoryResult linear_of_64(u8 segment, u64 base, u64 offset, u32 size, u64 &linear,
+                          GuestFault &fault)
+{
+    linear = offset + base;
+    if (!is_canonical(linear) || !is_canonical(linear + size - 1))
+        return segment_fault(segment, fault);
+    return MemoryResult::kOk;
+}
+
 } // namespace
 
-MemoryResult segment_to_linear(const AddressState &state, u8 segment, u64 offset, u32 size,
-                               Access access, u64 &linear, GuestFault &fault)
+MemoryResult register_to_linear(const AddressState &state, u8 segment, const SegmentRegister &reg,
+                                u64 offset, u32 size, Access access, u64 &linear, GuestFault &fault)
 {
-    if (state.code_64) {
-        // Only FS and GS have a base: SDM Vol. 1, 3.4.2.1.
-        linear = offset;
-        if (segment == kFs || segment == kGs)
-            linear += vmcs_read(GUEST_ES_BASE + segment);
-        if (!is_canonical(linear) || !is_canonical(linear + size - 1))
-            return segment_fault(segment, fault);
-        return MemoryResult::kOk;
-    }
-    const SegmentRights rights{segment == kCs ? state.cs_rights
-                                              : vmcs_read(GUEST_ES_AR_BYTES + segment)};
+    if (state.code_64)
+        return linear_of_64(segment, segment >= kFs ? reg.base : 0, offset, size, linear, fault);
+    const SegmentRights rights{reg.rights};
     if (!type_allows(rights, access, !state.protected_mode) ||
-        !within_limit(rights, vmcs_read(GUEST_ES_LIMIT + segment), offset, size))
+        !within_limit(rights, reg.limit, offset, size))
         return segment_fault(segment, fault);
-    linear = static_cast<u32>(vmcs_read(GUEST_ES_BASE + segment) + offset);
+    linear = static_cast<u32>(reg.base + offset);
     return MemoryResult::kOk;
+}
+
+MemoryResult segment_to_linear(const vcpu_vmx &vmx, const AddressState &state, u8 segment,
+                               u64 offset, u32 size, Access access, u64 &linear, GuestFault &fault)
+{
+    const Segment which = static_cast<Segment>(segment);
+    SegmentRegister reg{};
+    if (!state.code_64 || segment >= kFs)
+        reg.base = segment_base(vmx, which);
+    if (!state.code_64) {
+        reg.limit = segment_limit(vmx, which);
+        reg.rights = which == kCs ? state.cs_rights : segment_rights(vmx, which);
+    }
+    return register_to_linear(state, segment, reg, offset, size, access, linear, fault);
 }
 
 } // namespace minivmx

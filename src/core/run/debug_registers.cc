@@ -89,20 +89,41 @@ void sync_dirty_debug_regs(vcpu_vmx &vmx)
     update_dr7(vmx);
 }
 
-Outcome handle_dr(vcpu_vmx &vmx)
+namespace {
+
+// What keeps the access from taking place: true, and `outcome` is what comes instead.
+bool dr_access_faults(vcpu_vmx &vmx, const DrAccessInfo &access, Outcome &outcome)
 {
-    const DrAccessInfo access = DrAccessInfo::decode(exit_qualification(vmx));
+    outcome = Outcome::resume();
     // DR4 and DR5 are names of DR6 and DR7, unless debug extensions are on: SDM Vol. 3B, 18.2.2.
     if ((access.dr == 4 || access.dr == 5) && guest_cr4(vmx) & X86_CR4_DE) {
         inject_ud(vmx);
-        return Outcome::resume();
+        return true;
     }
     if (guest_cpl(vmx) > 0) {
         inject_gp(vmx);
-        return Outcome::resume();
+        return true;
     }
-    if (vmcs_read(GUEST_DR7) & DR7_GD)
-        return general_detect(vmx);
+    if (!(vmcs_read(GUEST_DR7) & DR7_GD))
+        return false;
+    outcome = general_detect(vmx);
+    return true;
+}
+
+} // namespace
+
+Outcome access_debug_register(vcpu_vmx &vmx, const DrAccessInfo &access)
+{
+    Outcome outcome = Outcome::resume();
+    return dr_access_faults(vmx, access, outcome) ? outcome : move_dr(vmx, access);
+}
+
+Outcome handle_dr(vcpu_vmx &vmx)
+{
+    const DrAccessInfo access = DrAccessInfo::decode(exit_qualification(vmx));
+    Outcome outcome = Outcome::resume();
+    if (dr_access_faults(vmx, access, outcome))
+        return outcome;
     if (vmx.debug.control || vmx.intercepted_controls & MINIVMX_INTERCEPT_MOV_DR)
         return move_dr(vmx, access);
     exec_controls_clearbit<CPU_BASED_MOV_DR_EXITING>(vmx.vmcs01);

@@ -3,7 +3,9 @@
 // and 28.2.4 "Information for VM Exits During Event Delivery".
 #include <minivmx/capabilities.hpp>
 #include <minivmx/control_shadow.hpp>
+#include <minivmx/event_delivery.hpp>
 #include <minivmx/lapic.hpp>
+#include <minivmx/real_mode.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
@@ -105,9 +107,32 @@ void leave_halt(const vcpu_vmx &vmx)
         vmcs_write(GUEST_ACTIVITY_STATE, kActive);
 }
 
+// What VM entry would do. Of exceptions deliver_event() keeps the queue; one that an interrupt's
+// delivery raises takes its place.
+void deliver_by_software(vcpu_vmx &vmx, u32 information)
+{
+    const u32 type = information & INTR_INFO_TYPE_MASK;
+    const Delivered delivered =
+        deliver_event(vmx, {.type = type,
+                            .vector = static_cast<u8>(information & INTR_INFO_VECTOR_MASK),
+                            .has_error_code = (information & INTR_INFO_HAS_ERROR_CODE) != 0,
+                            .error_code = vmx.exception.error_code,
+                            .instruction_length = vmx.event_instruction_length});
+    if (delivered == Delivered::kNotMemory)
+        vmx.undeliverable = information | INTR_INFO_VALID;
+    else if (type == INTR_TYPE_NMI)
+        vmx.nmi_injected = false;
+    else if (type == INTR_TYPE_EXT_INTR || type == INTR_TYPE_SOFT_INTR)
+        vmx.interrupt.pending = false;
+}
+
 void write_entry_event(vcpu_vmx &vmx, u32 information)
 {
     count_injection(vmx.stats, information, 1);
+    if (delivers_by_software(vmx)) [[unlikely]] {
+        deliver_by_software(vmx, information);
+        return;
+    }
     vmcs_write(VM_ENTRY_INTR_INFO_FIELD, information | INTR_INFO_VALID);
     leave_halt(vmx);
 }
@@ -126,6 +151,10 @@ void inject_exception(vcpu_vmx &vmx)
         vmx.area->cr2 = queued.payload;
     queued.has_payload = false;
 
+    // Should the entry not take place, what was done above isn't done again, and KVM_SET_REGS
+    // doesn't take it back.
+    queued.reinject = true;
+
     u32 information = queued.vector;
     // In real-address mode exceptions push no error code: SDM Vol. 3C, 27.2.1.3.
     if (queued.has_error_code && is_protmode(vmx)) {
@@ -139,9 +168,6 @@ void inject_exception(vcpu_vmx &vmx)
         information |= INTR_TYPE_HARD_EXCEPTION;
     }
     write_entry_event(vmx, information);
-    // Should the entry not take place, what it did above isn't done again, and KVM_SET_REGS doesn't
-    // take it back.
-    queued.reinject = true;
 }
 
 void inject_interrupt(vcpu_vmx &vmx)
@@ -309,6 +335,14 @@ void inject_page_fault(vcpu_vmx &vmx, u64 address, u32 error_code)
     queue_exception(vmx, PF_VECTOR, error_code);
 }
 
+void give_way_to_exception(vcpu_vmx &vmx)
+{
+    if (vmx.nmi_injected && vmx.nmi_pending < 2)
+        vmx.nmi_pending++;
+    vmx.nmi_injected = false;
+    vmx.interrupt.pending = false;
+}
+
 bool nmis_masked(vcpu_vmx &vmx)
 {
     if (!hardware.params.vnmi)
@@ -374,6 +408,9 @@ void inject_pending_events(vcpu_vmx &vmx)
 {
     take_nmis(vmx);
     bool entering = inject_one(vmx);
+    // Delivered by software, it may have raised another exception, until they end in a triple fault.
+    while (entering && vmx.exception.pending && delivers_by_software(vmx) && !cannot_go_on(vmx))
+        (void)inject_one(vmx);
     const bool nmis = vmx.nmi_pending && !holds_interrupts(vmx);
     if (!entering && nmis && nmi_allowed(vmx)) {
         vmx.nmi_pending--;
@@ -387,6 +424,16 @@ void inject_pending_events(vcpu_vmx &vmx)
         enable_nmi_window(vmx);
     if (irq_window_requested(vmx))
         enable_irq_window(vmx);
+}
+
+bool delivers_by_software(vcpu_vmx &vmx)
+{
+    return !hardware.params.unrestricted_guest && (vmx.vm86_active || must_emulate(vmx));
+}
+
+bool cannot_go_on(const vcpu_vmx &vmx)
+{
+    return vmx.triple_fault || vmx.undeliverable;
 }
 
 void complete_interrupted_events(vcpu_vmx &vmx)

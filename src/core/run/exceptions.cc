@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Exceptions of the guest that exit: EXIT_REASON_EXCEPTION_NMI. See vmx_exception_bitmap() for
 // which, and why.
+#include <minivmx/hardware.hpp>
+#include <minivmx/real_mode.hpp>
 #include <minivmx/run.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/vmcs_setup.hpp>
 
 namespace minivmx {
@@ -89,8 +92,13 @@ Outcome handle_exception_nmi(vcpu_vmx &vmx)
     }
     const u32 error_code =
         information & INTR_INFO_HAS_ERROR_CODE ? vmcs_read(VM_EXIT_INTR_ERROR_CODE) : 0;
+    // An event's delivery may miss in the shadow tables: SDM Vol. 3C, 28.2.4.
+    if (vector == PF_VECTOR && !hardware.params.ept)
+        return handle_shadow_fault(vmx, exit_qualification(vmx), error_code);
     if (vmx.idt_vectoring_info & INTR_INFO_VALID)
         return simultaneous_exception(vmx, information, error_code);
+    if (is_real_mode_exception(vmx, vector)) [[unlikely]]
+        return handle_real_mode_exception(vmx, vector, error_code);
 
     switch (vector) {
     case DB_VECTOR:

@@ -6,7 +6,9 @@
 #include <minivmx/emulate.hpp>
 #include <minivmx/hardware.hpp>
 #include <minivmx/lapic.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/run.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/task_switch.hpp>
 #include <minivmx/trace.hpp>
@@ -99,22 +101,6 @@ Outcome handle_apic_access(vcpu_vmx &vmx)
     return emulate_mmio(vmx, (kApicAccessGfn << 12) + offset);
 }
 
-// A spinning vCPU may wait for one that waits for this CPU: SDM Vol. 3C, 26.1.3.
-Outcome handle_pause(vcpu_vmx &vmx)
-{
-    skip_emulated_instruction(vmx);
-    host_yield();
-    return Outcome::resume();
-}
-
-// Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
-// hints is none.
-Outcome handle_as_nop(vcpu_vmx &vmx)
-{
-    skip_emulated_instruction(vmx);
-    return Outcome::resume();
-}
-
 // SGDT and its kin exit while UMIP is emulated, which forbids them outside of CPL 0, and for clients
 // that want to see them: SDM Vol. 3C, 26.1.3.
 Outcome handle_gdtr_idtr(vcpu_vmx &vmx)
@@ -127,27 +113,15 @@ Outcome handle_ldtr_tr(vcpu_vmx &vmx)
     return emulate_exited(vmx, Operation::kSldt, Operation::kLtr);
 }
 
+// It exits with INVLPG: SDM Vol. 3C, 26.1.3.
+Outcome handle_invpcid(vcpu_vmx &vmx)
+{
+    return emulate_exited(vmx, Operation::kInvpcid, Operation::kInvpcid);
+}
+
 Outcome handle_invalid_instruction(vcpu_vmx &vmx)
 {
     inject_ud(vmx);
-    return Outcome::resume();
-}
-
-// A guest without a performance-monitoring unit: every counter is absent. SDM Vol. 2B, RDPMC.
-Outcome handle_rdpmc(vcpu_vmx &vmx)
-{
-    inject_gp(vmx);
-    return Outcome::resume();
-}
-
-// No hypercall is offered. KVM's answer to an unknown one is -KVM_ENOSYS in RAX, and #UD is its
-// answer outside CPL 0 only by way of -KVM_EPERM.
-Outcome handle_vmcall(vcpu_vmx &vmx)
-{
-    constexpr s64 kNoSuchCall = -1000, kNotPermitted = -1;
-    const s64 answer = guest_cpl(vmx) == 0 ? kNoSuchCall : kNotPermitted;
-    write_gpr(vmx, kRax, is_64_bit_code(vmx) ? static_cast<u64>(answer) : static_cast<u32>(answer));
-    skip_emulated_instruction(vmx);
     return Outcome::resume();
 }
 
@@ -186,6 +160,40 @@ Outcome delivery_error(vcpu_vmx &vmx)
 
 } // namespace
 
+// Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
+// hints is none.
+Outcome handle_as_nop(vcpu_vmx &vmx)
+{
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
+
+// No hypercall is offered. KVM's answer to an unknown one is -KVM_ENOSYS in RAX, and #UD is its
+// answer outside CPL 0 only by way of -KVM_EPERM.
+Outcome handle_vmcall(vcpu_vmx &vmx)
+{
+    constexpr s64 kNoSuchCall = -1000, kNotPermitted = -1;
+    const s64 answer = guest_cpl(vmx) == 0 ? kNoSuchCall : kNotPermitted;
+    write_gpr(vmx, kRax, is_64_bit_code(vmx) ? static_cast<u64>(answer) : static_cast<u32>(answer));
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
+
+// A spinning vCPU may wait for one that waits for this CPU: SDM Vol. 3C, 26.1.3.
+Outcome handle_pause(vcpu_vmx &vmx)
+{
+    skip_emulated_instruction(vmx);
+    host_yield();
+    return Outcome::resume();
+}
+
+// A guest without a performance-monitoring unit: every counter is absent. SDM Vol. 2B, RDPMC.
+Outcome handle_rdpmc(vcpu_vmx &vmx)
+{
+    inject_gp(vmx);
+    return Outcome::resume();
+}
+
 Outcome vmx_handle_exit(vcpu_vmx &vmx)
 {
     if (vmx.intercepts) [[unlikely]]
@@ -209,6 +217,7 @@ Outcome dispatch_exit(vcpu_vmx &vmx)
     case EXIT_REASON_TASK_SWITCH:         return handle_task_switch(vmx);
     case EXIT_REASON_CPUID:               return handle_cpuid(vmx);
     case EXIT_REASON_HLT:                 return handle_halt(vmx);
+    case EXIT_REASON_INVLPG:              return handle_invlpg(vmx);
     case EXIT_REASON_RDPMC:               return handle_rdpmc(vmx);
     case EXIT_REASON_VMCALL:              return handle_vmcall(vmx);
     case EXIT_REASON_CR_ACCESS:           return handle_cr_access(vmx);
@@ -226,6 +235,7 @@ Outcome dispatch_exit(vcpu_vmx &vmx)
     case EXIT_REASON_GDTR_IDTR:           return handle_gdtr_idtr(vmx);
     case EXIT_REASON_LDTR_TR:             return handle_ldtr_tr(vmx);
     case EXIT_REASON_XSETBV:              return handle_xsetbv(vmx);
+    case EXIT_REASON_INVPCID:             return handle_invpcid(vmx);
     case EXIT_REASON_INVD:
     case EXIT_REASON_WBINVD:
     case EXIT_REASON_MWAIT_INSTRUCTION:

@@ -25,7 +25,7 @@ void reset_by_init(vcpu_vmx &vmx)
     vmx.pending.kind = PendingIo::kNone;
     end_native_step(vmx);
     vmx.pending_intercept = {};
-    mark_stale(vmx, StaleTranslations::kLinear);
+    forget_guest_translations(vmx);
 }
 
 // SDM Vol. 3A, 9.4.4.2: the vector is the number of the page where real mode starts.

@@ -6,7 +6,9 @@
 #include <minivmx/emulate.hpp>
 #include <minivmx/entry_audit.hpp>
 #include <minivmx/lapic.hpp>
+#include <minivmx/real_mode.hpp>
 #include <minivmx/run.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/trace.hpp>
 #include <minivmx/vmcs_setup.hpp>
@@ -105,6 +107,15 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
     trace_exit(vmx);
 }
 
+// As if VM entry had met it: an event whose delivery needs what isn't memory.
+Outcome undeliverable_event(vcpu_vmx &vmx)
+{
+    const u64 data[] = {vmx.undeliverable, vmx.exit_reason, exit_qualification(vmx),
+                        vmx.last_vmentry_cpu};
+    vmx.undeliverable = 0;
+    return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
+}
+
 Outcome handle_requests(vcpu_vmx &vmx)
 {
     u32 requests = __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED);
@@ -131,6 +142,8 @@ Outcome handle_requests(vcpu_vmx &vmx)
         vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;
         return Outcome::to_user();
     }
+    if (vmx.undeliverable) [[unlikely]]
+        return undeliverable_event(vmx);
     if (vmx.ioapic_eoi_pending) [[unlikely]] {
         vmx.ioapic_eoi_pending = false;
         vmx.area->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
@@ -160,26 +173,24 @@ Outcome failed_entry(vcpu_vmx &vmx)
     return Outcome::to_user();
 }
 
-Outcome cannot_run(vcpu_vmx &vmx, const char *reason)
-{
-    if (!vmx.cannot_run && host_log_allowed()) {
-        Sentence line;
-        line.put("vCPU ", vmx.vcpu_id, " can't run: ", reason);
-        host_log(HOST_LOG_WARNING, line.c_str());
-    }
-    if (!vmx.cannot_run && dump_invalid_vmcs())
-        dump_vmcs(vmx);
-    vmx.cannot_run = true;
-    return emulation_failure(vmx, nullptr, 0);
-}
-
 Outcome vcpu_enter_guest(vcpu_vmx &vmx)
 {
-    if (const char *reason = why_it_cannot_run(vmx)) [[unlikely]]
-        return cannot_run(vmx, reason);
-
     update_guest_clock(vmx);
+    if (!hardware.params.unrestricted_guest) {
+        if (must_emulate(vmx)) [[unlikely]]
+            return emulate_until_valid(vmx);
+        // A trap comes before the events that software is going to deliver.
+        const Outcome trapped = vmx.vm86_active ? deliver_pending_traps(vmx) : Outcome::resume();
+        if (!trapped.resumes()) [[unlikely]]
+            return trapped;
+    }
+    Outcome unprepared = Outcome::resume();
+    if (!prepare_shadow_root(vmx, unprepared)) [[unlikely]]
+        return unprepared;
     inject_pending_events(vmx);
+    // A handler in real mode may need emulation again.
+    if (vmx.vm86_active && (cannot_go_on(vmx) || must_emulate(vmx))) [[unlikely]]
+        return Outcome::resume();
     if (!host_prepare_entry(vmx.host)) {
         cancel_injection(vmx);
         return Outcome::resume();
@@ -223,6 +234,7 @@ Outcome vcpu_run(vcpu_vmx &vmx)
     kvm_run &run = *vmx.area->run;
     run.exit_reason = KVM_EXIT_UNKNOWN;
     forget_entry_audit(vmx);
+    vmx.undeliverable = 0; // it is still in its queue, and user space may have mended the cause
     // User space may have changed what decides over interrupts.
     if (vmx.has_apic) {
         vmx.apic->attention = true;
@@ -296,18 +308,6 @@ Outcome run_once(vcpu_vmx &vmx)
 }
 
 } // namespace
-
-const char *why_it_cannot_run(vcpu_vmx &vmx)
-{
-    if (!hardware.params.ept)
-        return "without EPT its page tables have to be shadowed, which this version can't do; use "
-               "a CPU with EPT and ept=1";
-    if (!hardware.params.unrestricted_guest && !(is_protmode(vmx) && is_paging(vmx)))
-        return "without \"unrestricted guest\" only paged protected mode runs, and this version "
-               "can't emulate the rest; use "
-               "a CPU that has it and unrestricted_guest=1, or start the guest with paging on";
-    return nullptr;
-}
 
 Outcome internal_error(vcpu_vmx &vmx, u32 suberror, Span<const u64> data)
 {

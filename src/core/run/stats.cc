@@ -21,6 +21,7 @@ constexpr EventCounter kEventCounters[] = {
     {"failed_entries", &VcpuStats::failed_entries},
     {"halts", &VcpuStats::halts},
     {"tlb_flushes", &VcpuStats::tlb_flushes},
+    {"emulated", &VcpuStats::emulated},
     {"returns_to_user", &VcpuStats::returns},
 };
 

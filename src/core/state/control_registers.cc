@@ -10,6 +10,8 @@
 #include <minivmx/hardware.hpp>
 #include <minivmx/intercept_controls.hpp>
 #include <minivmx/lapic.hpp>
+#include <minivmx/private_pages.hpp>
+#include <minivmx/real_mode.hpp>
 #include <minivmx/segment.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vmcs_setup.hpp>
@@ -39,13 +41,12 @@ constexpr u64 kCr4PdptrBits = X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_
 // Writes that invalidate translations: SDM Vol. 3A, 4.10.4.1.
 constexpr u64 kCr4TlbBits = X86_CR4_PGE | X86_CR4_PCIDE | X86_CR4_PAE | X86_CR4_SMEP;
 
+// What shadow tables depend on.
+constexpr u64 kCr4ShadowBits = X86_CR4_PAE | X86_CR4_PSE | X86_CR4_SMEP | X86_CR4_SMAP;
+
 constexpr u64 kCr3NoFlush = bit64(63), kCr3PcidMask = 0xfff;
 constexpr u64 kCr8Mask = 0xf;
 constexpr u32 kCr3Exiting = CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING;
-// Where the page tables lie that map each address to itself, if user space chose no other place
-// (three pages below the BIOS): without "unrestricted guest" a guest that believes paging to be off
-// runs on them.
-constexpr u64 kDefaultIdentityMap = 0xfffbc000;
 
 // A CR4 bit that a CPUID feature brings along is reserved without it.
 struct Cr4Feature {
@@ -81,6 +82,9 @@ u64 hardware_cr0(u64 cr0)
 {
     // CD and NW would disable the caches for everybody.
     u64 value = (cr0 & ~(X86_CR0_CD | X86_CR0_NW)) | cr0_always_on();
+    // In virtual-8086 mode, which stands in for real mode then, alignment checks would be on.
+    if (!hardware.params.unrestricted_guest && !(cr0 & X86_CR0_PE))
+        value &= ~X86_CR0_AM;
     if (!hardware.params.ept)
         value |= X86_CR0_WP; // shadow pages are write-protected against the guest's kernel, too
     return value;
@@ -92,6 +96,9 @@ u64 hardware_cr4(vcpu_vmx &vmx, u64 cr4)
     u64 value = (cr4 & ~X86_CR4_MCE) | (hardware.info.cr4 & X86_CR4_MCE) | cr4_always_on(vmx);
     if (umip_is_emulated())
         value &= ~X86_CR4_UMIP;
+    // One set of shadow tables serves all PCIDs, and they tag nothing: CR3 is ours.
+    if (!hardware.params.ept)
+        value &= ~X86_CR4_PCIDE;
     if (hardware.params.unrestricted_guest)
         return value;
     // The CPU's paging is never off: take away what only paging gives a meaning, and what the
@@ -118,14 +125,14 @@ void write_hardware_cr3(vcpu_vmx &vmx)
     if (hardware.params.unrestricted_guest || is_paging(vmx))
         vmcs_write(GUEST_CR3, vmx.cr3);
     else
-        vmcs_write(GUEST_CR3,
-                   vmx.kvm->identity_map_addr ? vmx.kvm->identity_map_addr : kDefaultIdentityMap);
+        vmcs_write(GUEST_CR3, identity_map_address(*vmx.kvm));
 }
 
 void write_cr3(vcpu_vmx &vmx, u64 cr3)
 {
     vmx.cr3 = cr3;
     vmx.state_available |= kStateCr3;
+    vmx.shadow_root_stale = true;
     write_hardware_cr3(vmx);
 }
 
@@ -140,6 +147,8 @@ void write_cr4(vcpu_vmx &vmx, u64 cr4)
         update_secondary_exec_control(vmx);
     if (changed & (X86_CR4_OSXSAVE | X86_CR4_PKE))
         update_cpuid_runtime(vmx);
+    if (changed & kCr4ShadowBits && !hardware.params.ept)
+        paging_mode_changed(vmx);
 }
 
 void write_cr0(vcpu_vmx &vmx, u64 cr0);
@@ -150,21 +159,25 @@ void enter_long_mode(vcpu_vmx &vmx)
 {
     // VM entry wants a 64-bit TSS (SDM Vol. 3C, 27.3.1.2); the CPU keeps the 32-bit one until the
     // next LTR.
-    const u32 rights = vmcs_read(GUEST_TR_AR_BYTES);
+    const u32 rights = segment_rights(vmx, kTr);
     if ((rights & AR_TYPE_MASK) != AR_TYPE_BUSY_TSS)
-        vmcs_write(GUEST_TR_AR_BYTES, (rights & ~AR_TYPE_MASK) | AR_TYPE_BUSY_TSS);
+        write_segment_rights(vmx, kTr, (rights & ~AR_TYPE_MASK) | AR_TYPE_BUSY_TSS);
     write_efer(vmx, vmx.efer | EFER_LMA);
 }
 
 // Without "unrestricted guest" CR0.PE is on all the same; real mode has to run as virtual-8086
 // mode.
-void update_vm86(vcpu_vmx &vmx, u64 cr0)
+// Returns whether it did anything; then CR4 has to be written, too.
+bool update_vm86(vcpu_vmx &vmx, u64 cr0)
 {
     const bool vm86 = !hardware.params.unrestricted_guest && !(cr0 & X86_CR0_PE);
     if (vm86 == vmx.vm86_active)
-        return;
-    vmx.vm86_active = vm86;
-    vmx_update_exception_bitmap(vmx);
+        return false;
+    if (vm86)
+        enter_virtual_8086(vmx);
+    else
+        leave_virtual_8086(vmx);
+    return true;
 }
 
 // On the identity map the guest's CR3 is only ours.
@@ -184,10 +197,11 @@ void update_cr3_exiting(vcpu_vmx &vmx)
 
 void write_cr0(vcpu_vmx &vmx, u64 cr0)
 {
-    const bool was_paging = is_paging(vmx);
+    const u64 was = guest_cr0(vmx);
+    const bool was_paging = (was & X86_CR0_PG) != 0;
     const bool paging = (cr0 & X86_CR0_PG) != 0;
 
-    update_vm86(vmx, cr0);
+    const bool vm86_changed = update_vm86(vmx, cr0);
     vmcs_write(CR0_READ_SHADOW, cr0);
     vmcs_write(GUEST_CR0, hardware_cr0(cr0));
     vmx.cr0 = cr0;
@@ -197,8 +211,12 @@ void write_cr0(vcpu_vmx &vmx, u64 cr0)
     else if (vmx.efer & EFER_LME && was_paging && !paging)
         write_efer(vmx, vmx.efer & ~EFER_LMA);
     update_cr3_exiting(vmx);
+    if (vm86_changed)
+        write_cr4(vmx, guest_cr4(vmx));
+    if ((was ^ cr0) & (X86_CR0_PG | X86_CR0_WP) && !hardware.params.ept)
+        paging_mode_changed(vmx);
     if (was_paging != paging)
-        mark_stale(vmx, StaleTranslations::kLinear);
+        forget_guest_translations(vmx);
 }
 
 // Bits that must be 0 in a present entry: SDM Vol. 3A, 4.4.1, table 4-8.
@@ -247,6 +265,7 @@ u64 guest_pdptr(vcpu_vmx &vmx, u32 index)
 void write_pdptr(vcpu_vmx &vmx, u32 index, u64 value)
 {
     vmx.pdptrs[index] = value;
+    vmx.shadow_root_stale = true;
     if (hardware.params.ept)
         vmcs_write(GUEST_PDPTR0 + index, value);
 }
@@ -350,7 +369,7 @@ void write_paging_state(vcpu_vmx &vmx, const PagingRegisters &registers)
     // Bad entries stay out, and the old ones in, as in KVM.
     if (is_pae_paging(vmx))
         (void)load_pdptrs(vmx, registers.cr3);
-    mark_stale(vmx, StaleTranslations::kLinear);
+    forget_guest_translations(vmx);
 }
 
 bool set_cr0(vcpu_vmx &vmx, u64 value)
@@ -365,7 +384,7 @@ bool set_cr0(vcpu_vmx &vmx, u64 value)
 
     // Into IA-32e mode only with PAE and from a code segment without L: SDM Vol. 3A, 10.8.5.
     if (vmx.efer & EFER_LME && paging && !(old & X86_CR0_PG) &&
-        (!(cr4 & X86_CR4_PAE) || vmcs_read(GUEST_CS_AR_BYTES) & AR_L))
+        (!(cr4 & X86_CR4_PAE) || segment_rights(vmx, kCs) & AR_L))
         return false;
     // Out of it only from compatibility mode, and not with PCIDs on: SDM Vol. 3A, 4.10.1.
     if (!paging && (is_64_bit_code(vmx) || cr4 & X86_CR4_PCIDE))
@@ -391,7 +410,7 @@ bool set_cr3(vcpu_vmx &vmx, u64 value)
         return false;
     write_cr3(vmx, cr3);
     if (!keep_translations)
-        mark_stale(vmx, StaleTranslations::kLinear);
+        forget_guest_translations(vmx);
     return true;
 }
 
@@ -417,7 +436,7 @@ bool set_cr4(vcpu_vmx &vmx, u64 value)
 
     write_cr4(vmx, value);
     if (changed & kCr4TlbBits)
-        mark_stale(vmx, StaleTranslations::kLinear);
+        forget_guest_translations(vmx);
     return true;
 }
 

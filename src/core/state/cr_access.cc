@@ -44,6 +44,9 @@ Outcome mov_to_cr(vcpu_vmx &vmx, const CrAccessInfo &access)
     switch (access.cr) {
     case 0:
         return complete_or_gp(vmx, set_cr0(vmx, value));
+    case 2: // exits nowhere; the emulator comes here
+        vmx.area->cr2 = value;
+        return complete_or_gp(vmx, true);
     case 3:
         return complete_or_gp(vmx, set_cr3(vmx, value));
     case 4:
@@ -55,12 +58,27 @@ Outcome mov_to_cr(vcpu_vmx &vmx, const CrAccessInfo &access)
     }
 }
 
-// CR0 and CR4 are read from their shadows without an exit.
+// CR0 and CR4 are read from their shadows, and CR2 is the CPU's own, without an exit: only the
+// emulator asks for them.
+u64 read_cr(vcpu_vmx &vmx, u8 number)
+{
+    switch (number) {
+    case 0:
+        return guest_cr0(vmx);
+    case 2:
+        return vmx.area->cr2;
+    case 3:
+        return guest_cr3(vmx);
+    case 4:
+        return guest_cr4(vmx);
+    default:
+        return guest_cr8(vmx);
+    }
+}
+
 Outcome mov_from_cr(vcpu_vmx &vmx, const CrAccessInfo &access)
 {
-    if (access.cr != 3 && access.cr != 8)
-        return unknown_cr_access(vmx);
-    const u64 value = access.cr == 3 ? guest_cr3(vmx) : guest_cr8(vmx);
+    const u64 value = read_cr(vmx, access.cr);
     write_gpr(vmx, access.gpr, is_64_bit_code(vmx) ? value : static_cast<u32>(value));
     skip_emulated_instruction(vmx);
     return Outcome::resume();
@@ -75,9 +93,8 @@ u64 cr0_after_lmsw(u64 cr0, u16 source)
     return (cr0 & ~kClearable) | (source & 0xf);
 }
 
-Outcome handle_cr_access(vcpu_vmx &vmx)
+Outcome access_control_register(vcpu_vmx &vmx, const CrAccessInfo &access)
 {
-    const CrAccessInfo access = CrAccessInfo::decode(exit_qualification(vmx));
     switch (access.type) {
     case CrAccessInfo::kMovTo:
         return mov_to_cr(vmx, access);
@@ -90,6 +107,11 @@ Outcome handle_cr_access(vcpu_vmx &vmx)
                               set_cr0(vmx, cr0_after_lmsw(guest_cr0(vmx), access.lmsw_source)));
     }
     return unknown_cr_access(vmx);
+}
+
+Outcome handle_cr_access(vcpu_vmx &vmx)
+{
+    return access_control_register(vmx, CrAccessInfo::decode(exit_qualification(vmx)));
 }
 
 } // namespace minivmx

@@ -71,6 +71,8 @@ void update_switched_msrs(vcpu_vmx &vmx)
 
 void write_efer(vcpu_vmx &vmx, u64 efer)
 {
+    if (!hardware.params.ept && (vmx.efer ^ efer) & (EFER_NX | EFER_LMA))
+        paging_mode_changed(vmx);
     vmx.efer = efer;
     if (efer & EFER_LMA)
         vm_entry_controls_setbit<VM_ENTRY_IA32E_MODE>(vmx.vmcs01);

@@ -100,6 +100,7 @@ constexpr Extension kExtensions[] = {
     {KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, 1, nullptr},
     {KVM_CAP_READONLY_MEM, 1, nullptr},
     {KVM_CAP_NR_MEMSLOTS, kUserMemSlots, nullptr},
+    {KVM_CAP_MMU_SHADOW_CACHE_CONTROL, 1, nullptr},
     {KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2,
      KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET, nullptr},
     {KVM_CAP_SET_TSS_ADDR, 1, nullptr},

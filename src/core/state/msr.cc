@@ -7,6 +7,7 @@
 
 #include <minivmx/hardware.hpp>
 #include <minivmx/lapic.hpp>
+#include <minivmx/segment.hpp>
 #include <minivmx/state.hpp>
 
 namespace minivmx {
@@ -83,6 +84,20 @@ bool write_address_field(vcpu_vmx &vmx, u32, u64 value)
     if (!is_canonical_address(vmx, value))
         return false;
     vmcs_write(field, value);
+    return true;
+}
+
+template <Segment which> bool read_segment_base(vcpu_vmx &vmx, u32, u64 &value)
+{
+    value = segment_base(vmx, which);
+    return true;
+}
+
+template <Segment which> bool write_segment_base_msr(vcpu_vmx &vmx, u32, u64 value)
+{
+    if (!is_canonical_address(vmx, value))
+        return false;
+    write_segment_base(vmx, which, value);
     return true;
 }
 
@@ -256,8 +271,8 @@ constexpr MsrRow kMsrTable[] = {
     {0xc0000082, 0xc0000082, read_switched<URET_LSTAR>, write_switched_address<URET_LSTAR>}, // IA32_LSTAR
     {0xc0000083, 0xc0000083, read_switched<URET_CSTAR>, write_switched_address<URET_CSTAR>}, // IA32_CSTAR
     {0xc0000084, 0xc0000084, read_switched<URET_SYSCALL_MASK>, write_switched<URET_SYSCALL_MASK>}, // IA32_FMASK
-    {0xc0000100, 0xc0000100, read_address_field<GUEST_FS_BASE>, write_address_field<GUEST_FS_BASE>}, // IA32_FS_BASE
-    {0xc0000101, 0xc0000101, read_address_field<GUEST_GS_BASE>, write_address_field<GUEST_GS_BASE>}, // IA32_GS_BASE
+    {0xc0000100, 0xc0000100, read_segment_base<kFs>, write_segment_base_msr<kFs>}, // IA32_FS_BASE
+    {0xc0000101, 0xc0000101, read_segment_base<kGs>, write_segment_base_msr<kGs>}, // IA32_GS_BASE
     {0xc0000102, 0xc0000102, read_kernel_gs_base, write_kernel_gs_base},           // IA32_KERNEL_GS_BASE
     {0xc0000103, 0xc0000103, read_tsc_aux, write_tsc_aux},                         // IA32_TSC_AUX
     {0xc0010000, 0xc0010007, read_zero, ignore_write},                             // AMD: PERF_CTLn, PERF_CTRn

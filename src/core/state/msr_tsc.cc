@@ -94,6 +94,15 @@ u64 guest_tsc(const vcpu_vmx &vmx)
     return guest_tsc_at(vmx, arch::rdtsc());
 }
 
+Outcome handle_rdtsc(vcpu_vmx &vmx, bool with_processor_id)
+{
+    write_edx_eax(vmx, guest_tsc(vmx));
+    if (with_processor_id)
+        write_gpr(vmx, kRcx, static_cast<u32>(vmx.area->uret[URET_TSC_AUX]));
+    skip_emulated_instruction(vmx);
+    return Outcome::resume();
+}
+
 u64 guest_to_host_ticks(const vcpu_vmx &vmx, u64 ticks)
 {
     const u32 guest = vmx.time.khz, host = hardware.info.tsc_khz;

@@ -13,6 +13,10 @@ namespace {
 // SDM Vol. 3C, 25.4.2, table 25-4 "Format of Pending-Debug-Exceptions": bit 14, a single-step trap.
 constexpr u64 kPendingSingleStep = bit64(14);
 
+// In virtual-8086 mode that stands in for real mode: it is on, and IOPL is 3, or CLI, PUSHF and
+// their kin would fault (SDM Vol. 3B, 21.2.7).
+constexpr u64 kVirtual8086Flags = X86_EFLAGS_VM | X86_EFLAGS_IOPL;
+
 } // namespace
 
 u64 read_rip(vcpu_vmx &vmx)
@@ -51,6 +55,8 @@ u64 read_rflags(vcpu_vmx &vmx)
 {
     if (!(vmx.state_available & kStateRflags)) {
         vmx.rflags = vmcs_read(GUEST_RFLAGS);
+        if (vmx.vm86_active) // the CPU's VM and IOPL are ours
+            vmx.rflags = (vmx.rflags & ~kVirtual8086Flags) | (vmx.rmode.rflags & kVirtual8086Flags);
         vmx.state_available |= kStateRflags;
     }
     return vmx.rflags;
@@ -58,8 +64,13 @@ u64 read_rflags(vcpu_vmx &vmx)
 
 void write_rflags(vcpu_vmx &vmx, u64 value)
 {
+    if ((read_rflags(vmx) ^ value) & X86_EFLAGS_VM) [[unlikely]]
+        vmx.check_state = true;
     vmx.rflags = value;
-    vmx.state_available |= kStateRflags;
+    if (vmx.vm86_active) [[unlikely]] {
+        vmx.rmode.rflags = value;
+        value |= kVirtual8086Flags;
+    }
     vmcs_write(GUEST_RFLAGS, value);
 }
 
@@ -78,13 +89,13 @@ void write_gpr(vcpu_vmx &vmx, u8 index, u64 value)
 
 bool is_64_bit_code(vcpu_vmx &vmx)
 {
-    return is_long_mode(vmx) && (vmcs_read(GUEST_CS_AR_BYTES) & AR_L) != 0;
+    return is_long_mode(vmx) && (segment_rights(vmx, kCs) & AR_L) != 0;
 }
 
 u64 linear_rip(vcpu_vmx &vmx)
 {
     const u64 rip = read_rip(vmx);
-    return is_64_bit_code(vmx) ? rip : static_cast<u32>(vmcs_read(GUEST_CS_BASE) + rip);
+    return is_64_bit_code(vmx) ? rip : static_cast<u32>(segment_base(vmx, kCs) + rip);
 }
 
 u8 guest_cpl(vcpu_vmx &vmx)
@@ -139,12 +150,13 @@ void forget_single_step_trap()
 
 void step_over_instruction(vcpu_vmx &vmx)
 {
-    advance_rip(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    advance_rip(vmx, exit_instruction_length(vmx));
 }
 
-void finish_instruction(vcpu_vmx &vmx, u32 length)
+namespace {
+
+void retire_instruction(vcpu_vmx &vmx)
 {
-    advance_rip(vmx, length);
     trap_single_step(vmx);
     // SDM Vol. 3B, 18.3.1.1: a completed instruction clears RF.
     const u64 flags = read_rflags(vmx);
@@ -152,9 +164,24 @@ void finish_instruction(vcpu_vmx &vmx, u32 length)
         write_rflags(vmx, flags & ~X86_EFLAGS_RF);
 }
 
+} // namespace
+
+void finish_instruction(vcpu_vmx &vmx, u32 length)
+{
+    advance_rip(vmx, length);
+    retire_instruction(vmx);
+}
+
+void finish_jump(vcpu_vmx &vmx, u64 rip)
+{
+    write_rip(vmx, rip);
+    set_interrupt_shadow_off(vmx);
+    retire_instruction(vmx);
+}
+
 void skip_emulated_instruction(vcpu_vmx &vmx)
 {
-    finish_instruction(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    finish_instruction(vmx, exit_instruction_length(vmx));
 }
 
 void finish_iteration(vcpu_vmx &vmx)
@@ -181,6 +208,13 @@ u32 exit_intr_info(vcpu_vmx &vmx)
         vmx.state_available |= kStateIntrInfo;
     }
     return vmx.exit_intr_info;
+}
+
+u32 exit_instruction_length(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateInstructionLength))
+        set_instruction_length(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    return vmx.instruction_length;
 }
 
 } // namespace minivmx

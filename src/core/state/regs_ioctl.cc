@@ -3,6 +3,7 @@
 #include <minivmx/guest_memory.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/segment.hpp>
+#include <minivmx/shadow_paging.hpp>
 #include <minivmx/state.hpp>
 #include <minivmx/vcpu.hpp>
 
@@ -76,8 +77,18 @@ void start_bootstrap_processor(vcpu_vmx &vmx, const kvm_sregs &sregs)
         vmx.mp_state = KVM_MP_STATE_RUNNABLE;
 }
 
+// A client that puts the guest elsewhere may have written its tables, as for a snapshot, and nobody
+// saw that.
+bool translates_otherwise(vcpu_vmx &vmx, const kvm_sregs &sregs)
+{
+    return ((guest_cr0(vmx) ^ sregs.cr0) & (X86_CR0_PG | X86_CR0_PE)) != 0 ||
+           guest_cr3(vmx) != sregs.cr3 || guest_cr4(vmx) != sregs.cr4 || vmx.efer != sregs.efer;
+}
+
 void write_sregs(vcpu_vmx &vmx, const kvm_sregs &sregs)
 {
+    if (translates_otherwise(vmx, sregs))
+        forget_shadow_tables(*vmx.kvm);
     write_apic_base(vmx, sregs.apic_base);
     vmcs_write(GUEST_GDTR_BASE, sregs.gdt.base);
     vmcs_write(GUEST_GDTR_LIMIT, sregs.gdt.limit);

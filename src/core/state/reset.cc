@@ -85,6 +85,9 @@ void reset_guest_state(vcpu_vmx &vmx, bool init)
     constexpr u32 kActive = 0;
     constexpr u64 kCacheBits = X86_CR0_NW | X86_CR0_CD;
     const u64 cache_bits = init ? guest_cr0(vmx) & kCacheBits : kCacheBits;
+    // What stands here is on the CPU's side of virtual-8086 mode; CR0 goes back into it below.
+    vmx.vm86_active = false;
+    vmx.check_state = true;
     if (!init) {
         // Nothing of the fresh VMCS is the guest's.
         vmx.state_available = kStateCr0 | kStateCr3 | kStateCr4;

@@ -2,10 +2,10 @@
 // What the parts of a task switch share.
 #pragma once
 
-#include <minivmx/guest_memory.hpp>
 #include <minivmx/segment.hpp>
 #include <minivmx/task_switch.hpp>
-#include <minivmx/vcpu.hpp>
+
+#include "../segmentation/system_access.hpp"
 
 namespace minivmx {
 
@@ -31,80 +31,19 @@ inline constexpr const TssFormat &tss_format(u32 type)
     return type & 8 ? kTss32 : kTss16;
 }
 
-// A descriptor of the GDT or an LDT: SDM Vol. 3A, 3.4.5, figure 3-8, and 3.5.
-struct Descriptor {
-    u64 raw;
-    u64 linear; // where it is
-
-    u32 base() const
-    {
-        return static_cast<u32>(bit_field(raw, 39, 16) | bit_field(raw, 63, 56) << 24);
-    }
-    u32 limit() const
-    {
-        const u32 limit = static_cast<u32>(bit_field(raw, 15, 0) | bit_field(raw, 51, 48) << 16);
-        return raw & bit64(55) ? limit << 12 | 0xfff : limit;
-    }
-    u8 type() const { return static_cast<u8>(bit_field(raw, 43, 40)); }
-    bool system() const { return (raw & bit64(44)) == 0; }
-    u8 dpl() const { return static_cast<u8>(bit_field(raw, 46, 45)); }
-    bool present() const { return (raw & bit64(47)) != 0; }
-
-    bool code() const { return !system() && (type() & 8) != 0; }
-    bool conforming() const { return code() && (type() & 4) != 0; }
-    bool readable() const { return !system() && (!code() || (type() & 2) != 0); }
-    bool writable() const { return !system() && !code() && (type() & 2) != 0; }
-    // SDM Vol. 3A, 8.2.2: 1 and 9 are available, 3 and 11 busy.
-    bool tss() const { return system() && (type() & 5) == 1; }
-    bool busy() const { return (type() & 2) != 0; }
-
-    kvm_segment to_segment(u16 selector) const;
-};
-// Its byte with the type in it, whose bits the CPU changes.
-inline constexpr u32 kDescriptorAccess = 5;
-inline constexpr u8 kDescriptorAccessed = 1, kTssBusy = 2;
-
-// The parts of a selector: SDM Vol. 3A, 3.4.2.
-inline constexpr u16 kSelectorRpl = 3, kSelectorLocal = 4;
-
-// One task switch. Its steps return whether to go on; where they don't, `fault` is what the guest
-// gets in place of what it wanted, in the task that it is in by then.
-struct TaskSwitch {
-    vcpu_vmx &vmx;
+// One task switch. A fault is what the guest gets in place of what it wanted, in the task that it
+// is in by then.
+struct TaskSwitch : SystemAccess {
     TaskSwitchInfo info;
-    // An exception, an NMI or an interrupt brought it about, not the program: faults tell so.
-    bool external;
-    AddressState state; // of the task that memory is accessed for
-    GuestFault fault;
-    bool not_memory; // a table or a TSS isn't in memory: there is no fault for that
-    bool traps;      // the new task's TSS asks for a debug exception
+    bool traps = false; // the new task's TSS asks for a debug exception
 
-    TaskSwitch(vcpu_vmx &v, TaskSwitchInfo i, bool e)
-        : vmx{v}, info{i}, external{e}, state{address_state(v)}, fault{},
-          not_memory{false}, traps{false}
-    {}
+    TaskSwitch(const SystemAccess &s, TaskSwitchInfo i) : SystemAccess{s}, info{i} {}
 };
 
-// Always false. The selector is the error code, with EXT: SDM Vol. 3A, 6.13.
-bool refuse(TaskSwitch &t, u8 vector, u16 selector);
-
-// A few bytes in at most two pages, as the CPU itself accesses them. Where they are is found before
-// anything is changed; from then on the accesses can't fault.
-struct SystemRange {
-    u64 gpa[2];
-    u32 first; // bytes at gpa[0]; the rest is at gpa[1]
-    u32 size;
-};
-[[nodiscard]] bool find_range(TaskSwitch &t, u64 linear, u32 size, bool write, SystemRange &range);
-[[nodiscard]] bool read_range(TaskSwitch &t, const SystemRange &range, void *to);
-[[nodiscard]] bool write_range(TaskSwitch &t, const SystemRange &range, const void *from);
-[[nodiscard]] bool read_system(TaskSwitch &t, u64 linear, void *to, u32 size);
-
-// Sets or clears one bit of the byte at gpa, atomically; `was` says what it had been.
-[[nodiscard]] bool change_bit(TaskSwitch &t, u64 gpa, u8 bit, bool set, bool &was);
-
-// The descriptor of a selector. A fault with this vector: it is beyond its table.
-[[nodiscard]] bool read_descriptor(TaskSwitch &t, u16 selector, u8 vector, Descriptor &descriptor);
+// By an instruction, or an event with this error code, or none: `next_ip` is where the old task
+// goes on. False: s.fault, in whichever task the vCPU is by then.
+[[nodiscard]] bool switch_to_task(SystemAccess &s, TaskSwitchInfo info, u64 next_ip,
+                                  const u32 *error_code);
 
 // The segment registers of a new task, by their numbers in Segment; those that its TSS lacks stay.
 struct TaskSegments {

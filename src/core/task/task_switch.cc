@@ -47,15 +47,6 @@ struct NewTask {
 
 // ---- The old task -----------------------------------------------------------
 
-bool find_access_byte(TaskSwitch &t, u64 descriptor, u64 &gpa)
-{
-    SystemRange byte;
-    if (!find_range(t, descriptor + kDescriptorAccess, 1, true, byte))
-        return false;
-    gpa = byte.gpa[0];
-    return true;
-}
-
 bool find_old_task(TaskSwitch &t, OldTask &old)
 {
     kvm_segment tr;
@@ -72,7 +63,7 @@ bool find_old_task(TaskSwitch &t, OldTask &old)
     old.has_descriptor = !t.info.nests() && (old.selector & ~kSelectorRpl) != 0;
     Descriptor descriptor;
     return !old.has_descriptor || (read_descriptor(t, old.selector, TS_VECTOR, descriptor) &&
-                                   find_access_byte(t, descriptor.linear, old.access_byte));
+                                   find_access_byte(t, descriptor, old.access_byte));
 }
 
 bool save_old_task(TaskSwitch &t, const OldTask &old)
@@ -95,7 +86,7 @@ bool save_old_task(TaskSwitch &t, const OldTask &old)
     for (u8 gpr = 0; gpr < 8; gpr++)
         put(2 + gpr, read_gpr(t.vmx, gpr), slot);
     for (u32 i = 0; i < old.format->segments; i++)
-        put(10 + i, vmcs_read(GUEST_ES_SELECTOR + i), sizeof(u16));
+        put(10 + i, segment_selector(t.vmx, static_cast<Segment>(i)), sizeof(u16));
     return write_range(t, old.slots, bytes);
 }
 
@@ -117,7 +108,7 @@ bool find_new_task(TaskSwitch &t, NewTask &task)
     task.format = &tss_format(task.tss.type());
     if (task.tss.limit() < task.format->size - 1)
         return refuse(t, TS_VECTOR, selector);
-    return find_access_byte(t, task.tss.linear, task.access_byte) &&
+    return find_access_byte(t, task.tss, task.access_byte) &&
            find_range(t, task.tss.base(), task.format->size, false, task.image) &&
            (!t.info.nests() || find_range(t, task.tss.base(), sizeof(u16), true, task.link));
 }
@@ -139,9 +130,9 @@ bool update_busy(TaskSwitch &t, const OldTask &old, const NewTask &task)
 
 void load_task_register(TaskSwitch &t, const NewTask &task)
 {
-    kvm_segment tr = task.tss.to_segment(t.info.selector);
-    tr.type |= kTssBusy;
-    write_segment(t.vmx, kTr, tr);
+    SegmentRegister tr = task.tss.to_register(t.info.selector);
+    tr.rights |= kTssBusy;
+    write_segment_register(t.vmx, kTr, tr);
 }
 
 void load_general_registers(TaskSwitch &t, const NewTask &task)
@@ -191,13 +182,13 @@ bool load_task_segments(TaskSwitch &t, const NewTask &task)
 bool push_error_code(TaskSwitch &t, const NewTask &task, u32 error_code)
 {
     const u32 size = task.format->slot;
-    const u64 mask = vmcs_read(GUEST_SS_AR_BYTES) & AR_DB ? 0xffffffff : 0xffff;
+    const u64 mask = segment_rights(t.vmx, kSs) & AR_DB ? 0xffffffff : 0xffff;
     const u64 rsp = read_rsp(t.vmx);
     const u64 top = (rsp - size) & mask;
     u64 linear;
     t.state = address_state(t.vmx);
     MemoryResult result =
-        segment_to_linear(t.state, kSs, top, size, Access{.write = true}, linear, t.fault);
+        segment_to_linear(t.vmx, t.state, kSs, top, size, Access{.write = true}, linear, t.fault);
     if (result == MemoryResult::kFault)
         return refuse(t, t.fault.vector, 0);
     result = write_guest_virt(t.vmx, t.state, linear, &error_code, size, t.fault);
@@ -224,7 +215,7 @@ bool enter(TaskSwitch &t, const NewTask &task)
     return load_page_tables(t, task) && load_task_segments(t, task);
 }
 
-bool switch_task(TaskSwitch &t, u32 next_ip, const ExceptionQueue *exception)
+bool switch_task(TaskSwitch &t, u32 next_ip, const u32 *error_code)
 {
     OldTask old;
     NewTask task;
@@ -232,7 +223,7 @@ bool switch_task(TaskSwitch &t, u32 next_ip, const ExceptionQueue *exception)
     if (!find_new_task(t, task) || !find_old_task(t, old) || !leave(t, old, task) ||
         !enter(t, task))
         return false;
-    if (exception && exception->has_error_code && !push_error_code(t, task, exception->error_code))
+    if (error_code && !push_error_code(t, task, *error_code))
         return false;
     t.traps = task.traps();
     return true;
@@ -257,6 +248,19 @@ struct Delivery {
 
 } // namespace
 
+bool switch_to_task(SystemAccess &s, TaskSwitchInfo info, u64 next_ip, const u32 *error_code)
+{
+    TaskSwitch t{s, info};
+    const bool done = switch_task(t, static_cast<u32>(next_ip), error_code);
+    s.fault = t.fault;
+    s.not_memory = t.not_memory;
+    if (done)
+        s.vmx.exception.pending = false;
+    if (done && t.traps) // SDM Vol. 3B, 18.3.1.5
+        inject_debug_exception(s.vmx, DR6_BT);
+    return done;
+}
+
 Outcome handle_task_switch(vcpu_vmx &vmx)
 {
     const TaskSwitchInfo info = TaskSwitchInfo::decode(exit_qualification(vmx));
@@ -269,23 +273,21 @@ Outcome handle_task_switch(vcpu_vmx &vmx)
         next_ip += vmcs_read(VM_EXIT_INSTRUCTION_LEN);
 
     // An exception stays in its queue meanwhile: a fault may make it a double fault.
-    TaskSwitch t{vmx, info, delivers && delivery.external()};
+    const ExceptionQueue &exception = vmx.exception;
+    const bool has_error_code = delivers && exception.pending && exception.has_error_code;
+    SystemAccess s{vmx};
+    s.external = delivers && delivery.external();
     vmx.area->flush_l1d = 1;
-    const bool done = switch_task(t, static_cast<u32>(next_ip),
-                                  delivers && vmx.exception.pending ? &vmx.exception : nullptr);
-    if (t.not_memory)
+    const bool done =
+        switch_to_task(s, info, next_ip, has_error_code ? &exception.error_code : nullptr);
+    if (s.not_memory)
         return emulation_failure(vmx, nullptr, 0);
     if (delivers && delivery.type == INTR_TYPE_NMI)
         set_nmis_masked(vmx, true);
     vmx.nmi_injected = false;
     vmx.interrupt.pending = false;
-    if (!done) {
-        inject_fault(vmx, t.fault);
-        return Outcome::resume();
-    }
-    vmx.exception.pending = false;
-    if (t.traps) // SDM Vol. 3B, 18.3.1.5
-        inject_debug_exception(vmx, DR6_BT);
+    if (!done)
+        inject_fault(vmx, s.fault);
     return Outcome::resume();
 }
 

@@ -263,6 +263,8 @@ int vmx_create_vcpu(vcpu_vmx &vmx)
 
     int error = create_apic(vmx);
     if (!error)
+        error = create_identity_map(*vmx.kvm);
+    if (!error)
         error = alloc_loaded_vmcs(vmx);
     if (error)
         return error;

@@ -4,7 +4,7 @@
 //
 // Every test runs in a forked child, so a test that crashes, or a KVM_RUN that never returns, costs
 // that one test and its own seconds; the parent prints the verdict. One line a test:
-//   ok - client.name
+//   ok - client.name          (and what test::note() says of it)
 //   not ok - client.name: file:line: what (expected ..., got ...)
 //   skip - client.name: why
 // The exit status is 0 only if no test failed and at least one ran.
@@ -32,7 +32,7 @@ namespace test {
 // The verdict of one test, in memory that parent and child share.
 struct Verdict {
     enum State : int { kPassed, kFailed, kSkipped } state;
-    char why[512];
+    char why[1024];
 };
 
 struct Case {
@@ -97,6 +97,17 @@ inline const char *client = "client";
         va_end(list);
     }
     leave();
+}
+
+// What a test that passes has to say: how much it did.
+[[gnu::format(printf, 1, 2)]] inline void note(const char *format, ...)
+{
+    if (verdict->state == Verdict::kPassed) {
+        va_list list;
+        va_start(list, format);
+        vsnprintf(verdict->why, sizeof(verdict->why), format, list);
+        va_end(list);
+    }
 }
 
 template <class T>
@@ -241,7 +252,7 @@ inline int run_all(int argc, char **argv, const char *client_name)
         else
             run_body(*c);
         if (verdict->state == Verdict::kPassed)
-            printf("ok - %s.%s\n", client, c->name);
+            printf("ok - %s.%s%s%s\n", client, c->name, verdict->why[0] ? ": " : "", verdict->why);
         else if (verdict->state == Verdict::kSkipped)
             printf("skip - %s.%s: %s\n", client, c->name, verdict->why);
         else {

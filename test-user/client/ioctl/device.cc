@@ -87,6 +87,7 @@ TEST(check_extension_values)
     EXPECT_EQ(device.extension(KVM_CAP_USER_MEMORY), 1);
     EXPECT_EQ(device.extension(KVM_CAP_DESTROY_MEMORY_REGION_WORKS), 1);
     EXPECT_EQ(device.extension(KVM_CAP_JOIN_MEMORY_REGIONS_WORKS), 1);
+    EXPECT_EQ(device.extension(KVM_CAP_MMU_SHADOW_CACHE_CONTROL), 1);
     EXPECT_EQ(device.extension(KVM_CAP_SET_TSS_ADDR), 1);
     EXPECT_EQ(device.extension(KVM_CAP_SET_IDENTITY_MAP_ADDR), 1);
     EXPECT_EQ(device.extension(KVM_CAP_EXT_CPUID), 1);

@@ -33,6 +33,38 @@ TEST(set_tss_addr)
     expect_usable(device, vm);
 }
 
+TEST(nr_mmu_pages)
+{
+    // How many shadow tables a VM may have: a fiftieth of its memory, or what is asked for, but
+    // never fewer than 64.
+    Device device;
+    Vm vm(device);
+    EXPECT_EQ(call(vm, KVM_GET_NR_MMU_PAGES), 0);
+    kvm::Memory memory(16 << 20);
+    REQUIRE_OK(vm.set_slot(0, 0, 1 << 20, memory.base));
+    EXPECT_EQ(call(vm, KVM_GET_NR_MMU_PAGES), 64);
+    REQUIRE_OK(vm.set_slot(1, 1 << 20, 15 << 20, memory.base + (1 << 20)));
+    EXPECT_EQ(call(vm, KVM_GET_NR_MMU_PAGES), (16 << 8) / 50);
+    // Moved, or logged, it is as large as before.
+    REQUIRE_OK(vm.set_slot(1, 2 << 20, 15 << 20, memory.base + (1 << 20)));
+    REQUIRE_OK(vm.set_slot(1, 2 << 20, 15 << 20, memory.base + (1 << 20), KVM_MEM_LOG_DIRTY_PAGES));
+    EXPECT_EQ(call(vm, KVM_GET_NR_MMU_PAGES), (16 << 8) / 50);
+    REQUIRE_OK(vm.set_slot(1, 2 << 20, 0, nullptr));
+    EXPECT_EQ(call(vm, KVM_GET_NR_MMU_PAGES), 64);
+
+    EXPECT_ERRNO(call(vm, KVM_SET_NR_MMU_PAGES, 0UL), EINVAL);
+    EXPECT_ERRNO(call(vm, KVM_SET_NR_MMU_PAGES, 63UL), EINVAL);
+    EXPECT_ERRNO(call(vm, KVM_SET_NR_MMU_PAGES, 64UL), 0);
+    EXPECT_ERRNO(call(vm, KVM_SET_NR_MMU_PAGES, 1000UL), 0);
+    EXPECT_EQ(call(vm, KVM_GET_NR_MMU_PAGES), 1000);
+    // From then on memory doesn't change it.
+    REQUIRE_OK(vm.set_slot(1, 1 << 20, 15 << 20, memory.base + (1 << 20)));
+    EXPECT_EQ(call(vm, KVM_GET_NR_MMU_PAGES), 1000);
+    REQUIRE_OK(vm.set_slot(0, 0, 0, nullptr));
+    REQUIRE_OK(vm.set_slot(1, 1 << 20, 0, nullptr));
+    expect_usable(device, vm);
+}
+
 TEST(set_identity_map_addr)
 {
     Device device;
