@@ -118,6 +118,10 @@ u32 GuestCpu::enter(host_vcpu &vcpu)
     const u32 information = static_cast<u32>(get(VM_ENTRY_INTR_INFO_FIELD));
     if (information & INTR_INFO_VALID)
         deliver(information);
+    if (is_lost_) {
+        exit(EXIT_REASON_TRIPLE_FAULT, 0, 0);
+        return 0;
+    }
     for (const u64 begin = instructions; instructions - begin < kMaxInstructions;) {
         if (exits_for_window())
             break;
@@ -135,6 +139,7 @@ void GuestCpu::lost(const char *how)
 {
     if (!may_get_lost)
         machine_.violation(how);
+    is_lost_ = true;
 }
 
 bool GuestCpu::exit(u32 reason, u64 qualification, u32 length)
@@ -483,12 +488,12 @@ bool GuestCpu::copy(u64 linear, void *data, u32 size, Access access, u32 length)
         machine_.violation("a translation leads to a page that nobody has");
         return true;
     }
+    if (on_access)
+        on_access(linear, page->pfn, access == Access::kWrite, false);
     if (access == Access::kWrite)
         std::memcpy(at, data, size);
     else
         std::memcpy(data, at, size);
-    if (on_access)
-        on_access(linear, page->pfn, access == Access::kWrite, false);
     return true;
 }
 

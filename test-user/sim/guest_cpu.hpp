@@ -81,7 +81,7 @@ class GuestCpu {
     u64 instructions = 0; ///< completed in the guest
     /// Called before each instruction.
     std::function<void()> before_instruction;
-    /// Called for each access of data that goes through, and each fetch of an instruction.
+    /// Called before each access of data that goes through, and each fetch of an instruction.
     std::function<void(u64 linear, u64 pfn, bool write, bool fetch)> on_access;
     /// The program may lose its way, which shuts it down; else that is a violation.
     bool may_get_lost = false;
@@ -154,6 +154,7 @@ class GuestCpu {
     Machine &machine_;
     host_vcpu *vcpu_ = nullptr;
     std::map<std::pair<u64, u64>, Translation> tlb_; ///< by VPID and page number
+    bool is_lost_ = false;
     bool trap_like_exit_ = false; ///< the instruction has completed, and then exits
 };
 
