@@ -72,6 +72,7 @@ struct ShadowRole {
     bool write_protect; // CR0.WP
     bool nxe;           // EFER.NXE
     bool smep, smap;    // only where CR0.WP is 0
+    bool pse;           // k32: CR4.PSE, which gives bit 7 of a directory's entries its meaning
 
     bool direct() const { return table == GuestTable::kDirect; }
     bool operator==(const ShadowRole &) const = default;

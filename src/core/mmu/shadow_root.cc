@@ -32,6 +32,7 @@ ShadowRole shadow_role(const AddressState &state)
     role.nxe = state.nxe;
     role.smep = state.smep && !state.write_protect;
     role.smap = state.smap && !state.write_protect;
+    role.pse = role.table == GuestTable::k32 && state.pse;
     return role;
 }
 
