@@ -2,6 +2,7 @@
 // General registers, RIP, RFLAGS and CPL, as the rest of the core reads and changes them. What the
 // VMCS holds is read at most once an exit; RIP and RSP are written back at the next entry, RFLAGS
 // at once.
+#include <minivmx/hardware.hpp>
 #include <minivmx/run.hpp>
 #include <minivmx/segment.hpp>
 #include <minivmx/vcpu.hpp>
@@ -64,9 +65,11 @@ u64 read_rflags(vcpu_vmx &vmx)
 
 void write_rflags(vcpu_vmx &vmx, u64 value)
 {
-    if ((read_rflags(vmx) ^ value) & X86_EFLAGS_VM) [[unlikely]]
+    // Elsewhere VM entry takes any segments, and nobody needs to know what the flags were.
+    if (!hardware.params.unrestricted_guest && (read_rflags(vmx) ^ value) & X86_EFLAGS_VM)
         vmx.check_state = true;
     vmx.rflags = value;
+    vmx.state_available |= kStateRflags;
     if (vmx.vm86_active) [[unlikely]] {
         vmx.rmode.rflags = value;
         value |= kVirtual8086Flags;
