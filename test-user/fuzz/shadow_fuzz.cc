@@ -177,18 +177,7 @@ class Session {
         s.cr3 = kTables;
         s.cr4 = X86_CR4_PAE;
         s.efer = EFER_LME | EFER_LMA | (choice & 2 ? EFER_NX : 0);
-        for (kvm_segment *segment : {&s.ds, &s.es, &s.fs, &s.gs, &s.ss}) {
-            *segment = {};
-            segment->limit = ~0u;
-            segment->selector = 0x10;
-            segment->type = 3;
-            segment->present = segment->db = segment->s = segment->g = 1;
-        }
-        s.cs = s.ds;
-        s.cs.selector = 8;
-        s.cs.type = 11;
-        s.cs.db = 0;
-        s.cs.l = 1;
+        test::flat_64bit_segments(s);
         if (core_set_sregs(vcpu_.core, &s))
             broken("KVM_SET_SREGS");
         kvm_regs regs = {};

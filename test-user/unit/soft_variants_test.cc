@@ -10,6 +10,7 @@
 #include "guest.hpp"
 #include "sim/guest_cpu.hpp"
 #include "support.hpp"
+#include "vcpu_fixture.hpp"
 
 #include <gtest/gtest.h>
 
@@ -96,18 +97,7 @@ class SoftVariant : public testing::TestWithParam<Variant> {
         s.cr3 = kPml4;
         s.cr4 = X86_CR4_PAE;
         s.efer = EFER_LME | EFER_LMA;
-        for (kvm_segment *segment : {&s.ds, &s.es, &s.fs, &s.gs, &s.ss}) {
-            *segment = {};
-            segment->limit = ~0u;
-            segment->selector = 0x10;
-            segment->type = 3;
-            segment->present = segment->db = segment->s = segment->g = 1;
-        }
-        s.cs = s.ds;
-        s.cs.selector = 8;
-        s.cs.type = 11;
-        s.cs.db = 0;
-        s.cs.l = 1;
+        flat_64bit_segments(s);
         ASSERT_EQ(core_set_sregs(&guest.vmx(), &s), 0);
     }
 

@@ -93,4 +93,21 @@ class GuestMachine {
     }
 };
 
+/// Flat segments of 64-bit mode, with privilege level 0.
+inline void flat_64bit_segments(kvm_sregs &sregs)
+{
+    for (kvm_segment *segment : {&sregs.ds, &sregs.es, &sregs.fs, &sregs.gs, &sregs.ss}) {
+        *segment = {};
+        segment->limit = ~0u;
+        segment->selector = 0x10;
+        segment->type = 3;
+        segment->present = segment->db = segment->s = segment->g = 1;
+    }
+    sregs.cs = sregs.ds;
+    sregs.cs.selector = 8;
+    sregs.cs.type = 11;
+    sregs.cs.db = 0;
+    sregs.cs.l = 1;
+}
+
 } // namespace minivmx::test
