@@ -73,7 +73,6 @@ LabReport LabCommand::make(std::span<const LabCase> cases) const
     const Laboratory lab(device);
     LabReport report;
     report.device = device_;
-    report.no_guests = lab.no_guests();
     report.counted = lab.counts_all();
     for (const LabCase &row : cases)
         report.results.push_back(lab.show(row));

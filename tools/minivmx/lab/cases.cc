@@ -35,6 +35,12 @@ LabCase by_intercept(const char *slug, std::uint64_t intercept, const char *name
     };
 }
 
+LabCase off_with_ept(LabCase row)
+{
+    row.off.with_ept = true;
+    return row;
+}
+
 LabCase only_on(const char *slug, LabSide on, const char *why_never_off, const char *lesson)
 {
     return {.slug = slug, .off = {.why_not = why_never_off}, .on = std::move(on), .lesson = lesson};

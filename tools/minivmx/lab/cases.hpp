@@ -55,6 +55,9 @@ constexpr LabOutcome leaves_and_faults(ExitReason reason, int vector)
 LabCase by_intercept(const char *slug, std::uint64_t intercept, const char *name, LabCode before,
                      LabCode code, ExitReason reason, const char *lesson);
 
+/// Without EPT the control is always on.
+LabCase off_with_ept(LabCase row);
+
 LabCase only_on(const char *slug, LabSide on, const char *why_never_off, const char *lesson);
 LabCase only_off(const char *slug, LabSide off, const char *why_never_on, const char *lesson);
 LabCase nothing_to_show(const char *slug, const char *why_not);

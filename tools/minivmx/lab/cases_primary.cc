@@ -279,10 +279,11 @@ std::vector<LabCase> primary_lab_cases()
         interrupt_window(),
         tsc_offset(),
         halt(),
-        by_intercept("invlpg-exiting", MINIVMX_INTERCEPT_INVLPG, "MINIVMX_INTERCEPT_INVLPG",
-                     kNoCode, kInvalidatePage, EXIT_REASON_INVLPG,
-                     "Needed where the hypervisor shadows page tables; with EPT the guest "
-                     "manages its own translations."),
+        off_with_ept(
+            by_intercept("invlpg-exiting", MINIVMX_INTERCEPT_INVLPG, "MINIVMX_INTERCEPT_INVLPG",
+                         kNoCode, kInvalidatePage, EXIT_REASON_INVLPG,
+                         "Needed where the hypervisor shadows page tables; with EPT the guest "
+                         "manages its own translations.")),
         by_disabled_exit("mwait-exiting", KVM_X86_DISABLE_EXITS_MWAIT,
                          "KVM_X86_DISABLE_EXITS_MWAIT", kNoHints, kMwait,
                          EXIT_REASON_MWAIT_INSTRUCTION,
@@ -293,14 +294,16 @@ std::vector<LabCase> primary_lab_cases()
                      kReadTsc, EXIT_REASON_RDTSC,
                      "An exit lets a VMM record and replay time; the offset makes it needless "
                      "for all else."),
-        by_intercept("cr3-load-exiting", MINIVMX_INTERCEPT_CR3_LOAD, "MINIVMX_INTERCEPT_CR3_LOAD",
-                     kKeepCr3, kLoadCr3, EXIT_REASON_CR_ACCESS,
-                     "Each switch of a process loads CR3. Without EPT a hypervisor must see them; "
-                     "with it only an observer wants to."),
-        by_intercept("cr3-store-exiting", MINIVMX_INTERCEPT_CR3_STORE,
-                     "MINIVMX_INTERCEPT_CR3_STORE", kNoCode, kStoreCr3, EXIT_REASON_CR_ACCESS,
-                     "Without EPT, CR3 holds the hypervisor's page tables, and the guest must be "
-                     "told its own."),
+        off_with_ept(by_intercept(
+            "cr3-load-exiting", MINIVMX_INTERCEPT_CR3_LOAD, "MINIVMX_INTERCEPT_CR3_LOAD", kKeepCr3,
+            kLoadCr3, EXIT_REASON_CR_ACCESS,
+            "Each switch of a process loads CR3. Without EPT a hypervisor must see them; "
+            "with it only an observer wants to.")),
+        off_with_ept(by_intercept(
+            "cr3-store-exiting", MINIVMX_INTERCEPT_CR3_STORE, "MINIVMX_INTERCEPT_CR3_STORE",
+            kNoCode, kStoreCr3, EXIT_REASON_CR_ACCESS,
+            "Without EPT, CR3 holds the hypervisor's page tables, and the guest must be "
+            "told its own.")),
         nothing_to_show(
             "activate-tertiary-controls",
             "it only makes the tertiary word count, none of whose controls a vCPU has yet"),
@@ -330,7 +333,7 @@ std::vector<LabCase> primary_lab_cases()
         nothing_to_show(
             "activate-secondary-controls",
             "it only makes the secondary word count, as every case of that word shows; turned "
-            "off, it would take EPT away, and no guest would run"),
+            "off, it would take EPT away and all the others with it, as on a CPU without them"),
     };
 }
 

@@ -70,7 +70,6 @@ struct LabOutcome {
     std::array<int, 3> also = {-1, -1, -1}; // exits for these, too, which are not the point
     unsigned stray = 0;                     // where none is expected, so many may come nevertheless
     bool to_client = false;                 // the exit is reported as MINIVMX_EXIT_INTERCEPT
-    bool runs = true;                       // false: KVM_RUN can't run such a guest
 
     bool expects_exit() const { return exits[0] >= 0; }
     bool counts(int reason) const { return is_one_of(exits, reason); }
@@ -97,6 +96,7 @@ struct LabSide {
     /// It is so only with this module parameter on or off; else kNone.
     Parameter parameter = Parameter::kNone;
     bool parameter_on = true;
+    bool with_ept = false; // and only while EPT is on
     /// Why it can't be shown; then all the rest is empty.
     const char *why_not = nullptr;
 };

@@ -34,14 +34,15 @@ std::optional<bool> parameter_value(const std::string &module, Parameter paramet
     return text != "N" && text != "0";
 }
 
-/// "needs vpid=0". ple_gap is a number of ticks.
-std::string needs(const LabSide &side)
+/// "needs vpid=0", where the module has been loaded otherwise; else nothing. ple_gap is a number of
+/// ticks.
+std::string need(const std::string &module, Parameter parameter, bool on)
 {
-    const bool any = side.parameter == Parameter::kPleGap && side.parameter_on;
-    return fmt::format("needs {}{}", parameter_name(side.parameter),
-                       any                 ? ">0"
-                       : side.parameter_on ? "=1"
-                                           : "=0");
+    const std::optional<bool> is = parameter_value(module, parameter);
+    if (!is || *is == on)
+        return "";
+    const bool any = parameter == Parameter::kPleGap && on;
+    return fmt::format("needs {}{}", parameter_name(parameter), any ? ">0" : on ? "=1" : "=0");
 }
 
 LabRun not_measured(LabStatus status, std::string reason)
@@ -72,7 +73,6 @@ Laboratory::Laboratory(const Device &device)
 {
     LabMachine machine(device, {});
     const LabPass pass = machine.run(kNothing, kCallForEvent, 1, false);
-    no_guests_ = pass.refused;
     counts_all_ = pass.counted;
     if (const auto word = machine.word(ControlField::kPrimary))
         primary_allowed_ = word->allowed1;
@@ -92,16 +92,16 @@ LabRun Laboratory::run(const LabCase &row, const LabSide &side) const
     if (side.why_not != nullptr)
         return not_measured(LabStatus::kNotShown, side.why_not);
     const ControlBit &control = *find_control(row.slug);
-    if (side.parameter != Parameter::kNone) {
-        const std::optional<bool> is = parameter_value(module_, side.parameter);
-        if (is && *is != side.parameter_on)
-            return not_measured(LabStatus::kParameter, needs(side));
-    }
+    std::string needed;
+    if (side.parameter != Parameter::kNone)
+        needed = need(module_, side.parameter, side.parameter_on);
+    if (side.with_ept && needed.empty())
+        needed = need(module_, Parameter::kEpt, true);
+    if (!needed.empty())
+        return not_measured(LabStatus::kParameter, needed);
     LabMachine machine(device_, side.setup);
     if (!machine.lacking().empty())
         return not_measured(LabStatus::kLacking, machine.lacking());
-    if (!no_guests_.empty() && side.expected.runs)
-        return not_measured(LabStatus::kLacking, "no guest runs here");
 
     LabRun run;
     run.status = LabStatus::kMeasured;
@@ -109,15 +109,16 @@ LabRun Laboratory::run(const LabCase &row, const LabSide &side) const
     run.tsc_setting_took = machine.tsc_setting_took();
     if (const auto word = machine.word(control.field))
         run.bit = (word->value & control.mask()) != 0;
-    // What the first time costs more, as the guest's memory, is over before the measured pass; what
-    // the frame costs is taken off.
+    // What the first time costs more, as the guest's memory, is over before each measured pass;
+    // what the frame costs is taken off.
     LabPass idle;
-    if (side.setup.real_mode)
+    if (side.setup.real_mode) {
         run.rounds = 1;
-    else if (side.expected.runs)
+    } else {
+        machine.run(side.before, kNothing, 1, false);
         idle = machine.run(side.before, kNothing, kRounds, false);
-    if (side.expected.runs)
-        machine.run(side.before, side.code, 1, true);
+    }
+    machine.run(side.before, side.code, 1, true);
     run.host_tsc_before = __rdtsc();
     take_over(run, machine.run(side.before, side.code, run.rounds, true), idle);
     run.host_tsc_after = __rdtsc();

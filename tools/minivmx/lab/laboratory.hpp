@@ -27,8 +27,6 @@ class Laboratory {
 
     LabResult show(const LabCase &row) const;
 
-    /// Why no guest runs on this device, in a few words; empty when they do.
-    const std::string &no_guests() const { return no_guests_; }
     /// Exits that the hypervisor handles itself are counted, too.
     bool counts_all() const { return counts_all_; }
 
@@ -38,7 +36,6 @@ class Laboratory {
 
     const Device &device_;
     std::string module_; // the name of the device's module in /sys/module
-    std::string no_guests_;
     bool counts_all_ = false;
     /// What the CPU allows of the primary and secondary controls, where the device tells.
     std::optional<std::uint64_t> primary_allowed_, secondary_allowed_;

@@ -50,7 +50,7 @@ std::string outcome_text(const LabSide &side, const LabRun &run, bool in_short)
     if (!run.measured())
         return run.reason;
     if (!run.ran)
-        return "no guest runs";
+        return "does not run";
     const int reason = main_reason(side, run);
     std::string text;
     if (reason >= 0) {
@@ -191,10 +191,7 @@ Tally tally(const LabReport &report)
 std::string environment_notes(const LabReport &report)
 {
     std::string text;
-    if (!report.no_guests.empty())
-        text +=
-            wrapped("No guest runs on " + report.device + ": " + report.no_guests + ".", 0) + "\n";
-    else if (!report.counted)
+    if (!report.counted)
         text += "Exits that the hypervisor handles itself were not counted: that takes minivmx, "
                 "root, and debugfs\n(mount -t debugfs none /sys/kernel/debug).\n";
     return text;
@@ -202,9 +199,8 @@ std::string environment_notes(const LabReport &report)
 
 const char *all_right_text(const LabReport &report)
 {
-    return report.counted || !report.no_guests.empty()
-               ? "all as the architecture says"
-               : "what could be seen is as the architecture says";
+    return report.counted ? "all as the architecture says"
+                          : "what could be seen is as the architecture says";
 }
 
 std::string wrong_text(const LabResult &result)
@@ -384,7 +380,6 @@ Json lab_json(const LabReport &report)
 {
     Json json;
     json["device"] = report.device;
-    json["no_guests"] = report.no_guests.empty() ? Json(nullptr) : Json(report.no_guests);
     json["counted"] = report.counted;
     json["all_right"] = report.all_right();
     json["controls"] = Json::array();

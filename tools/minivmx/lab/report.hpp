@@ -14,8 +14,7 @@ namespace minivmx::tool {
 
 struct LabReport {
     std::string device;
-    std::string no_guests; // why none runs there; empty when they do
-    bool counted = false;  // exits that the hypervisor handles itself, too
+    bool counted = false; // exits that the hypervisor handles itself, too
     std::vector<LabResult> results;
 
     bool all_right() const;
