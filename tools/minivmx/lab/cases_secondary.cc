@@ -203,6 +203,15 @@ LabCase unrestricted_guest()
     return row;
 }
 
+LabCase invpcid()
+{
+    LabCase row =
+        by_cpuid("enable-invpcid", {CpuidFeature::kInvpcid}, "CPUID without INVPCID", kAllContexts,
+                 kInvalidateAll, "A guest that may move to an older CPU must not find it.");
+    row.on.with_ept = true; // it exits together with INVLPG: SDM Vol. 3C, 26.1.3
+    return row;
+}
+
 LabCase pml()
 {
     LabCase row = {
@@ -447,8 +456,7 @@ std::vector<LabCase> secondary_lab_cases()
         by_missing_cpuid("rdrand-exiting", CpuidFeature::kRdrand, "CPUID without RDRAND", kRandom,
                          EXIT_REASON_RDRAND,
                          "No control makes RDRAND fault by itself, so the hypervisor injects #UD."),
-        by_cpuid("enable-invpcid", {CpuidFeature::kInvpcid}, "CPUID without INVPCID", kAllContexts,
-                 kInvalidateAll, "A guest that may move to an older CPU must not find it."),
+        invpcid(),
         vm_functions(),
         vmcs_shadowing(),
         encls(),
