@@ -118,6 +118,9 @@ class Runner {
     uint64_t count_ = 0, different_ = 0, known_ = 0;
     const uint32_t share_; // one in so many combinations is run
     const bool reference_shadow_;
+    // Cases that the guest runs without a stop: one, where the model has to follow known
+    // differences.
+    const size_t batch_;
     std::string first_;
 };
 
