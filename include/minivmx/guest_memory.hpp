@@ -64,6 +64,8 @@ struct AddressState {
     u32 cs_rights;       // access rights of CS
 };
 AddressState address_state(vcpu_vmx &vmx);
+// Only what doesn't depend on the code that runs: without user, ac, code_64 and cs_rights.
+AddressState paging_state(vcpu_vmx &vmx);
 
 // Guest linear to guest-physical, as the CPU would: sets accessed and dirty flags, and on kFault
 // says which page fault the CPU would raise. kOk or kFault.

@@ -39,26 +39,33 @@ struct ShadowStock {
     u32 node_count;
 };
 
+// What a CR3 of the guest leads to: one table of level 4, or the four that page-directory-pointer
+// entries name (PAE, which 32-bit paging and no paging run on, too). Each holds a use of its page
+// (hold_root()).
+struct RootSet {
+    ShadowPage *pages[4];
+    u64 hardware_cr3; // the CPU's
+};
+
 // A vCPU's part.
 struct ShadowVcpu {
     ShadowStock stock;
-    // What the CPU's CR3 leads to: one table of level 4, or those of the four PAE
-    // page-directory-pointer-table entries. Each holds a use of its page (hold_root()).
-    ShadowPage *roots[4];
-    u64 generation; // ShadowMmu's when the roots were found
-    // Tables of level 4 that CR3 named lately, in this mode: going back to one takes no lock. They
-    // hold uses of their pages, also of the root's then.
+    // What CR3 named lately, in this mode: going back to one takes no lock.
     static constexpr u32 kKnownRoots = 16;
-    struct Known {
-        u64 gfn;
-        ShadowPage *page; // null: none
-    } known[kKnownRoots];
+    u64 known_keys[kKnownRoots]; // by the guest's CR3; 0: none
+    RootSet known[kKnownRoots];
+    RootSet *current; // one of them; null: none yet
     u32 next_known;
-    bool root_is_known;
+    u64 generation; // ShadowMmu's when they were found
+    // The mode they are for, in short: the bits of CR3 that name a table, whether the
+    // page-directory-pointer entries are the guest's own (PAE), and how many roots there are.
+    u64 cr3_mask;
+    bool own_pdptes;
+    u8 root_count;
     // ShadowMmu's when this vCPU last flushed everything in the guest's place.
     u64 upper_changes;
-    // PAE's page-directory-pointer table for the roots: a page below 4 GiB, made at first use.
-    u64 *pdpt;
+    // For all the page-directory-pointer tables: a page below 4 GiB, made at first use.
+    u64 *pdpts;
 };
 
 // ---- The VM's part -----------------------------------------------------------------------------

@@ -273,6 +273,57 @@ TEST_F(Shadow, TheFourLevels)
     EXPECT_TRUE(check({0x5123, true, false, true, false}));
 }
 
+// With CR4.PAE clear or without IA-32e mode the roots are four; a CR3 of before is known again.
+TEST_F(Shadow, RootsOfBeforeAreFoundAgain)
+{
+    for (const Mode mode : {Mode::k32, Mode::kPae}) {
+        m = {};
+        m.mode = mode;
+        m.maxphyaddr = 36;
+        m.wp = true;
+        m.nxe = mode == Mode::kPae;
+        for (const u64 base : {u64{0x4000}, u64{0x8000}}) {
+            if (mode == Mode::kPae) {
+                guest.poke<u64>(base, (base + 0x1000) | 1);
+                guest.poke<u64>(base + 0x1000, (base + 0x2000) | 7);
+                guest.poke<u64>(base + 0x2000 + 5 * 8, (base + 0x3000) | 7);
+            } else {
+                guest.poke<u32>(base, static_cast<u32>((base + 0x2000) | 7));
+                guest.poke<u32>(base + 0x2000 + 5 * 4, static_cast<u32>((base + 0x3000) | 7));
+            }
+        }
+        auto go_to = [&](u64 base) {
+            m.cr3 = base;
+            for (u64 i = 0; mode == Mode::kPae && i < 4; i++)
+                m.pdpte[i] = guest.peek<u64>(base + 8 * i);
+            EXPECT_TRUE(set_cr3(guest.vmx(), base));
+            EXPECT_TRUE(check({0x5123, true, false, true, false}));
+        };
+        m.cr3 = 0x4000;
+        m.pdpte[0] = 0x5001;
+        set_mode();
+        go_to(0x4000);
+        const u64 first = guest.get(GUEST_CR3);
+        go_to(0x8000);
+        const u64 second = guest.get(GUEST_CR3);
+        EXPECT_NE(first, second);
+        go_to(0x4000);
+        EXPECT_EQ(guest.get(GUEST_CR3), first);
+        // A page-directory-pointer entry that is another one now.
+        if (mode == Mode::kPae)
+            guest.poke<u64>(0x8000, 0x5001);
+        go_to(0x8000);
+        go_to(0x4000);
+        // What was written meanwhile is seen after the flush.
+        if (mode == Mode::kPae)
+            guest.poke<u64>(0x6000 + 5 * 8, 0x10007);
+        else
+            guest.poke<u32>(0x6000 + 5 * 4, 0x10007);
+        shadow_note_write(*guest.vmx().kvm, 0x6);
+        go_to(0x4000);
+    }
+}
+
 // ---- Random tables ------------------------------------------------------------------------------
 
 struct Coverage {

@@ -9,6 +9,10 @@ static_assert(sizeof(void *) << GfnMap::kInnerBits == 4096);
 
 FrameInfo *GfnMap::find(u64 key) const
 {
+    constexpr u64 kInLeaf = (1u << kLeafBits) - 1;
+    Recent &found = recent(key);
+    if (found.leaf && found.place == key >> kLeafBits)
+        return found.leaf + (key & kInLeaf);
     if (key >= kEnd)
         return nullptr;
     void *node = root_;
@@ -16,11 +20,16 @@ FrameInfo *GfnMap::find(u64 key) const
         const u64 index = key >> shift(level) & ((1u << kInnerBits) - 1);
         node = static_cast<void **>(node)[index];
     }
-    return node ? static_cast<FrameInfo *>(node) + (key & ((1u << kLeafBits) - 1)) : nullptr;
+    if (!node)
+        return nullptr;
+    found = {key >> kLeafBits, static_cast<FrameInfo *>(node)};
+    return found.leaf + (key & kInLeaf);
 }
 
 FrameInfo *GfnMap::make(u64 key, NodeStock stock)
 {
+    if (FrameInfo *info = find(key))
+        return info;
     if (key >= kEnd)
         return nullptr;
     void **place = &root_;

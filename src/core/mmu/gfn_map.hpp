@@ -49,6 +49,7 @@ class GfnMap {
             give(root_);
             root_ = nullptr;
         }
+        forget_recent();
     }
 
     // Hands every node to give(page); nothing is stored any more.
@@ -58,6 +59,7 @@ class GfnMap {
         if (root_)
             destroy_node(root_, kInnerLevels, give);
         root_ = nullptr;
+        forget_recent();
     }
 
   private:
@@ -115,7 +117,21 @@ class GfnMap {
 
     static bool leaf_is_empty(const FrameInfo *leaf);
 
+    // Leaf nodes that were found lately, by their place; empty ones are null.
+    struct Recent {
+        u64 place; // key >> kLeafBits
+        FrameInfo *leaf;
+    };
+    static constexpr u32 kRecent = 8;
+    Recent &recent(u64 key) const { return recent_[key >> kLeafBits & (kRecent - 1)]; }
+    void forget_recent()
+    {
+        for (Recent &each : recent_)
+            each.leaf = nullptr;
+    }
+
     void *root_;
+    mutable Recent recent_[kRecent];
 };
 
 } // namespace minivmx

@@ -22,11 +22,18 @@ constexpr u64 bits(unsigned high, unsigned low)
     return ((u64{2} << high) - 1) & ~((u64{1} << low) - 1);
 }
 
-// Where a walk is: the table to look into, and what the entries so far allow.
-struct Step {
+// What an entry allows by itself. One of four bytes has no bit 63.
+u8 rights_in(u64 entry)
+{
+    static_assert(kPteWritable >> 1 == kRightWrite && kPteUser >> 1 == kRightUser);
+    return static_cast<u8>((entry >> 1 & (kRightWrite | kRightUser)) |
+                           (~entry >> 63) * kRightExecute);
+}
+
+// Where a walk begins: the table to look into, whose entries map pages at level 1.
+struct Start {
     u64 table;
-    unsigned level; // 1: entries map 4 KiB pages
-    GuestRights rights;
+    unsigned level;
 };
 
 // Bits that must be 0 in each present entry, and beside these in one that maps a large page. SDM
@@ -51,21 +58,23 @@ struct Walk {
     const SlotsReader &slots;
     u64 linear;
     Access access;
-    bool wide;           // 8-byte entries
-    unsigned index_bits; // of the linear address, for a level
+    bool wide; // 8-byte entries
     u64 reserved;
-    u64 address_bits; // of an entry that leads to a table or a small page
+    u64 address_bits;    // of an entry that leads to a table or a small page
+    const MemSlot *last; // where the last entry was: its tables are likely to be together
 
     Walk(const AddressState &s, const SlotsReader &reader, u64 address, Access kind)
         : state{s}, slots{reader}, linear{address}, access{kind}, wide{s.pae || s.long_mode},
-          index_bits{wide ? 9u : 10u}, reserved{reserved_bits(s)},
-          address_bits{wide ? bits(s.physical_bits - 1, kPageShift) : 0xfffff000}
+          reserved{reserved_bits(s)},
+          address_bits{wide ? bits(s.physical_bits - 1, kPageShift) : 0xfffff000}, last{nullptr}
     {}
     u32 entry_size() const { return wide ? 8 : 4; }
-    unsigned shift(unsigned level) const { return kPageShift + (level - 1) * index_bits; }
-    u64 index(unsigned level) const
+    // Null: there is no memory.
+    const MemSlot *slot_of(u64 gfn)
     {
-        return linear >> shift(level) & ((u64{1} << index_bits) - 1);
+        if (!last || !last->contains(gfn))
+            last = slots.find(gfn);
+        return last;
     }
     bool user_access() const { return state.user && !access.implicit_supervisor; }
 };
@@ -97,33 +106,35 @@ bool is_large(const Walk &walk, unsigned level, u64 entry, bool &bad)
     return !bad;
 }
 
-u64 large_page_address(const Walk &walk, unsigned level, u64 entry)
+u64 large_page_address(const Walk &walk, unsigned page_bits, u64 entry)
 {
     if (walk.wide)
-        return entry & walk.address_bits & ~bits(walk.shift(level) - 1, 0);
+        return entry & walk.address_bits & ~bits(page_bits - 1, 0);
     return (entry & 0xffc00000) | (entry & bits(20, 13)) << 19;
 }
 
 // Whether the page may be accessed like this: SDM Vol. 3A, 4.6.1.
-bool access_allowed(const Walk &walk, GuestRights rights)
+bool access_allowed(const Walk &walk, u8 rights)
 {
     const AddressState &p = walk.state;
+    const bool write = (rights & kRightWrite) != 0, user = (rights & kRightUser) != 0;
+    const bool execute = (rights & kRightExecute) != 0;
     if (walk.user_access()) {
-        if (!rights.user || (walk.access.write && !rights.writable))
+        if (!user || (walk.access.write && !write))
             return false;
-        return !(walk.access.fetch && rights.no_execute);
+        return !walk.access.fetch || execute;
     }
     if (walk.access.fetch)
-        return !rights.no_execute && !(p.smep && rights.user);
-    if (p.smap && rights.user && (walk.access.implicit_supervisor || !p.ac))
+        return execute && !(p.smep && user);
+    if (p.smap && user && (walk.access.implicit_supervisor || !p.ac))
         return false;
-    return !walk.access.write || rights.writable || !p.write_protect;
+    return !walk.access.write || write || !p.write_protect;
 }
 
 // Sets accessed, and dirty in the entry of a page that is written: SDM Vol. 3A, 4.8. False when an
 // entry is no longer what the walk saw. Entries that can't be written (in a read-only slot) stay as
 // they are.
-bool set_flags(const Walk &walk, GuestWalk &record)
+bool set_flags(Walk &walk, GuestWalk &record)
 {
     for (unsigned i = 0; i < record.count; i++) {
         const bool last = i == record.count - 1;
@@ -132,7 +143,7 @@ bool set_flags(const Walk &walk, GuestWalk &record)
         const u64 wanted = expected | kPteAccessed | (last && walk.access.write ? kPteDirty : 0);
         if (wanted == expected)
             continue;
-        const MemSlot *slot = walk.slots.find(used.gpa >> kPageShift);
+        const MemSlot *slot = walk.slot_of(used.gpa >> kPageShift);
         if (!slot || slot->read_only())
             continue;
         const u64 hva = slot->hva_of_gfn(used.gpa >> kPageShift) + (used.gpa & (kPageSize - 1));
@@ -148,77 +159,79 @@ bool set_flags(const Walk &walk, GuestWalk &record)
     return true;
 }
 
-// Where the walk begins. False: a PAE page-directory-pointer entry is not present.
-bool first_step(const Walk &walk, Step &step)
+// False: a PAE page-directory-pointer entry is not present.
+bool begin(const Walk &walk, Start &start)
 {
     const AddressState &p = walk.state;
-    step = {0, 2, {true, true, false}};
-    if (p.long_mode) {
-        step.level = 4;
-        step.table = p.cr3 & walk.address_bits;
-    } else if (p.pae) {
+    u64 root = p.cr3;
+    if (p.pae && !p.long_mode) {
         // Checked for reserved bits when they were loaded; they grant and deny nothing.
-        const u64 pdpte = p.pdptes[walk.linear >> 30 & 3];
-        if ((pdpte & kPtePresent) == 0)
+        root = p.pdptes[walk.linear >> 30 & 3];
+        if ((root & kPtePresent) == 0)
             return false;
-        step.table = pdpte & walk.address_bits;
-    } else {
-        step.table = p.cr3 & walk.address_bits;
     }
+    start = {root & walk.address_bits, p.long_mode ? 4u : 2u};
     return true;
 }
 
 // A table outside of memory reads as not present, as it does for KVM's walker.
-u64 read_entry(const Walk &walk, u64 gpa)
+template <class Entry>
+u64 read_entry(Walk &walk, u64 gpa)
 {
-    const MemSlot *slot = walk.slots.find(gpa >> kPageShift);
+    const MemSlot *slot = walk.slot_of(gpa >> kPageShift);
     if (!slot)
         return 0;
-    u64 wide = 0;
-    u32 narrow = 0;
+    Entry entry;
     const u64 hva = slot->hva_of_gfn(gpa >> kPageShift) + (gpa & (kPageSize - 1));
-    const int error = walk.wide ? host_copy_from_user(&wide, hva, sizeof(wide))
-                                : host_copy_from_user(&narrow, hva, sizeof(narrow));
-    return error ? 0 : walk.wide ? wide : narrow;
+    return host_copy_from_user(&entry, hva, sizeof(entry)) ? 0 : entry;
 }
 
 enum class WalkEnd : u8 { kDone, kFault, kChanged };
 
-WalkEnd walk_tables(const Walk &walk, GuestWalk &record, GuestFault &fault)
+// Entry: u32 with 32-bit paging, else u64.
+template <class Entry>
+WalkEnd walk_tables(Walk &walk, GuestWalk &record, GuestFault &fault)
 {
-    Step step;
+    constexpr unsigned kIndexBits = sizeof(Entry) == 8 ? 9 : 10;
     auto fail = [&](u32 cause) {
         (void)page_fault(walk, cause, fault);
         return WalkEnd::kFault;
     };
     record.count = 0;
-    if (!first_step(walk, step))
+    Start start;
+    if (!begin(walk, start))
         return fail(0);
 
-    for (;; step.level--) {
-        GuestEntry &entry = record.entries[record.count++];
-        const u64 gpa = step.table + walk.index(step.level) * walk.entry_size();
-        entry = {gpa, read_entry(walk, gpa), step.level, step.rights};
-        if ((entry.value & kPtePresent) == 0)
+    u64 table = start.table;
+    u8 rights = kRightsAll;
+    u64 flags = ~u64{0}; // that are set in all entries
+    GuestEntry *entry = record.entries;
+    unsigned page_bits = kPageShift + (start.level - 1) * kIndexBits;
+    for (unsigned level = start.level;; level--, page_bits -= kIndexBits, entry++) {
+        const u64 index = walk.linear >> page_bits & ((1u << kIndexBits) - 1);
+        const u64 gpa = table + index * sizeof(Entry);
+        const u64 value = read_entry<Entry>(walk, gpa);
+        *entry = {gpa, value, level, rights};
+        if ((value & kPtePresent) == 0)
             return fail(0);
-        bool bad = (entry.value & walk.reserved) != 0;
-        const bool large = is_large(walk, step.level, entry.value, bad);
+        bool bad = (value & walk.reserved) != 0;
+        const bool large = is_large(walk, level, value, bad);
         if (bad)
             return fail(PFERR_PRESENT | PFERR_RSVD);
-
-        step.rights.writable &= (entry.value & kPteWritable) != 0;
-        step.rights.user &= (entry.value & kPteUser) != 0;
-        step.rights.no_execute |= walk.wide && (entry.value & kPteNoExecute) != 0;
-        step.table = large ? large_page_address(walk, step.level, entry.value)
-                           : entry.value & walk.address_bits;
-        if (large || step.level == 1)
+        rights &= rights_in(value);
+        flags &= value;
+        table = large ? large_page_address(walk, page_bits, value) : value & walk.address_bits;
+        if (large || level == 1)
             break;
     }
-    record.rights = step.rights;
-    record.page_bits = walk.shift(step.level);
-    record.gpa = step.table | (walk.linear & ((u64{1} << record.page_bits) - 1));
-    if (!access_allowed(walk, step.rights))
+    record.count = static_cast<unsigned>(entry - record.entries) + 1;
+    record.rights = rights;
+    record.page_bits = page_bits;
+    record.gpa = table | (walk.linear & ((u64{1} << page_bits) - 1));
+    if (!access_allowed(walk, rights))
         return fail(PFERR_PRESENT);
+    if ((flags & kPteAccessed) != 0 && (!walk.access.write || (entry->value & kPteDirty) != 0))
+        return WalkEnd::kDone;
     return set_flags(walk, record) ? WalkEnd::kDone : WalkEnd::kChanged;
 }
 
@@ -229,9 +242,10 @@ MemoryResult walk_guest_tables(vcpu_vmx &vmx, const AddressState &state, u64 lin
 {
     // Another vCPU that keeps changing the tables must not keep this thread in the kernel.
     const SlotsReader slots{vmx};
-    const Walk walk{state, slots, linear, access};
+    Walk walk{state, slots, linear, access};
     for (unsigned attempt = 0; attempt < 64; attempt++) {
-        const WalkEnd end = walk_tables(walk, record, fault);
+        const WalkEnd end = walk.wide ? walk_tables<u64>(walk, record, fault)
+                                      : walk_tables<u32>(walk, record, fault);
         if (end != WalkEnd::kChanged)
             return end == WalkEnd::kDone ? MemoryResult::kOk : MemoryResult::kFault;
     }
@@ -240,10 +254,10 @@ MemoryResult walk_guest_tables(vcpu_vmx &vmx, const AddressState &state, u64 lin
     return page_fault(walk, 0, fault);
 }
 
-bool maps_used_page(const AddressState &state, u64 value, GuestRights &rights)
+bool maps_used_page(const AddressState &state, u64 value, u8 &rights)
 {
     constexpr u64 kUsed = kPtePresent | kPteAccessed;
-    rights = {(value & kPteWritable) != 0, (value & kPteUser) != 0, (value & kPteNoExecute) != 0};
+    rights = rights_in(value);
     return (value & kUsed) == kUsed && (value & reserved_bits(state)) == 0;
 }
 
@@ -278,19 +292,19 @@ bool has_1g_pages(const vcpu_vmx &vmx)
 
 } // namespace
 
-AddressState address_state(vcpu_vmx &vmx)
+AddressState paging_state(vcpu_vmx &vmx)
 {
-    const u64 cr0 = guest_cr0(vmx);
+    // The guest has none of these to itself, but for CR0.WP with EPT: a VMREAD saved at each fault.
+    constexpr u64 kCr0 = X86_CR0_PE | X86_CR0_PG | X86_CR0_WP;
+    constexpr u64 kCr4 = X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP | X86_CR4_SMAP;
+    const u64 cr0 = vmx.cr0_guest_owned_bits & kCr0 ? guest_cr0(vmx) : vmx.cr0;
+    const u64 cr4 = vmx.cr4_guest_owned_bits & kCr4 ? guest_cr4(vmx) : vmx.cr4;
     AddressState s{};
     s.protected_mode = (cr0 & X86_CR0_PE) != 0;
     s.paging = (cr0 & X86_CR0_PG) != 0;
     s.long_mode = is_long_mode(vmx);
-    s.cs_rights = segment_rights(vmx, kCs);
-    s.code_64 = s.long_mode && (s.cs_rights & AR_L) != 0;
-    s.user = guest_cpl(vmx) == 3;
     if (!s.paging)
         return s;
-    const u64 cr4 = guest_cr4(vmx);
     s.cr3 = guest_cr3(vmx);
     s.physical_bits = physical_bits(vmx);
     s.pages_1g = has_1g_pages(vmx);
@@ -300,9 +314,18 @@ AddressState address_state(vcpu_vmx &vmx)
     s.smep = (cr4 & X86_CR4_SMEP) != 0;
     s.smap = (cr4 & X86_CR4_SMAP) != 0;
     s.nxe = (vmx.efer & EFER_NX) != 0;
-    s.ac = s.smap && (read_rflags(vmx) & X86_EFLAGS_AC) != 0;
     for (u32 i = 0; s.pae && !s.long_mode && i < 4; i++)
-        s.pdptes[i] = hardware.params.ept ? vmcs_read(GUEST_PDPTR0 + i) : vmx.pdptrs[i];
+        s.pdptes[i] = guest_pdptr(vmx, i);
+    return s;
+}
+
+AddressState address_state(vcpu_vmx &vmx)
+{
+    AddressState s = paging_state(vmx);
+    s.cs_rights = segment_rights(vmx, kCs);
+    s.code_64 = s.long_mode && (s.cs_rights & AR_L) != 0;
+    s.user = guest_cpl(vmx) == 3;
+    s.ac = s.smap && (read_rflags(vmx) & X86_EFLAGS_AC) != 0;
     return s;
 }
 

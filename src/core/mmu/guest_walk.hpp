@@ -14,22 +14,20 @@ inline constexpr u64 kPtePresent = bit64(0), kPteWritable = bit64(1), kPteUser =
                      kPteGlobal = bit64(8), kPteNoExecute = bit64(63);
 
 // What entries allow: an access needs it of every one it is translated by. SDM Vol. 3A, 4.6.
-struct GuestRights {
-    bool writable, user, no_execute;
-};
+inline constexpr u8 kRightWrite = 1, kRightUser = 2, kRightExecute = 4, kRightsAll = 7;
 
 // An entry that a walk used.
 struct GuestEntry {
     u64 gpa;
     u64 value; // with the flags that the walk has set
     unsigned level;
-    GuestRights above; // of the entries before this one
+    u8 above; // rights by the entries before this one
 };
 
 struct GuestWalk {
     GuestEntry entries[4]; // from the root on; PAE's page-directory-pointer entries are registers
     unsigned count;
-    GuestRights rights; // of the page
+    u8 rights;          // of the page
     unsigned page_bits; // log2 of its size
     u64 gpa;            // of the linear address
 };
@@ -41,6 +39,6 @@ struct GuestWalk {
 
 // Whether the entry of a level-1 table maps a page, and has been used for that: present, accessed,
 // without reserved bits. rights: what it allows by itself.
-bool maps_used_page(const AddressState &state, u64 value, GuestRights &rights);
+bool maps_used_page(const AddressState &state, u64 value, u8 &rights);
 
 } // namespace minivmx

@@ -50,7 +50,7 @@ struct Miss {
 // CR0.WP is 0, and the supervisor writes to what is read-only: SDM Vol. 3A, 4.6.1.
 bool overrides_write_protection(const Miss &m)
 {
-    return m.access.write && !m.walk.rights.writable;
+    return m.access.write && (m.walk.rights & kRightWrite) == 0;
 }
 
 // A page whose dirty flag is clear is mapped for reading, so that the first write comes here and
@@ -58,7 +58,7 @@ bool overrides_write_protection(const Miss &m)
 // until the user's next access: the CPU's CR0.WP is 1.
 u8 leaf_rights(const Miss &m)
 {
-    u8 rights = rights_of(m.walk.rights);
+    u8 rights = m.walk.rights;
     if (!m.access.write && m.walk.count != 0 && (m.last().value & kPteDirty) == 0)
         rights &= static_cast<u8>(~kRightWrite);
     if (overrides_write_protection(m)) {
@@ -71,8 +71,8 @@ u8 leaf_rights(const Miss &m)
     return rights;
 }
 
-// The error code says how the access was made: SDM Vol. 3A, 4.7. U clear at CPL 3 is the CPU's own
-// access to a descriptor table or a task's state.
+// The error code says how the access was made: SDM Vol. 3A, 4.7. At CPL 3 an access of the
+// supervisor's is the CPU's own, to a descriptor table or a task's state.
 Access access_of(const AddressState &state, u32 error_code)
 {
     return {.write = (error_code & PFERR_WRITE) != 0,
@@ -80,11 +80,23 @@ Access access_of(const AddressState &state, u32 error_code)
             .implicit_supervisor = state.user && (error_code & PFERR_USER) == 0};
 }
 
+// As address_state(), with no more read than this fault needs.
+AddressState state_at_fault(vcpu_vmx &vmx, u32 error_code)
+{
+    AddressState state = paging_state(vmx);
+    state.user = (error_code & PFERR_USER) != 0;
+    if (state.smap && !state.user) {
+        state.user = guest_cpl(vmx) == 3;
+        state.ac = (read_rflags(vmx) & X86_EFLAGS_AC) != 0;
+    }
+    return state;
+}
+
 // Without paging all memory is where it is.
 void walk_nothing(Miss &m)
 {
     m.walk.count = 0;
-    m.walk.rights = {true, true, false};
+    m.walk.rights = kRightsAll;
     m.walk.page_bits = 32;
     m.walk.gpa = m.linear & 0xffffffff;
 }
@@ -132,7 +144,7 @@ Child child_wanted(const Miss &m, const ShadowPage &page)
     }
     const GuestEntry &next = m.entry_at(level - 1);
     child.gfn = next.gpa >> kPageShift;
-    child.role.rights = rights_of(next.above);
+    child.role.rights = next.above;
     if (page.role.table == GuestTable::k32)
         child.role.quadrant = static_cast<u8>(m.linear >> 21 & 1);
     return child;
@@ -210,29 +222,32 @@ unsigned leaf_level(const Miss &m, const Backing &backing)
 bool enter_leaf(Miss &m, ShadowPage &page, const Backing &backing)
 {
     const unsigned level = page.role.level;
+    const unsigned index = shadow_index(m.linear, level);
+    // The CPU may go on with what it has seen, but for what a fault makes it forget (SDM Vol. 3A,
+    // 4.10.4.1): more rights need no flush.
+    const u64 old = spte_load(&page.entries[index]);
+    const bool with_neighbours = level == 1 && old == 0;
+    Neighbours neighbours{};
     u64 guest = 0;
     if (!page.role.direct()) {
-        const GuestEntry &entry = m.entry_at(level);
-        if (!is_still_there(m, page, entry, true))
+        guest = m.entry_at(level).value;
+        if (with_neighbours ? !read_neighbours(*m.slots, page, index, neighbours) ||
+                                  !same_guest_entry(page.role, guest, neighbours.at(index), true)
+                            : !is_still_there(m, page, m.entry_at(level), true))
             return false;
-        guest = entry.value;
     }
-    const unsigned index = shadow_index(m.linear, level);
     const u64 value = shadow_leaf({.rights = m.rights,
                                    .level = level,
                                    .written = m.access.write,
                                    .nx_huge_pages = m.vmx.kvm->ept.features.nx_huge_pages},
                                   backing) |
                       kSpteAccessed;
-    // The CPU may go on with what it has seen, but for what a fault makes it forget (SDM Vol. 3A,
-    // 4.10.4.1): more rights need no flush.
-    const u64 old = spte_load(&page.entries[index]);
     if (old != 0 && ((old ^ value) & (kSpteAddressMask | kSpteLarge)) != 0)
         mark_stale(m.vmx, StaleTranslations::kLinear);
     if (!set_leaf(*m.mmu, m.vmx.shadow.stock, page, index, value, guest))
         return false;
-    if (level == 1 && old == 0)
-        prefetch_neighbours(m.vmx, m.state, *m.slots, page, index);
+    if (with_neighbours)
+        prefetch_neighbours(m.vmx, m.state, *m.slots, page, index, neighbours);
     return true;
 }
 
@@ -248,7 +263,7 @@ bool enter(Miss &m, const Backing &backing)
     if (m.access.write && is_protected(*m.mmu, m.gfn()))
         mark_unsync(*m.mmu, m.gfn());
     make_room(*m.mmu, m.changes);
-    ShadowPage *page = root_for(vmx, m.state, m.linear);
+    ShadowPage *page = root_for(vmx, m.linear);
     if (!page || vmx.shadow.generation != m.mmu->generation) {
         vmx.shadow_root_stale = true;
         return false;
@@ -344,7 +359,7 @@ bool guest_faults(vcpu_vmx &vmx, u64 linear, u32 error_code, GuestFault &fault)
 Outcome handle_shadow_fault(vcpu_vmx &vmx, u64 linear, u32 error_code)
 {
     vmx.area->flush_l1d = 1;
-    const AddressState state = address_state(vmx);
+    const AddressState state = state_at_fault(vmx, error_code);
     Miss m{.vmx = vmx,
            .state = state,
            .linear = linear,

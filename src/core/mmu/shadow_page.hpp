@@ -8,6 +8,7 @@
 #include <minivmx/types.hpp>
 
 #include "gfn_map.hpp"
+#include "guest_walk.hpp"
 
 namespace minivmx {
 
@@ -60,22 +61,23 @@ enum class GuestTable : u8 {
     k64,
 };
 
-inline constexpr u8 kRightWrite = 1, kRightUser = 2, kRightExecute = 4, kRightsAll = 7;
-
 // With the frame: all that decides what a shadow page's entries must look like. Pages of equal gfn
 // and role are the same page.
 struct ShadowRole {
     u8 level; // 1: its entries map 4 KiB pages
     GuestTable table;
-    u8 quadrant;        // k32: which part of the guest's table
-    u8 rights;          // what the entries above this table allow; direct: all that is allowed
+    u8 quadrant; // k32: which part of the guest's table
+    u8 rights;   // kRight*: what the entries above this table allow; direct: all that is allowed
     bool write_protect; // CR0.WP
     bool nxe;           // EFER.NXE
     bool smep, smap;    // only where CR0.WP is 0
     bool pse;           // k32: CR4.PSE, which gives bit 7 of a directory's entries its meaning
 
     bool direct() const { return table == GuestTable::kDirect; }
-    bool operator==(const ShadowRole &) const = default;
+    bool operator==(const ShadowRole &other) const
+    {
+        return __builtin_memcmp(this, &other, sizeof(ShadowRole)) == 0;
+    }
     // Size of one of the guest's entries, and which of them makes entry i.
     u32 guest_entry_size() const { return table == GuestTable::k32 ? 4 : 8; }
     u32 guest_index(unsigned i) const
@@ -85,6 +87,8 @@ struct ShadowRole {
         return level == 1 ? quadrant * 512u + i : quadrant * 256u + i / 2;
     }
 };
+
+static_assert(__has_unique_object_representations(ShadowRole)); // it is compared as bytes
 
 struct SpteLink {
     SpteRef next, prev; // 0: none; of the frame's leaves, or of the child's parents
@@ -103,6 +107,7 @@ struct ShadowPage {
     u64 *guest;      // what entries were made from, as read from the guest; null when direct
     SpteLink *links; // by entry
     u64 unsync_below[kShadowEntries / 64]; // by entry: the child is unsync, or something below it
+    u32 marked;                            // how many entries are
     SpteRef parents;                       // the entries that point here
     u32 parent_count;
     u32 used; // entries that are present
@@ -140,7 +145,8 @@ struct ShadowMmu {
     // How often an entry above level 1 went: then a flush of one address, which a CPU does for one
     // small page, isn't enough for a guest's large one.
     u64 upper_changes;
-    void *table; // a page to read one of the guest's tables into
+    void *table;   // a page to read one of the guest's tables into
+    u32 slot_hint; // where a frame's slot was found last
 };
 
 // What an operation leaves to be done.
@@ -241,7 +247,10 @@ inline SpteRef next_ref(const ShadowMmu &mmu, SpteRef ref)
 
 // The page itself, or a page below it, is to be compared at the next flush. Then all entries that
 // lead to it are marked in unsync_below of their pages.
-bool is_unsync(const ShadowPage &page);
+inline bool is_unsync(const ShadowPage &page)
+{
+    return page.unsync || page.marked != 0;
+}
 void set_unsync_below(ShadowPage &page, unsigned index, bool unsync);
 inline bool is_marked_below(const ShadowPage &page, unsigned index)
 {

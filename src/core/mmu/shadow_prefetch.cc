@@ -37,36 +37,33 @@ u64 shadow_leaf(const LeafKind &kind, const Backing &backing)
     return value;
 }
 
-namespace {
-
-constexpr unsigned kNeighbours = 8; // a cache line of the guest's entries
-
-// The guest's entries from `first` on. False: they are not at hand.
-bool read_guest_entries(const SlotsReader &slots, const ShadowPage &page, unsigned first,
-                        u64 (&values)[kNeighbours])
+bool read_neighbours(const SlotsReader &slots, const ShadowPage &page, unsigned index,
+                     Neighbours &neighbours)
 {
     const MemSlot *slot = slots.find(page.gfn);
-    const u32 size = page.role.guest_entry_size();
-    u8 bytes[kNeighbours * sizeof(u64)];
-    if (!slot || host_read_user_atomic(
-                     bytes, slot->hva_of_gfn(page.gfn) + u64{page.role.guest_index(first)} * size,
-                     usize{kNeighbours} * size) != 0)
+    if (!slot)
         return false;
-    for (unsigned i = 0; i < kNeighbours; i++) {
-        values[i] = 0;
-        __builtin_memcpy(&values[i], bytes + usize{i} * size, size);
-    }
+    const u32 first = page.role.guest_index(Neighbours::first(index));
+    const u64 hva = slot->hva_of_gfn(page.gfn) + u64{first} * page.role.guest_entry_size();
+    if (page.role.guest_entry_size() == sizeof(u64))
+        return host_read_user_atomic(neighbours.values, hva, sizeof(neighbours.values)) == 0;
+    u32 narrow[Neighbours::kCount];
+    if (host_read_user_atomic(narrow, hva, sizeof(narrow)) != 0)
+        return false;
+    for (unsigned i = 0; i < Neighbours::kCount; i++)
+        neighbours.values[i] = narrow[i];
     return true;
 }
+
+namespace {
 
 // What a level-1 table's entry allows below the entries that lead to it. False: nothing that a CPU
 // could have cached.
 bool neighbour_rights(const AddressState &state, const ShadowPage &page, u64 value, u8 &rights)
 {
-    GuestRights own;
-    if (!maps_used_page(state, value, own))
+    if (!maps_used_page(state, value, rights))
         return false;
-    rights = rights_of(own) & page.role.rights;
+    rights &= page.role.rights;
     if ((value & kPteDirty) == 0)
         rights &= static_cast<u8>(~kRightWrite);
     return true;
@@ -92,18 +89,18 @@ void prefetch(vcpu_vmx &vmx, const SlotsReader &slots, ShadowPage &page, unsigne
 } // namespace
 
 void prefetch_neighbours(vcpu_vmx &vmx, const AddressState &state, const SlotsReader &slots,
-                         ShadowPage &page, unsigned index)
+                         ShadowPage &page, unsigned index, const Neighbours &neighbours)
 {
-    const unsigned first = index & ~(kNeighbours - 1);
+    const unsigned first = Neighbours::first(index);
     const bool direct = page.role.direct();
-    u64 values[kNeighbours] = {};
-    if (!direct && !read_guest_entries(slots, page, first, values))
-        return;
-    for (unsigned i = 0; i < kNeighbours; i++) {
+    for (unsigned i = 0; i < Neighbours::kCount; i++) {
         u8 rights = page.role.rights;
+        const u64 guest = neighbours.values[i];
+        if (!direct && guest == 0)
+            continue;
         if (spte_load(&page.entries[first + i]) == 0 &&
-            (direct || neighbour_rights(state, page, values[i], rights)))
-            prefetch(vmx, slots, page, first + i, rights, values[i]);
+            (direct || neighbour_rights(state, page, guest, rights)))
+            prefetch(vmx, slots, page, first + i, rights, guest);
     }
 }
 

@@ -40,9 +40,19 @@ namespace {
 
 constexpr unsigned kPaeRoots = 4;
 
-unsigned root_count(const AddressState &state)
+// The tables that the guest's CR3 leads to.
+struct GuestRoots {
+    u64 gfns[kPaeRoots];
+    bool present[kPaeRoots];
+    unsigned count;
+    ShadowRole role;
+};
+
+ShadowRole role_of(const GuestRoots &roots, unsigned index)
 {
-    return state.paging && state.long_mode ? 1 : kPaeRoots;
+    ShadowRole role = roots.role;
+    role.quadrant = role.table == GuestTable::k32 ? static_cast<u8>(index) : u8{0};
+    return role;
 }
 
 u64 address_bits(const AddressState &state)
@@ -50,23 +60,27 @@ u64 address_bits(const AddressState &state)
     return ((u64{1} << state.physical_bits) - 1) & ~u64{kPageSize - 1};
 }
 
-// The frame of the guest's table behind one root, and the root's role. False: the guest's entry is
-// not present.
-bool describe_root(const AddressState &state, unsigned index, u64 &gfn, ShadowRole &role)
+// Bits of CR3 that name the guest's tables: SDM Vol. 3A, tables 4-3, 4-7 and 4-12.
+u64 root_bits(const AddressState &state)
 {
-    role = shadow_role(state);
-    if (role.direct()) {
-        gfn = u64{index} << 18; // a gibibyte each
-        return true;
+    if (!state.paging)
+        return 0;
+    return state.long_mode ? address_bits(state) : state.pae ? 0xffffffe0 : 0xfffff000;
+}
+
+GuestRoots guest_roots(const AddressState &state)
+{
+    GuestRoots roots;
+    roots.role = shadow_role(state);
+    roots.count = roots.role.level == 4 ? 1 : kPaeRoots;
+    for (unsigned i = 0; i < roots.count; i++) {
+        const bool pae = roots.role.table == GuestTable::kPae;
+        const u64 pdpte = pae ? state.pdptes[i] : 0;
+        const u64 table = pae ? pdpte & address_bits(state) : state.cr3 & root_bits(state);
+        roots.gfns[i] = roots.role.direct() ? u64{i} << 18 : table >> kPageShift; // 1 GiB each
+        roots.present[i] = !pae || (pdpte & kPtePresent) != 0;
     }
-    if (role.table == GuestTable::kPae) {
-        gfn = (state.pdptes[index] & address_bits(state)) >> kPageShift;
-        return (state.pdptes[index] & kPtePresent) != 0;
-    }
-    role.quadrant = role.table == GuestTable::k32 ? static_cast<u8>(index) : u8{0};
-    gfn = (state.cr3 & (role.table == GuestTable::k32 ? 0xfffff000 : address_bits(state))) >>
-          kPageShift;
-    return true;
+    return roots;
 }
 
 bool is_memory(const kvm_vm &kvm, u64 gfn)
@@ -77,12 +91,10 @@ bool is_memory(const kvm_vm &kvm, u64 gfn)
 
 // A root outside of memory is nothing to shadow, and nothing to remember: as in kvm_intel, the
 // guest shuts down, as it does where its first page fault meets no handler. The mmu lock is held.
-bool roots_are_memory(const vcpu_vmx &vmx, const AddressState &state)
+bool roots_are_memory(const kvm_vm &kvm, const GuestRoots &roots)
 {
-    for (unsigned i = 0; i < root_count(state); i++) {
-        u64 gfn;
-        ShadowRole role;
-        if (describe_root(state, i, gfn, role) && !role.direct() && !is_memory(*vmx.kvm, gfn))
+    for (unsigned i = 0; i < roots.count; i++) {
+        if (roots.present[i] && !roots.role.direct() && !is_memory(kvm, roots.gfns[i]))
             return false;
     }
     return true;
@@ -90,117 +102,179 @@ bool roots_are_memory(const vcpu_vmx &vmx, const AddressState &state)
 
 // ---- Roots of before ----------------------------------------------------------------------------
 
-void forget_roots(vcpu_vmx &vmx, ShadowChanges &changes)
+void forget(vcpu_vmx &vmx, RootSet &set, ShadowChanges &changes)
 {
-    ShadowMmu &mmu = *vmx.kvm->shadow;
-    ShadowVcpu &shadow = vmx.shadow;
-    for (ShadowPage *&root : shadow.roots) {
-        if (root && !shadow.root_is_known)
-            release_root(mmu, *root, changes);
-        root = nullptr;
+    for (ShadowPage *&page : set.pages) {
+        if (page)
+            release_root(*vmx.kvm->shadow, *page, changes);
+        page = nullptr;
     }
-    shadow.root_is_known = false;
 }
 
 void forget_known_roots(vcpu_vmx &vmx, ShadowChanges &changes)
 {
-    forget_roots(vmx, changes);
-    for (ShadowVcpu::Known &known : vmx.shadow.known) {
-        if (known.page)
-            release_root(*vmx.kvm->shadow, *known.page, changes);
-        known.page = nullptr;
-    }
+    for (u64 &key : vmx.shadow.known_keys)
+        key = 0;
+    for (RootSet &set : vmx.shadow.known)
+        forget(vmx, set, changes);
+    vmx.shadow.current = nullptr;
 }
 
-// The only root there is, which the caller holds, takes the place of the one known for longest.
-void know_root(vcpu_vmx &vmx, ShadowPage &root, ShadowChanges &changes)
+u64 root_key(const ShadowVcpu &shadow, u64 cr3)
 {
-    ShadowVcpu &shadow = vmx.shadow;
-    shadow.root_is_known = true;
-    for (const ShadowVcpu::Known &known : shadow.known) {
-        if (known.page == &root) {
-            release_root(*vmx.kvm->shadow, root, changes);
-            return;
+    return (cr3 & shadow.cr3_mask) | 1;
+}
+
+// Which known roots they are; kKnownRoots: none.
+u32 known_roots(const ShadowVcpu &shadow, u64 key)
+{
+    u32 which = 0;
+#pragma GCC unroll 16
+    for (; which < ShadowVcpu::kKnownRoots; which++) {
+        if (shadow.known_keys[which] == key)
+            break;
+    }
+    return which;
+}
+
+// Whether nothing of it has to be compared. What other CPUs did to the guest's tables before this
+// flush was marked before they did it. No lock is held.
+bool may_be_used(const vcpu_vmx &vmx, const RootSet &set)
+{
+    for (unsigned i = 0; i < vmx.shadow.root_count; i++) {
+        const ShadowPage *page = set.pages[i];
+        if (vmx.shadow.own_pdptes) {
+            const u64 pdpte = vmx.pdptrs[i];
+            const bool present = (pdpte & kPtePresent) != 0;
+            if (present != (page != nullptr) ||
+                (present && (pdpte & kSpteAddressMask) >> kPageShift != page->gfn))
+                return false;
         }
+        if (page && (page->zapped || is_unsync(*page)))
+            return false;
     }
-    ShadowVcpu::Known &known = shadow.known[shadow.next_known++ % ShadowVcpu::kKnownRoots];
-    if (known.page)
-        release_root(*vmx.kvm->shadow, *known.page, changes);
-    known = {root.gfn, &root};
+    return true;
 }
 
-// A table that this vCPU has used before, of which nothing has to be compared. What other CPUs did
-// to the guest's tables before this flush was marked before they did it. No lock is held.
-ShadowPage *known_root(const vcpu_vmx &vmx, u64 gfn)
+void use_roots(vcpu_vmx &vmx, RootSet &set)
 {
-    const ShadowVcpu &shadow = vmx.shadow;
-    for (const ShadowVcpu::Known &known : shadow.known) {
-        if (known.page && known.gfn == gfn)
-            return known.page->zapped || is_unsync(*known.page) ? nullptr : known.page;
-    }
-    return nullptr;
+    vmx.shadow.current = &set;
+    vmcs_write(GUEST_CR3, set.hardware_cr3);
 }
 
-// Only CR3 was loaded, in a mode with one root, and it names a known one.
-bool go_to_known_root(vcpu_vmx &vmx)
+// Only CR3 was loaded, and it names known roots.
+bool go_to_known_roots(vcpu_vmx &vmx)
 {
     ShadowVcpu &shadow = vmx.shadow;
     const ShadowMmu &mmu = *vmx.kvm->shadow;
-    if (vmx.shadow_mode_stale || !shadow.root_is_known ||
+    if (vmx.shadow_mode_stale || !shadow.current ||
         shadow.generation != __atomic_load_n(&mmu.generation, __ATOMIC_RELAXED))
         return false;
-    ShadowPage *root = known_root(vmx, (guest_cr3(vmx) & kSpteAddressMask) >> kPageShift);
-    if (!root)
+    const u32 which = known_roots(shadow, root_key(shadow, guest_cr3(vmx)));
+    if (which == ShadowVcpu::kKnownRoots || !may_be_used(vmx, shadow.known[which]))
         return false;
-    if (shadow.roots[0] != root) {
-        shadow.roots[0] = root;
-        vmcs_write(GUEST_CR3, host_page_phys(root->entries));
-    }
+    if (&shadow.known[which] != shadow.current)
+        use_roots(vmx, shadow.known[which]);
     shadow.upper_changes = __atomic_load_n(&mmu.upper_changes, __ATOMIC_RELAXED);
     return true;
 }
 
 // ---- New roots ----------------------------------------------------------------------------------
 
-// The mmu lock is held. False: try again with a full stock.
-bool find_roots(vcpu_vmx &vmx, const AddressState &state, ShadowChanges &changes)
+void hold_roots(ShadowPage *const (&pages)[kPaeRoots])
+{
+    for (ShadowPage *page : pages) {
+        if (page)
+            hold_root(*page);
+    }
+}
+
+// The shadow pages of these. The mmu lock is held. False: try again with a full stock.
+bool find_pages(vcpu_vmx &vmx, const GuestRoots &roots, ShadowPage *(&pages)[kPaeRoots],
+                ShadowChanges &changes)
 {
     ShadowMmu &mmu = *vmx.kvm->shadow;
-    ShadowPage *found[kPaeRoots] = {};
-    bool complete = true;
-    for (unsigned i = 0; i < root_count(state) && complete; i++) {
-        u64 gfn;
-        ShadowRole role;
-        if (!describe_root(state, i, gfn, role))
+    bool missing = false;
+    for (unsigned i = 0; i < roots.count; i++) {
+        pages[i] = roots.present[i] ? find_page(mmu, roots.gfns[i], role_of(roots, i)) : nullptr;
+        if (pages[i])
+            touch(mmu, *pages[i]);
+        missing |= roots.present[i] && !pages[i];
+    }
+    if (!missing)
+        return true;
+    if (!roots_are_memory(*vmx.kvm, roots)) {
+        vmx.triple_fault = true;
+        return false;
+    }
+    make_room(mmu, changes); // for all of them
+    for (unsigned i = 0; i < roots.count; i++) {
+        if (!roots.present[i])
             continue;
-        make_room(mmu, changes);
-        found[i] = find_or_make(mmu, vmx.shadow.stock, gfn, role, changes);
-        if (found[i])
-            hold_root(*found[i]);
-        complete = found[i] != nullptr;
+        pages[i] = find_or_make(mmu, vmx.shadow.stock, roots.gfns[i], role_of(roots, i), changes);
+        if (!pages[i])
+            return false;
     }
-    if (vmx.shadow_mode_stale || vmx.shadow.generation != mmu.generation)
+    return true;
+}
+
+// SDM Vol. 3C, 27.3.2.4: outside IA-32e mode the CPU loads four page-directory-pointer entries from
+// where CR3 points at each VM entry.
+u64 hardware_cr3(const ShadowVcpu &shadow, const RootSet &set)
+{
+    if (shadow.root_count == 1)
+        return host_page_phys(set.pages[0]->entries);
+    u64 *pdpt = shadow.pdpts + kPaeRoots * (&set - shadow.known);
+    for (unsigned i = 0; i < kPaeRoots; i++)
+        pdpt[i] = set.pages[i] ? host_page_phys(set.pages[i]->entries) | kPtePresent : 0;
+    return host_page_phys(shadow.pdpts) +
+           (reinterpret_cast<u64>(pdpt) - reinterpret_cast<u64>(shadow.pdpts));
+}
+
+// The roots of that key become these pages; they take the place of those known for longest if the
+// key is new. The mmu lock is held.
+RootSet &know_roots(vcpu_vmx &vmx, u64 key, ShadowPage *const (&pages)[kPaeRoots],
+                    ShadowChanges &changes)
+{
+    ShadowVcpu &shadow = vmx.shadow;
+    u32 which = known_roots(shadow, key);
+    if (which == ShadowVcpu::kKnownRoots)
+        which = shadow.next_known++ % ShadowVcpu::kKnownRoots;
+    RootSet &set = shadow.known[which];
+    hold_roots(pages); // before the same are released
+    forget(vmx, set, changes);
+    shadow.known_keys[which] = key;
+    for (unsigned i = 0; i < kPaeRoots; i++)
+        set.pages[i] = pages[i];
+    set.hardware_cr3 = hardware_cr3(shadow, set);
+    return set;
+}
+
+// The mmu lock is held. False: try again with a full stock, or the guest shuts down.
+bool find_roots(vcpu_vmx &vmx, const AddressState &state, ShadowChanges &changes)
+{
+    ShadowVcpu &shadow = vmx.shadow;
+    const ShadowMmu &mmu = *vmx.kvm->shadow;
+    if (vmx.shadow_mode_stale || shadow.generation != mmu.generation)
         forget_known_roots(vmx, changes);
-    else
-        forget_roots(vmx, changes);
-    for (unsigned i = 0; i < kPaeRoots; i++) {
-        if (complete)
-            vmx.shadow.roots[i] = found[i];
-        else if (found[i])
-            release_root(mmu, *found[i], changes);
-    }
-    if (complete && root_count(state) == 1)
-        know_root(vmx, *found[0], changes);
-    vmx.shadow.generation = mmu.generation;
-    vmx.shadow_mode_stale &= !complete;
-    return complete;
+    const GuestRoots roots = guest_roots(state);
+    ShadowPage *pages[kPaeRoots] = {};
+    if (!find_pages(vmx, roots, pages, changes))
+        return false;
+    shadow.generation = mmu.generation;
+    shadow.cr3_mask = root_bits(state);
+    shadow.own_pdptes = roots.role.table == GuestTable::kPae;
+    shadow.root_count = static_cast<u8>(roots.count);
+    vmx.shadow_mode_stale = false;
+    use_roots(vmx, know_roots(vmx, root_key(shadow, state.cr3), pages, changes));
+    return true;
 }
 
 // Compares what the guest may have written with what was made of it, in turns.
 void sync_roots(vcpu_vmx &vmx, ShadowChanges &changes)
 {
     ShadowMmu &mmu = *vmx.kvm->shadow;
-    for (ShadowPage *root : vmx.shadow.roots) {
+    for (ShadowPage *root : vmx.shadow.current->pages) {
         u64 cursor = 0;
         while (root && sync_below(mmu, *root, cursor, changes)) {
             shadow_finish(mmu, changes);
@@ -209,19 +283,6 @@ void sync_roots(vcpu_vmx &vmx, ShadowChanges &changes)
             host_mmu_lock(vmx.kvm->host);
         }
     }
-}
-
-// SDM Vol. 3C, 27.3.2.4: outside IA-32e mode the CPU loads four page-directory-pointer entries from
-// where CR3 points at each VM entry.
-u64 hardware_cr3(vcpu_vmx &vmx, const AddressState &state)
-{
-    const ShadowVcpu &shadow = vmx.shadow;
-    if (root_count(state) == 1)
-        return host_page_phys(shadow.roots[0]->entries);
-    for (unsigned i = 0; i < kPaeRoots; i++)
-        shadow.pdpt[i] =
-            shadow.roots[i] ? host_page_phys(shadow.roots[i]->entries) | kPtePresent : 0;
-    return host_page_phys(shadow.pdpt);
 }
 
 // Whether entries for more than a small page may have gone since the vCPU has last flushed all. It
@@ -245,23 +306,22 @@ bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome)
 {
     if (!vmx.kvm->shadow || roots_are_current(vmx))
         return true;
-    if (go_to_known_root(vmx)) {
+    if (go_to_known_roots(vmx)) {
         vmx.shadow_root_stale = vmx.shadow_sync_due = false;
         mark_stale(vmx, StaleTranslations::kLinear);
         return true;
     }
-    const AddressState state = address_state(vmx);
-    if (!vmx.shadow.pdpt)
-        vmx.shadow.pdpt = static_cast<u64 *>(host_page_alloc_low());
-    if (!vmx.shadow.pdpt || !shadow_fill(vmx.shadow.stock)) {
+    const AddressState state = paging_state(vmx);
+    if (!vmx.shadow.pdpts)
+        vmx.shadow.pdpts = static_cast<u64 *>(host_page_alloc_low());
+    if (!vmx.shadow.pdpts || !shadow_fill(vmx.shadow.stock)) {
         outcome = Outcome::error(-ENOMEM);
         return false;
     }
 
     ShadowChanges changes;
     host_mmu_lock(vmx.kvm->host);
-    vmx.triple_fault |= !roots_are_memory(vmx, state);
-    const bool found = !vmx.triple_fault && find_roots(vmx, state, changes);
+    const bool found = find_roots(vmx, state, changes);
     if (found)
         sync_roots(vmx, changes);
     (void)note_upper_changes(vmx); // all is flushed below
@@ -272,7 +332,6 @@ bool prepare_shadow_root(vcpu_vmx &vmx, Outcome &outcome)
     if (!found)
         return false; // with a full stock, and after a look at signals, again; or a shutdown
 
-    vmcs_write(GUEST_CR3, hardware_cr3(vmx, state));
     vmx.shadow_root_stale = vmx.shadow_sync_due = false;
     mark_stale(vmx, StaleTranslations::kLinear);
     return true;
@@ -300,14 +359,17 @@ void release_shadow_root(vcpu_vmx &vmx)
     host_mmu_unlock(vmx.kvm->host);
     shadow_free(changes);
     shadow_release(vmx.shadow.stock);
-    host_page_free(vmx.shadow.pdpt);
-    vmx.shadow.pdpt = nullptr;
+    host_page_free(vmx.shadow.pdpts);
+    vmx.shadow.pdpts = nullptr;
 }
 
-ShadowPage *root_for(const vcpu_vmx &vmx, const AddressState &state, u64 linear)
+ShadowPage *root_for(const vcpu_vmx &vmx, u64 linear)
 {
-    ShadowPage *root = vmx.shadow.roots[root_count(state) == 1 ? 0 : linear >> 30 & 3];
-    return root && !root->zapped && !vmx.shadow_root_stale ? root : nullptr;
+    const ShadowVcpu &shadow = vmx.shadow;
+    if (!shadow.current || vmx.shadow_root_stale)
+        return nullptr;
+    ShadowPage *root = shadow.current->pages[shadow.root_count == 1 ? 0 : linear >> 30 & 3];
+    return root && !root->zapped ? root : nullptr;
 }
 
 // ---- INVLPG -------------------------------------------------------------------------------------
@@ -342,10 +404,9 @@ void invalidate_guest_address(vcpu_vmx &vmx, u64 linear)
     // SDM Vol. 2A, INVLPG: for an address that isn't canonical it does nothing.
     if (!is_canonical_address(vmx, linear) && is_long_mode(vmx))
         return;
-    const AddressState state = address_state(vmx);
     ShadowChanges changes;
     host_mmu_lock(vmx.kvm->host);
-    if (ShadowPage *root = root_for(vmx, state, linear))
+    if (ShadowPage *root = root_for(vmx, linear))
         sync_linear(*vmx.kvm->shadow, *root, linear);
     else
         vmx.shadow_sync_due = true;

@@ -12,19 +12,12 @@ namespace minivmx {
 
 // ---- What is unsync, and where -----------------------------------------------------------------
 
-bool is_unsync(const ShadowPage &page)
-{
-    u64 below = page.unsync;
-    for (u64 word : page.unsync_below)
-        below |= word;
-    return below != 0;
-}
-
 void set_unsync_below(ShadowPage &page, unsigned index, bool unsync)
 {
-    const u64 bit = bit64(index % 64);
-    u64 &word = page.unsync_below[index / 64];
-    word = unsync ? word | bit : word & ~bit;
+    if (is_marked_below(page, index) == unsync)
+        return;
+    page.unsync_below[index / 64] ^= bit64(index % 64);
+    page.marked += unsync ? 1 : -1;
 }
 
 unsigned next_marked(const ShadowPage &page, unsigned index)
@@ -105,14 +98,29 @@ u64 meaningful_bits(const ShadowRole &role, bool leaf)
     return bits;
 }
 
-// A leaf whose guest entry changed in nothing but what it allows needn't go: true if it was
-// adapted. Without CR0.WP its rights also depend on the access that made it.
+// The slot of the frame, or null.
+const MemSlot *slot_of(ShadowMmu &mmu, u64 gfn)
+{
+    const MemSlotArray *slots = mmu.kvm->slots.current;
+    return slots ? slots->find(gfn, mmu.slot_hint) : nullptr;
+}
+
+// A leaf that may be written: whether it can be now, without a fault that would be told of it.
+bool needs_no_write_fault(ShadowMmu &mmu, u64 gfn)
+{
+    const MemSlot *slot = slot_of(mmu, gfn);
+    return slot && !slot->logged() && !is_protected(mmu, gfn);
+}
+
+// A leaf for a small page whose guest entry changed in nothing but what it allows needn't go: true
+// if it was adapted. Without CR0.WP its rights also depend on the access that made it; large ones
+// are not executable where the host can't bear it (nx_huge_pages).
 bool adapt_leaf(ShadowMmu &mmu, ShadowPage &page, unsigned index, u64 now)
 {
     constexpr u64 kRights = kPteWritable | kPteUser | kPteDirty;
     const u64 was = page.guest[index];
     const u64 adaptable = kRights | (page.role.nxe ? kPteNoExecute : 0);
-    if (!page.role.write_protect ||
+    if (!page.role.write_protect || page.role.level > 1 ||
         ((was ^ now) & meaningful_bits(page.role, true) & ~adaptable) != 0)
         return false;
 
@@ -121,11 +129,12 @@ bool adapt_leaf(ShadowMmu &mmu, ShadowPage &page, unsigned index, u64 now)
     const bool user = (now & kPteUser) != 0 && (page.role.rights & kRightUser) != 0;
     const bool execute = (now & kPteNoExecute) == 0 && (page.role.rights & kRightExecute) != 0;
     u64 spte = spte_load(&page.entries[index]);
-    // A right to write that is new comes with the first write.
     spte = writable ? spte | kSpteGuestWritable : spte & ~(kSpteGuestWritable | kSpteWrite);
     spte = user ? spte | kSpteUser : spte & ~kSpteUser;
     spte = execute ? spte & ~kSpteNoExecute : spte | kSpteNoExecute;
     page.guest[index] = now;
+    if ((spte & kSpteMayWrite) == kSpteMayWrite && needs_no_write_fault(mmu, leaf_gfn(page, index)))
+        spte |= kSpteWrite | kSpteDirty;
     change_leaf(mmu, page, index, spte);
     return true;
 }
@@ -146,11 +155,9 @@ void compare_entry(ShadowMmu &mmu, ShadowPage &page, unsigned index, u64 now)
 }
 
 // Where the owner has the guest's frame; 0: nowhere.
-u64 hva_of(const ShadowMmu &mmu, u64 gfn)
+u64 hva_of(ShadowMmu &mmu, u64 gfn)
 {
-    u32 hint = 0;
-    const MemSlotArray *slots = mmu.kvm->slots.current;
-    const MemSlot *slot = slots ? slots->find(gfn, hint) : nullptr;
+    const MemSlot *slot = slot_of(mmu, gfn);
     return slot ? slot->hva_of_gfn(gfn) : 0;
 }
 
@@ -167,25 +174,30 @@ void clear_page(ShadowMmu &mmu, ShadowPage &page)
         clear_entry(mmu, page, i);
 }
 
-// The frame is protected, and every CPU knows. What can't be read at once is forgotten: the faults
-// that follow can wait for it.
+// The frame is protected, and every CPU knows. Of the guest's table only the parts are read that
+// something was made of; what can't be read at once is forgotten: the faults that follow can wait
+// for it.
 void compare_page(ShadowMmu &mmu, ShadowPage &page)
 {
-    if (page.used == 0)
-        return;
+    constexpr unsigned kPart = 64;
     const u32 size = page.role.guest_entry_size();
-    const u32 first = page.role.guest_index(0);
-    const u32 count = page.role.guest_index(kShadowEntries - 1) - first + 1;
-    const u64 hva = hva_of(mmu, page.gfn);
-    if (hva == 0 ||
-        host_read_user_atomic(mmu.table, hva + u64{first} * size, size_t{count} * size) != 0) {
-        clear_page(mmu, page);
-        return;
-    }
-    for (unsigned i = 0; i < kShadowEntries; i++) {
-        if (page.guest[i] != 0)
-            compare_entry(mmu, page, i,
-                          entry_in(mmu.table, size, page.role.guest_index(i) - first));
+    const u64 hva = page.used == 0 ? 0 : hva_of(mmu, page.gfn);
+    u32 left = page.used;
+    for (unsigned i = 0, read_to = 0, first = 0; left > 0 && i < kShadowEntries; i++) {
+        if (page.guest[i] == 0)
+            continue;
+        left--;
+        if (i >= read_to) {
+            read_to = (i | (kPart - 1)) + 1;
+            first = page.role.guest_index(read_to - kPart);
+            const u32 count = page.role.guest_index(read_to - 1) - first + 1;
+            if (hva == 0 || host_read_user_atomic(mmu.table, hva + u64{first} * size,
+                                                  usize{count} * size) != 0) {
+                clear_page(mmu, page);
+                return;
+            }
+        }
+        compare_entry(mmu, page, i, entry_in(mmu.table, size, page.role.guest_index(i) - first));
     }
 }
 
@@ -296,7 +308,8 @@ void sync_linear(ShadowMmu &mmu, ShadowPage &root, u64 linear)
             if (page->role.table == GuestTable::k32 && page->role.level == 2)
                 compare_one(mmu, *page, index ^ 1);
         }
-        if (!has_child(*page, index))
+        // Below there is nothing to compare.
+        if (!is_marked_below(*page, index))
             return;
         page = &child_of(*page, index);
     }

@@ -18,13 +18,7 @@ ShadowRole shadow_role(const AddressState &state);
 
 // Where the CPU begins to walk for the address; null: it has no table there, or not a current one.
 // The mmu lock is held.
-ShadowPage *root_for(const vcpu_vmx &vmx, const AddressState &state, u64 linear);
-
-inline u8 rights_of(GuestRights r)
-{
-    return static_cast<u8>((r.writable ? kRightWrite : 0) | (r.user ? kRightUser : 0) |
-                           (r.no_execute ? 0 : kRightExecute));
-}
+ShadowPage *root_for(const vcpu_vmx &vmx, u64 linear);
 
 // ---- Leaves -------------------------------------------------------------------------------------
 
@@ -50,9 +44,21 @@ struct LeafKind {
 // write makes a page writable.
 u64 shadow_leaf(const LeafKind &kind, const Backing &backing);
 
+// The guest's entries of a cache line of theirs, wide or narrow, that belong to the shadow entries
+// around one of level 1.
+struct Neighbours {
+    static constexpr unsigned kCount = 8;
+    u64 values[kCount];
+
+    static unsigned first(unsigned index) { return index & ~(kCount - 1); }
+    u64 at(unsigned index) const { return values[index % kCount]; }
+};
+// False: they are not at hand. The mmu lock is held.
+bool read_neighbours(const SlotsReader &slots, const ShadowPage &page, unsigned index,
+                     Neighbours &neighbours);
 // The guest has met a page for the first time: maps those beside it, where its tables show that it
 // used them before and the owner has them at hand. The mmu lock is held. [atomic]
 void prefetch_neighbours(vcpu_vmx &vmx, const AddressState &state, const SlotsReader &slots,
-                         ShadowPage &page, unsigned index);
+                         ShadowPage &page, unsigned index, const Neighbours &neighbours);
 
 } // namespace minivmx
