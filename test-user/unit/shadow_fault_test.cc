@@ -273,6 +273,32 @@ TEST_F(Shadow, TheFourLevels)
     EXPECT_TRUE(check({0x5123, true, false, true, false}));
 }
 
+// What the CPU does by itself (reads a descriptor, say) below CPL 3 has the error code of a read of
+// the program's. EFLAGS.AC lets that pass, and not this: the guest gets a page fault, not the same
+// exit for ever. SDM Vol. 3A, 4.6.1.
+TEST_F(Shadow, SmapHoldsForImplicitAccessesOfTheSupervisor)
+{
+    m.mode = Mode::k64;
+    m.maxphyaddr = 36;
+    m.wp = m.nxe = m.smap = m.ac = true;
+    m.cr3 = 0x1000;
+    guest.poke<u64>(0x1000, 0x2027);
+    guest.poke<u64>(0x2000, 0x3027);
+    guest.poke<u64>(0x3000, 0x4027);
+    guest.poke<u64>(0x4000 + 5 * 8, 0x6027);
+    guest.poke<u64>(0x4000 + 6 * 8, 0x7023); // the supervisor's
+    set_mode();
+    const Request implicit{0x5123, false, false, false, true};
+    EXPECT_FALSE(check(implicit));
+    EXPECT_EQ(access(implicit).error, u64{PFERR_PRESENT});
+    EXPECT_TRUE(check({0x5123, false, false, false, false}));
+    EXPECT_FALSE(check(implicit)) << "mapped by now";
+    EXPECT_TRUE(check({0x6123, false, false, false, true}));
+    // Once the page is the supervisor's, without a flush, the CPU's own access goes on.
+    guest.poke<u64>(0x4000 + 5 * 8, 0x6023);
+    EXPECT_TRUE(check(implicit));
+}
+
 // With CR4.PAE clear or without IA-32e mode the roots are four; a CR3 of before is known again.
 TEST_F(Shadow, RootsOfBeforeAreFoundAgain)
 {

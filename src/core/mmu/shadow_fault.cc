@@ -71,13 +71,23 @@ u8 leaf_rights(const Miss &m)
     return rights;
 }
 
-// The error code says how the access was made: SDM Vol. 3A, 4.7. At CPL 3 an access of the
-// supervisor's is the CPU's own, to a descriptor table or a task's state.
+// The CPU's own access to a descriptor table or a task's state, which SMAP keeps from the user's
+// pages whatever EFLAGS.AC says (SDM Vol. 3A, 4.6.1), and which the error code doesn't tell from
+// the program's (4.7). At CPL 3 any supervisor's access is one. Below, with AC set, so is a read
+// that was refused though a page is there: all that refuses a supervisor's read is SMAP, and the
+// program's own would have passed. Such accesses begin with a read.
+bool is_implicit(const AddressState &state, u32 error_code)
+{
+    if (state.user)
+        return (error_code & PFERR_USER) == 0;
+    return state.smap && state.ac && error_code == PFERR_PRESENT;
+}
+
 Access access_of(const AddressState &state, u32 error_code)
 {
     return {.write = (error_code & PFERR_WRITE) != 0,
             .fetch = (error_code & PFERR_FETCH) != 0,
-            .implicit_supervisor = state.user && (error_code & PFERR_USER) == 0};
+            .implicit_supervisor = is_implicit(state, error_code)};
 }
 
 // As address_state(), with no more read than this fault needs.
