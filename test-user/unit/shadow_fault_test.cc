@@ -299,6 +299,16 @@ TEST_F(Shadow, SmapHoldsForImplicitAccessesOfTheSupervisor)
     EXPECT_TRUE(check(implicit));
 }
 
+// The types of shadow entries are the module's, whatever the guest's PAT says.
+TEST_F(Shadow, AGuestsPatIsNotTheCpus)
+{
+    const u64 before = guest.get(GUEST_IA32_PAT);
+    EXPECT_EQ(before & 0xff, 6u); // write-back
+    EXPECT_TRUE(guest.wrmsr(MSR_IA32_PAT, 0x0101010101010101));
+    EXPECT_EQ(guest.rdmsr(MSR_IA32_PAT), 0x0101010101010101u);
+    EXPECT_EQ(guest.get(GUEST_IA32_PAT), before);
+}
+
 // With CR4.PAE clear or without IA-32e mode the roots are four; a CR3 of before is known again.
 TEST_F(Shadow, RootsOfBeforeAreFoundAgain)
 {

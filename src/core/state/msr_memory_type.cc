@@ -113,6 +113,10 @@ bool write_pat(vcpu_vmx &vmx, u32, u64 value)
     if (!all_bytes<is_pat_type>(value))
         return false;
     vmx.msrs.pat = value;
+    // Without EPT the entries are ours, with types of our choosing (shadow_leaf()): a guest's PAT
+    // would give them others, for the owner's memory and for devices. Theirs is as after reset.
+    if (!hardware.params.ept)
+        return true;
     if (hardware.config.vmentry_ctrl & VM_ENTRY_LOAD_IA32_PAT)
         vmcs_write(GUEST_IA32_PAT, value);
     return true;
