@@ -304,8 +304,10 @@ TEST_F(Shadow, AGuestsPatIsNotTheCpus)
 {
     const u64 before = guest.get(GUEST_IA32_PAT);
     EXPECT_EQ(before & 0xff, 6u); // write-back
-    EXPECT_TRUE(guest.wrmsr(MSR_IA32_PAT, 0x0101010101010101));
-    EXPECT_EQ(guest.rdmsr(MSR_IA32_PAT), 0x0101010101010101u);
+    u64 value = 0;
+    EXPECT_TRUE(set_msr(guest.vmx(), MSR_IA32_PAT, 0x0101010101010101));
+    EXPECT_TRUE(get_msr(guest.vmx(), MSR_IA32_PAT, value));
+    EXPECT_EQ(value, 0x0101010101010101u);
     EXPECT_EQ(guest.get(GUEST_IA32_PAT), before);
 }
 
