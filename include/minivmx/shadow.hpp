@@ -41,7 +41,7 @@ struct ShadowStock {
 
 // What a CR3 of the guest leads to: one table of level 4, or the four that page-directory-pointer
 // entries name (PAE, which 32-bit paging and no paging run on, too). Each holds a use of its page
-// (hold_root()).
+// (hold_root()): that many pages a vCPU may keep from being freed after they were zapped.
 struct RootSet {
     ShadowPage *pages[4];
     u64 hardware_cr3; // the CPU's
