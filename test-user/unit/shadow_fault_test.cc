@@ -299,6 +299,30 @@ TEST_F(Shadow, SmapHoldsForImplicitAccessesOfTheSupervisor)
     EXPECT_TRUE(check(implicit));
 }
 
+// With CR0.WP clear, an instruction in a read-only large page writes to another part of it: both
+// translations are there at once, or it would never end.
+TEST_F(Shadow, AWriteInSpiteOfTheTablesLeavesTheRestOfItsLargePage)
+{
+    m.mode = Mode::k64;
+    m.maxphyaddr = 36;
+    m.cr3 = 0x1000;
+    guest.poke<u64>(0x1000, 0x2023);
+    guest.poke<u64>(0x2000, 0x3023);
+    guest.poke<u64>(0x3000, 0xe1); // 2 MiB, read-only, dirty
+    set_mode();
+    const Request fetch{0x14, false, true, false, false}, write{0x8000, true, false, false, false};
+    EXPECT_TRUE(check(fetch));
+    EXPECT_TRUE(check(write));
+    cpu.flush();
+    u32 error = 0;
+    EXPECT_TRUE(cpu.access(fetch, error).has_value());
+    EXPECT_TRUE(cpu.access(write, error).has_value());
+    m.wp = true;
+    set_mode();
+    EXPECT_FALSE(check(write));
+    EXPECT_TRUE(check(fetch));
+}
+
 // The types of shadow entries are the module's, whatever the guest's PAT says.
 TEST_F(Shadow, AGuestsPatIsNotTheCpus)
 {

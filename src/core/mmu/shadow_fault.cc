@@ -54,13 +54,19 @@ bool overrides_write_protection(const Miss &m)
 }
 
 // A page whose dirty flag is clear is mapped for reading, so that the first write comes here and
-// sets it. One that the supervisor may write in spite of its tables becomes the supervisor's alone
-// until the user's next access: the CPU's CR0.WP is 1.
+// sets it.
+u8 page_rights(const Miss &m)
+{
+    if (!m.access.write && m.walk.count != 0 && (m.last().value & kPteDirty) == 0)
+        return m.walk.rights & static_cast<u8>(~kRightWrite);
+    return m.walk.rights;
+}
+
+// One that the supervisor may write in spite of its tables becomes the supervisor's alone until the
+// user's next access: the CPU's CR0.WP is 1.
 u8 leaf_rights(const Miss &m)
 {
-    u8 rights = m.walk.rights;
-    if (!m.access.write && m.walk.count != 0 && (m.last().value & kPteDirty) == 0)
-        rights &= static_cast<u8>(~kRightWrite);
+    u8 rights = page_rights(m);
     if (overrides_write_protection(m)) {
         rights |= kRightWrite;
         // With the user's right gone, SMEP would no longer keep the supervisor from executing it.
@@ -145,11 +151,13 @@ Child child_wanted(const Miss &m, const ShadowPage &page)
     }
     const GuestEntry &entry = m.entry_at(level);
     child.guest = entry.value;
-    if (&entry == &m.last()) { // a large page, in smaller ones
+    if (&entry == &m.last()) {
+        // A large page, in smaller ones. An instruction may write one of them in spite of the
+        // tables and lie in another: both are in this child, whatever each leaf allows.
         child.gfn = m.gfn() & ~(shadow_span(level) - 1);
-        child.role = {};
-        child.role.level = static_cast<u8>(level - 1);
-        child.role.rights = m.rights;
+        child.role.table = GuestTable::kDirect;
+        child.role.pse = false;
+        child.role.rights = page_rights(m);
         return child;
     }
     const GuestEntry &next = m.entry_at(level - 1);
