@@ -340,8 +340,8 @@ void host_get_cpu_state(struct host_cpu_state *state); /* [atomic] */
 bool host_prepare_entry(struct host_vcpu *vcpu);
 /* The world switch: loads the guest's registers, enters, saves them. Contains the mitigations that
  * must sit at entry and exit. 0 after a VM exit, 1 when VMLAUNCH/VMRESUME failed (RFLAGS.CF or ZF).
- * [irqoff] */
-host_u32 host_vmenter(struct host_vcpu *vcpu);
+ * again: interrupts have been off since the last call. [irqoff] */
+host_u32 host_vmenter(struct host_vcpu *vcpu, bool again);
 /* Right after an exit: mode, debug registers and DEBUGCTL are the host's again. [irqoff] */
 void host_after_exit(struct host_vcpu *vcpu);
 /* Hands the host an NMI, an external interrupt or a machine check that a VM exit took in its place.

@@ -52,6 +52,14 @@ Outcome handle_halt(vcpu_vmx &vmx);
 
 // ----- Exits -------------------------------------------------------------------------------------
 
+// Answers the last exit right after it, with interrupts off and the guest's state in the CPU, if
+// that needs nothing else (src/core/run/fast_exits.cc). False: nothing was done, the exit goes the
+// ordinary way. [irqoff]
+bool answer_at_once(vcpu_vmx &vmx);
+// How often in a row: an interrupt that waits for the host ends a run of the guest in any case, but
+// not under emulators that take the guest's RFLAGS.IF for the host's.
+inline constexpr u32 kMostAnsweredAtOnce = 128;
+
 // Dispatches the last exit to its handler (src/core/run/exit_dispatch.cc).
 Outcome vmx_handle_exit(vcpu_vmx &vmx);
 // The same without asking the client about intercepts.
@@ -67,7 +75,7 @@ void apply_debug_payload(vcpu_vmx &vmx, u64 payload);
 Outcome handle_dr(vcpu_vmx &vmx);
 // MOV DR itself.
 Outcome access_debug_register(vcpu_vmx &vmx, const DrAccessInfo &access);
-Outcome handle_vmcall(vcpu_vmx &vmx);
+Outcome handle_vmcall(vcpu_vmx &vmx); // [irqoff or not]
 Outcome handle_as_nop(vcpu_vmx &vmx);
 // After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR
 // exits again.

@@ -104,6 +104,7 @@
 #include "run/exceptions.cc"
 #include "run/exit_dispatch.cc"
 #include "run/exit_name.cc"
+#include "run/fast_exits.cc"
 #include "run/guest_debug.cc"
 #include "run/mp_state.cc"
 #include "run/run.cc"

@@ -105,13 +105,16 @@ bool host_prepare_entry(struct host_vcpu *vcpu)
 
 /* ---- The entry ---- */
 
-/* To RCU, lockdep and the interrupt tracer running a guest is what running in user mode is. */
-static __always_inline void guest_context_enter(void)
+/*
+ * To RCU, lockdep and the interrupt tracer running a guest is what running in user mode is. RCU needs
+ * to hear of it once, not of each of the entries that follow one another with interrupts off.
+ */
+static __always_inline void guest_context_enter(bool again)
 {
 	instrumentation_begin();
 	trace_hardirqs_on_prepare();
 	lockdep_hardirqs_on_prepare();
-	if (!context_tracking_guest_enter())
+	if (!context_tracking_guest_enter() && !again)
 		compat_rcu_virt_note_context_switch();
 	instrumentation_end();
 	lockdep_hardirqs_on(CALLER_ADDR0);
@@ -143,12 +146,12 @@ static __always_inline void clear_leaks_before_entry(struct host_vcpu *vcpu)
 		x86_clear_cpu_buffers();
 }
 
-noinstr host_u32 host_vmenter(struct host_vcpu *vcpu)
+noinstr host_u32 host_vmenter(struct host_vcpu *vcpu, bool again)
 {
 	struct vcpu_area *area = &vcpu->area;
 	u32 failed;
 
-	guest_context_enter();
+	guest_context_enter(again);
 	clear_leaks_before_entry(vcpu);
 	if (native_read_cr2() != area->cr2)
 		native_write_cr2(area->cr2);

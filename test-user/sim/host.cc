@@ -345,7 +345,7 @@ bool host_prepare_entry(host_vcpu *vcpu)
     return true;
 }
 
-host_u32 host_vmenter(host_vcpu *vcpu)
+host_u32 host_vmenter(host_vcpu *vcpu, bool)
 {
     Machine &m = Machine::current();
     m.entries++;

@@ -68,43 +68,56 @@ void hand_host_events_over(vcpu_vmx &vmx)
         host_handle_machine_check();
 }
 
-void read_exit_reason(vcpu_vmx &vmx)
-{
-    vmx.exit_reason = vmcs_read(VM_EXIT_REASON);
-    count_exit(vmx.stats, vmx.exit_reason & kExitReasonBasicMask);
-    if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
-        return;
-    vmx.area->launched = 1;
-    mend_entry(vmx);
-    vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
-    flush_pml_buffer(vmx);
-}
-
-// From interrupts off before the entry to interrupts off after the exit: no instruction here may
-// fault or sleep.
-void vmx_vcpu_run(vcpu_vmx &vmx)
+// One entry and the reason of the exit that ends it.
+void enter_once(vcpu_vmx &vmx, bool again)
 {
     write_dirty_registers(vmx);
     // In a shadow VM entry wants RFLAGS.TF to have its trap pending (SDM Vol. 3C, 27.3.1.5), but
     // this TF is the debugger's, and the trap still to come.
     if (single_steps(vmx)) [[unlikely]]
         set_interrupt_shadow_off(vmx);
-    refresh_host_state(vmx);
-    load_guest_xcr0(vmx);
     if (vmx.has_apic && pin_controls_get(vmx.vmcs01) & PIN_BASED_VMX_PREEMPTION_TIMER)
         lapic_program_preemption_timer(vmx);
 
-    vmx.last_vmentry_cpu = host_cpu();
     break_entry(vmx);
     trace_entry(vmx);
-    vmx.entry_failed = host_vmenter(vmx.host) != 0;
+    vmx.entry_failed = host_vmenter(vmx.host, again) != 0;
 
-    load_host_xcr0(vmx);
     vmx.state_available = 0;
+    if (vmx.entry_failed) [[unlikely]]
+        return;
+    vmx.exit_reason = vmcs_read(VM_EXIT_REASON);
+    count_exit(vmx.stats, vmx.exit_reason & kExitReasonBasicMask);
+    if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
+        return;
+    vmx.area->launched = 1;
+    mend_entry(vmx);
+}
+
+// What an exit tells beside its reason, and has to be known before interrupts are on.
+void read_exit_information(vcpu_vmx &vmx)
+{
     vmx.idt_vectoring_info = 0;
-    if (!vmx.entry_failed) [[likely]]
-        read_exit_reason(vmx);
+    if (!vmx.entry_failed && !(vmx.exit_reason & kExitReasonFailedEntry)) [[likely]] {
+        vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
+        flush_pml_buffer(vmx);
+    }
     trace_exit(vmx);
+}
+
+// From interrupts off before the entry to interrupts off after the exit: no instruction here may
+// fault or sleep. Exits that need nothing of the host are answered here, and the guest goes on at
+// once.
+void vmx_vcpu_run(vcpu_vmx &vmx)
+{
+    refresh_host_state(vmx);
+    load_guest_xcr0(vmx);
+    vmx.last_vmentry_cpu = host_cpu();
+    enter_once(vmx, false);
+    for (u32 i = 0; i < kMostAnsweredAtOnce && answer_at_once(vmx); i++)
+        enter_once(vmx, true);
+    load_host_xcr0(vmx);
+    read_exit_information(vmx);
 }
 
 // As if VM entry had met it: an event whose delivery needs what isn't memory.

@@ -300,9 +300,32 @@ constexpr bool in_order()
             return false;
     return true;
 }
-static_assert(in_order(), "find_row() searches by halves");
+static_assert(in_order(), "search_row() searches by halves");
 
-const MsrRow *find_row(u32 index)
+// The row of each low MSR, and of those from IA32_EFER on: what guests read and write. 0: none.
+constexpr u32 kLowMsrs = 0x400, kHighMsrs = 0x90, kFirstHighMsr = 0xc0000080;
+
+struct MsrIndex {
+    u8 low[kLowMsrs], high[kHighMsrs];
+};
+
+consteval MsrIndex make_msr_index()
+{
+    static_assert(kMsrRows < 255);
+    MsrIndex made{};
+    for (usize i = 0; i < kMsrRows; i++) {
+        for (u32 msr = kMsrTable[i].first; msr <= kMsrTable[i].last; msr++) {
+            if (msr < kLowMsrs)
+                made.low[msr] = static_cast<u8>(i + 1);
+            else if (msr - kFirstHighMsr < kHighMsrs)
+                made.high[msr - kFirstHighMsr] = static_cast<u8>(i + 1);
+        }
+    }
+    return made;
+}
+constexpr MsrIndex kMsrIndex = make_msr_index();
+
+const MsrRow *search_row(u32 index)
 {
     usize low = 0, high = kMsrRows;
     while (low < high) {
@@ -316,6 +339,18 @@ const MsrRow *find_row(u32 index)
             return &row;
     }
     return nullptr;
+}
+
+const MsrRow *find_row(u32 index)
+{
+    u8 place;
+    if (index < kLowMsrs)
+        place = kMsrIndex.low[index];
+    else if (index - kFirstHighMsr < kHighMsrs)
+        place = kMsrIndex.high[index - kFirstHighMsr];
+    else
+        return search_row(index);
+    return place ? &kMsrTable[place - 1] : nullptr;
 }
 
 } // namespace
@@ -373,17 +408,25 @@ Outcome msr_failed(vcpu_vmx &vmx, MsrResult why, PendingMsr kind, u32 index, u64
 
 } // namespace
 
-Outcome handle_rdmsr(vcpu_vmx &vmx)
+bool answer_rdmsr(vcpu_vmx &vmx)
 {
     const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
-    if (!msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_READ))
-        return msr_failed(vmx, MsrResult::kFiltered, PendingMsr::kRead, index, 0);
     u64 value;
-    if (!get_msr(vmx, index, value))
-        return msr_failed(vmx, failure_of(index), PendingMsr::kRead, index, 0);
+    if (!msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_READ) || !get_msr(vmx, index, value))
+        return false;
     write_edx_eax(vmx, value);
     skip_emulated_instruction(vmx);
-    return Outcome::resume();
+    return true;
+}
+
+Outcome handle_rdmsr(vcpu_vmx &vmx)
+{
+    if (answer_rdmsr(vmx))
+        return Outcome::resume();
+    const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
+    const bool allowed = msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_READ);
+    return msr_failed(vmx, allowed ? failure_of(index) : MsrResult::kFiltered, PendingMsr::kRead,
+                      index, 0);
 }
 
 Outcome handle_wrmsr(vcpu_vmx &vmx)

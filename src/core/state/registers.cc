@@ -160,9 +160,11 @@ namespace {
 
 void retire_instruction(vcpu_vmx &vmx)
 {
+    const u64 flags = read_rflags(vmx);
+    if (!(flags & (X86_EFLAGS_TF | X86_EFLAGS_RF))) [[likely]]
+        return;
     trap_single_step(vmx);
     // SDM Vol. 3B, 18.3.1.1: a completed instruction clears RF.
-    const u64 flags = read_rflags(vmx);
     if (flags & X86_EFLAGS_RF)
         write_rflags(vmx, flags & ~X86_EFLAGS_RF);
 }

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "bench_vm.hpp"
+
+#include "error.hpp"
+#include "guest_code.hpp"
+#include "guest_setup.hpp"
+
+#include <guest_abi.h>
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+
+namespace minivmx::tool {
+namespace {
+
+constexpr std::uint64_t kCodeStride = 0x400;
+constexpr std::uint64_t kX2apicEnabled = 1 << 10; // IA32_APIC_BASE.EXTD: SDM Vol. 3A, 11.12.1
+
+/// A 64-bit interrupt gate: SDM Vol. 3A, figure 6-8.
+void write_gate(const GuestMemory &memory, std::uint64_t idt, std::uint8_t vector,
+                std::uint64_t handler)
+{
+    constexpr std::uint64_t kPresentInterruptGate = 0x8e00;
+    const std::uint64_t low = (handler & 0xffff) | std::uint64_t{GUEST_SEL_CODE64} << 16 |
+                              kPresentInterruptGate << 32 | (handler >> 16 & 0xffff) << 48;
+    memory.store(idt + vector * 16, low);
+    memory.store(idt + vector * 16 + 8, handler >> 32);
+}
+
+/// The sum of the numbers that end the file's lines.
+std::optional<std::uint64_t> sum_of_counts(const std::filesystem::path &file)
+{
+    std::ifstream in(file);
+    if (!in)
+        return std::nullopt;
+    std::uint64_t sum = 0;
+    for (std::string line; std::getline(in, line);) {
+        const std::size_t at = line.find_last_of(" \t");
+        const std::string last = at == std::string::npos ? line : line.substr(at + 1);
+        if (!last.empty() && last.find_first_not_of("0123456789") == std::string::npos)
+            sum += std::stoull(last);
+    }
+    return sum;
+}
+
+/// minivmx/PID/VM/exits of the only VM that this process has.
+std::optional<std::uint64_t> minivmx_exits()
+{
+    const std::filesystem::path root =
+        fmt::format("/sys/kernel/debug/minivmx/{}", static_cast<long>(getpid()));
+    std::error_code error;
+    for (const auto &vm : std::filesystem::directory_iterator(root, error))
+        if (vm.is_directory(error))
+            return sum_of_counts(vm.path() / "exits");
+    return std::nullopt;
+}
+
+} // namespace
+
+int bench_ioctl(const Device &device, int fd, unsigned long request, const char *name,
+                void *argument)
+{
+    const int result = ioctl(fd, request, argument);
+    if (result < 0)
+        fail("{}: {} failed: {}", device.path(), name, errno_text(errno));
+    return result;
+}
+
+BenchVm::BenchVm(const Device &device, bool interrupts)
+    : interrupts_(interrupts), memory_(0, kBenchLowMemory), vm_(device),
+      cr3_(write_tables(Mode::kLong, memory_))
+{
+    vm_.reserve_tss(kTssAddress);
+    if (interrupts)
+        vm_.create_interrupt_controllers();
+    vm_.add_memory(0, memory_);
+}
+
+void BenchVm::set_handler(std::span<const std::uint8_t> code)
+{
+    std::ranges::copy(code, memory_.range(kBenchHandler, code.size()).begin());
+    write_gate(memory_, kBenchIdt, kBenchVector, kBenchHandler);
+}
+
+Vcpu &BenchVm::add_vcpu(std::span<const std::uint8_t> code)
+{
+    const auto index = static_cast<unsigned>(vcpus_.size());
+    const std::uint64_t entry = kBenchCode + index * kCodeStride;
+    if (code.size() > kCodeStride)
+        fail("the guest's code has {} bytes, expected at most {}", code.size(), kCodeStride);
+    std::ranges::copy(code, memory_.range(entry, code.size()).begin());
+
+    Vcpu &vcpu = *vcpus_.emplace_back(std::make_unique<Vcpu>(vm_, index));
+    vcpu.set_cpuid(vm_.device().supported_cpuid());
+    const StartFacts facts = {entry, kBenchLowMemory, index, index + 1};
+    kvm_sregs sregs = start_sregs(Mode::kLong, vcpu.sregs(), cr3_, facts);
+    sregs.idt.base = kBenchIdt;
+    sregs.idt.limit = 0xfff;
+    if (interrupts_)
+        sregs.apic_base |= kX2apicEnabled;
+    vcpu.set_sregs(sregs);
+    vcpu.set_regs(start_regs(Mode::kLong, facts).value());
+    if (interrupts_) { // all but the first would wait for INIT
+        kvm_mp_state runnable = {KVM_MP_STATE_RUNNABLE};
+        bench_ioctl(vm_.device(), vcpu.fd(), KVM_SET_MP_STATE, "KVM_SET_MP_STATE", &runnable);
+    }
+    return vcpu;
+}
+
+std::uint64_t BenchVm::run_to_end(Vcpu &vcpu) const
+{
+    const int error = vcpu.run();
+    const kvm_run &state = vcpu.state();
+    if (error != 0)
+        fail("{}: KVM_RUN failed: {}", vm_.device().path(), errno_text(error));
+    if (state.exit_reason != KVM_EXIT_IO || state.io.port != kBenchEndPort)
+        fail("{}: the guest did not end by itself (exit reason {})", vm_.device().path(),
+             state.exit_reason);
+    return vcpu.regs().r13;
+}
+
+std::optional<std::uint64_t> BenchVm::exits() const
+{
+    if (const auto ours = minivmx_exits())
+        return ours;
+    return sum_of_counts(
+        fmt::format("/sys/kernel/debug/kvm/{}-{}/exits", static_cast<long>(getpid()), vm_.fd()));
+}
+
+} // namespace minivmx::tool
