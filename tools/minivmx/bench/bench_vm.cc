@@ -2,18 +2,17 @@
 #include "bench_vm.hpp"
 
 #include "error.hpp"
+#include "exit_count.hpp"
 #include "guest_code.hpp"
 #include "guest_setup.hpp"
+#include "marks.hpp"
 
 #include <guest_abi.h>
 
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <filesystem>
-#include <fstream>
 
 namespace minivmx::tool {
 namespace {
@@ -30,34 +29,6 @@ void write_gate(const GuestMemory &memory, std::uint64_t idt, std::uint8_t vecto
                               kPresentInterruptGate << 32 | (handler >> 16 & 0xffff) << 48;
     memory.store(idt + vector * 16, low);
     memory.store(idt + vector * 16 + 8, handler >> 32);
-}
-
-/// The sum of the numbers that end the file's lines.
-std::optional<std::uint64_t> sum_of_counts(const std::filesystem::path &file)
-{
-    std::ifstream in(file);
-    if (!in)
-        return std::nullopt;
-    std::uint64_t sum = 0;
-    for (std::string line; std::getline(in, line);) {
-        const std::size_t at = line.find_last_of(" \t");
-        const std::string last = at == std::string::npos ? line : line.substr(at + 1);
-        if (!last.empty() && last.find_first_not_of("0123456789") == std::string::npos)
-            sum += std::stoull(last);
-    }
-    return sum;
-}
-
-/// minivmx/PID/VM/exits of the only VM that this process has.
-std::optional<std::uint64_t> minivmx_exits()
-{
-    const std::filesystem::path root =
-        fmt::format("/sys/kernel/debug/minivmx/{}", static_cast<long>(getpid()));
-    std::error_code error;
-    for (const auto &vm : std::filesystem::directory_iterator(root, error))
-        if (vm.is_directory(error))
-            return sum_of_counts(vm.path() / "exits");
-    return std::nullopt;
 }
 
 } // namespace
@@ -124,12 +95,22 @@ std::uint64_t BenchVm::run_to_end(Vcpu &vcpu) const
     return vcpu.regs().r13;
 }
 
+std::uint64_t BenchVm::run_rounds(Vcpu &vcpu, unsigned rounds) const
+{
+    kvm_regs start = vcpu.regs();
+    start.r15 = bench_rounds(rounds);
+    vcpu.set_regs(start);
+    if (bench_marking().on) { // warm first
+        run_to_end(vcpu);
+        vcpu.set_regs(start);
+    }
+    const BenchMarks marks(this);
+    return run_to_end(vcpu);
+}
+
 std::optional<std::uint64_t> BenchVm::exits() const
 {
-    if (const auto ours = minivmx_exits())
-        return ours;
-    return sum_of_counts(
-        fmt::format("/sys/kernel/debug/kvm/{}-{}/exits", static_cast<long>(getpid()), vm_.fd()));
+    return count_exits(vm_.fd());
 }
 
 } // namespace minivmx::tool

@@ -44,16 +44,16 @@ class BenchVm {
     /// Runs to the guest's end and returns its R13. Throws at any other exit.
     std::uint64_t run_to_end(Vcpu &vcpu) const;
 
+    /// The same, for a guest that measures itself `rounds` times, which it finds in R15.
+    std::uint64_t run_rounds(Vcpu &vcpu, unsigned rounds) const;
+
     /// The guest's low memory.
     const GuestMemory &memory() const { return memory_; }
 
-    /// All VM exits so far, as the module behind the device counts them in debugfs; nothing where
-    /// it doesn't.
+    /// All VM exits so far, but those by interrupts of the host; nothing where debugfs doesn't tell.
     std::optional<std::uint64_t> exits() const;
 
   private:
-    void connect(Vcpu &vcpu, unsigned index);
-
     bool interrupts_;
     GuestMemory memory_;
     Vm vm_;

@@ -7,6 +7,7 @@
 #include "clock.hpp"
 #include "error.hpp"
 #include "guest_code.hpp"
+#include "marks.hpp"
 
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -34,18 +35,19 @@ BENCH_CODE(code_mmio_write, "mov ebx, 0xd0000000\n1: mov [rbx], eax; jmp 1b")
 BENCH_CODE(code_mmio_read, "mov ebx, 0xd0000000\n1: mov eax, [rbx]; jmp 1b")
 
 constexpr unsigned kTries = 300;
+constexpr unsigned kRounds = 200;
 
 /// Runs a guest that measures itself.
 BenchSample in_guest(BenchVm &vm, std::span<const std::uint8_t> code)
 {
     Vcpu &vcpu = vm.add_vcpu(code);
     const auto before = vm.exits();
-    const std::uint64_t least = vm.run_to_end(vcpu);
+    const std::uint64_t least = vm.run_rounds(vcpu, kRounds);
     const auto after = vm.exits();
     BenchSample sample;
     sample.ticks = static_cast<double>(least) / kBenchWindow;
     if (before && after)
-        sample.exits = static_cast<double>(*after - *before) / (200.0 * kBenchWindow);
+        sample.exits = static_cast<double>(*after - *before) / (kRounds * kBenchWindow);
     return sample;
 }
 
@@ -64,10 +66,14 @@ BenchSample to_user(const Device &device, std::span<const std::uint8_t> code, st
         if (const int error = vcpu.run(); error != 0)
             fail("{}: KVM_RUN failed: {}", device.path(), errno_text(error));
     };
-    run(); // the first fills the page tables
+    for (unsigned i = 0; i < 3; i++) // the first fills the page tables
+        run();
     const auto before = vm.exits();
     BenchSample sample;
-    sample.ticks = static_cast<double>(least_ticks(kTries, run));
+    {
+        const BenchMarks marks(&vm);
+        sample.ticks = static_cast<double>(least_ticks(bench_rounds(kTries), run));
+    }
     const auto after = vm.exits();
     if (vcpu.state().exit_reason != reason)
         fail("{}: the guest left with exit reason {}, expected {}", device.path(),

@@ -32,9 +32,10 @@ constexpr unsigned kBenchWindow = 8;
     }
 
 /// The same for a guest that measures itself: R13 becomes the least number of ticks that
-/// kBenchWindow times `operation` took. It may use RAX, RBX, RCX, RDX, RSI and RDI.
+/// kBenchWindow times `operation` took, in as many tries as R15 says (BenchVm::run_rounds()). It
+/// may use RAX, RBX, RCX, RDX, RSI and RDI.
 #define BENCH_WINDOW(name, operation)                                                              \
-    BENCH_CODE(name, "mov r13, -1; mov r15d, 200\n"                                                \
+    BENCH_CODE(name, "mov r13, -1\n"                                                               \
                      "1: rdtsc; shl rdx, 32; lea r12, [rax + rdx]\n"                               \
                      ".rept 8\n" operation "\n.endr\n"                                             \
                      "rdtsc; shl rdx, 32; add rax, rdx; sub rax, r12\n"                            \

@@ -6,6 +6,7 @@
 #include "clock.hpp"
 #include "error.hpp"
 #include "guest_code.hpp"
+#include "marks.hpp"
 
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -33,7 +34,7 @@ BENCH_CODE(handler_answers, "push rax; push rcx; push rdx\n" END_OF_INTERRUPT
                             "out 0x80, al; inc r14; pop rdx; pop rcx; pop rax; iretq")
 
 BENCH_CODE(code_self_ipi, ENABLE_APIC
-           "xor r14d, r14d; sti; mov r13, -1; mov r15d, 200\n"
+           "xor r14d, r14d; sti; mov r13, -1\n"
            "1: rdtsc; shl rdx, 32; lea r12, [rax + rdx]\n"
            "mov rbx, r14; mov ecx, 0x83f; mov eax, 0x40; xor edx, edx; wrmsr\n" WAIT_FOR_HANDLER
            "rdtsc; shl rdx, 32; add rax, rdx; sub rax, r12\n"
@@ -43,7 +44,7 @@ BENCH_CODE(code_timer,
            ENABLE_APIC
            "mov ecx, 0x832; mov eax, 0x40; xor edx, edx; wrmsr\n" // one shot
            "mov ecx, 0x83e; mov eax, 0xb; xor edx, edx; wrmsr\n"  // by 1
-           "xor r14d, r14d; sti; mov r13, -1; mov r15d, 200\n"
+           "xor r14d, r14d; sti; mov r13, -1\n"
            "1: rdtsc; shl rdx, 32; lea r12, [rax + rdx]\n"
            "mov rbx, r14; mov ecx, 0x838; mov eax, 1; xor edx, edx; wrmsr\n" WAIT_FOR_HANDLER
            "rdtsc; shl rdx, 32; add rax, rdx; sub rax, r12\n"
@@ -53,10 +54,10 @@ BENCH_CODE(code_timer,
 BENCH_CODE(code_sleep, ENABLE_APIC "out 0x80, al\n1: sti; hlt; jmp 1b")
 
 // The first of two: waits until the other has an APIC, then sends and sleeps until the answer has
-// come, kRounds times. CLI and STI around the test, so that an answer between it and HLT is not
-// missed.
+// come, as often as R15 says. CLI and STI around the test, so that an answer between it and HLT is
+// not missed.
 BENCH_CODE(code_ping,
-           ENABLE_APIC "xor r14d, r14d; mov r15d, 200; sti\n"
+           ENABLE_APIC "xor r14d, r14d; sti\n"
                        "0: pause; cmp dword ptr [0x103000], 0; je 0b\n"
                        "rdtsc; shl rdx, 32; lea r12, [rax + rdx]\n"
                        "1: mov rbx, r14; mov ecx, 0x830; mov eax, 0x40; mov edx, 1; wrmsr\n"
@@ -75,7 +76,7 @@ BenchSample alone(const Device &device, std::span<const std::uint8_t> code)
     BenchVm vm(device, true);
     vm.set_handler(handler_counts());
     BenchSample sample;
-    sample.ticks = static_cast<double>(vm.run_to_end(vm.add_vcpu(code)));
+    sample.ticks = static_cast<double>(vm.run_rounds(vm.add_vcpu(code), kRounds));
     return sample;
 }
 
@@ -101,19 +102,24 @@ void wait_for_event(const UniqueFd &event)
         fail("eventfd: {}", errno_text(errno));
 }
 
-/// Mean of kRounds times a question by one event and its answer by another.
-BenchSample ping(const UniqueFd &question, const UniqueFd &answer)
+/// Mean of kRounds times a question by one event and its answer by another; vm: whose exits count.
+BenchSample ping(const BenchVm *vm, const UniqueFd &question, const UniqueFd &answer)
 {
     const auto round = [&] {
         signal_event(question);
         wait_for_event(answer);
     };
     round();
+    BenchSample sample;
+    if (bench_marking().on) {
+        const BenchMarks marks(vm);
+        sample.ticks = static_cast<double>(least_ticks(bench_rounds(kRounds), round));
+        return sample;
+    }
     const IdleClock idle;
     const std::uint64_t begin = now_ticks();
     for (unsigned i = 0; i < kRounds; i++)
         round();
-    BenchSample sample;
     sample.ticks = static_cast<double>(now_ticks() - begin) / kRounds;
     if (const auto ticks = idle.ticks())
         sample.waiting = *ticks / kRounds;
@@ -131,7 +137,7 @@ BenchSample eventfd_ping(const Device &)
             signal_event(answer);
         }
     });
-    const BenchSample sample = ping(question, answer);
+    const BenchSample sample = ping(nullptr, question, answer);
     other.join();
     return sample;
 }
@@ -195,7 +201,7 @@ BenchSample halt_wakeup(const Device &device)
 
     const RunningVcpu running(vm.add_vcpu(code_sleep()));
     wait_for_event(answer); // its APIC is on now
-    return ping(question, answer);
+    return ping(&vm, question, answer);
 }
 
 BenchSample ipi(const Device &device)
@@ -205,7 +211,7 @@ BenchSample ipi(const Device &device)
     Vcpu &first = vm.add_vcpu(code_ping());
     const RunningVcpu second(vm.add_vcpu(code_pong()));
     BenchSample sample;
-    sample.ticks = static_cast<double>(vm.run_to_end(first)) / (2 * kRounds);
+    sample.ticks = static_cast<double>(vm.run_rounds(first, kRounds)) / (2 * kRounds);
     return sample;
 }
 
