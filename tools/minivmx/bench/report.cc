@@ -1,94 +1,88 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "report.hpp"
 
+#include "groups.hpp"
+#include "number.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 namespace minivmx::tool {
 namespace {
 
-const char *headline(BenchGroup group)
+/// "1,158"; small ones, as on hardware an empty loop may be, with a decimal.
+std::string amount_text(double amount)
 {
-    switch (group) {
-    case BenchGroup::kFloor:
-        return "What no hypervisor can save";
-    case BenchGroup::kInKernel:
-        return "Exits that the kernel answers";
-    case BenchGroup::kToUser:
-        return "Exits to the VMM and back";
-    case BenchGroup::kInterrupts:
-        return "Interrupts";
-    case BenchGroup::kMemory:
-        return "Memory, for each page";
-    case BenchGroup::kLife:
-        return "VMs that come and go";
-    }
-    return "";
+    if (amount > -10 && amount < 10)
+        return fmt::format("{:.1f}", amount);
+    const std::string sign = amount < 0 ? "-" : "";
+    return sign + grouped(static_cast<std::uint64_t>(std::llround(std::abs(amount))));
 }
 
-/// "1 158", with the part in which nobody ran behind it.
-std::string ticks_text(const BenchSample &sample)
+/// A line below the case's own.
+template <typename Cell>
+std::string detail(const char *name, const BenchRow &row, Cell cell)
 {
-    return fmt::format("{:.0f}", sample.ticks - sample.waiting.value_or(0));
+    std::string text = fmt::format("    {:<16}", name);
+    for (const BenchSample &sample : row.samples)
+        text += fmt::format("{:>16}", cell(sample));
+    return text + '\n';
 }
 
-std::string exits_text(const BenchSample &sample)
+std::string row_text(const BenchRow &row)
 {
-    return sample.exits ? fmt::format("{:.2f}", *sample.exits) : "";
+    std::string text = fmt::format("  {:<18}", row.name);
+    if (!row.problem.empty())
+        return fmt::format("{}  not measured: {}\n", text, row.problem);
+    for (const BenchSample &sample : row.samples)
+        text += fmt::format("{:>16}", amount_text(sample.busy()));
+    if (row.samples.size() == 2)
+        text += row.group == BenchGroup::kFloor ? "        " : fmt::format("{:>8.2f}", row.ratio());
+    text +=
+        fmt::format("   {}{}\n", row.operation, row.unit == BenchUnit::kBytes ? " (bytes)" : "");
+    const auto any = [&](auto test) { return std::ranges::any_of(row.samples, test); };
+    if (row.exits == 0 && any([](const BenchSample &s) { return s.exits.has_value(); }))
+        text += detail("VM exits", row, [](const BenchSample &s) {
+            return s.exits ? fmt::format("{:.2f}", *s.exits) : "?";
+        });
+    if (any([](const BenchSample &s) { return s.waiting.value_or(0) >= 1; }))
+        text += detail("waiting", row, [](const BenchSample &s) {
+            return s.waiting ? amount_text(*s.waiting) : "?";
+        });
+    return text;
 }
 
-double busy(const BenchSample &sample)
+std::string file_name(const std::string &path)
 {
-    return sample.ticks - sample.waiting.value_or(0);
+    return path.substr(path.rfind('/') + 1);
 }
 
 } // namespace
 
 double BenchRow::ratio() const
 {
-    if (samples.size() < 2 || busy(samples.front()) <= 0)
+    if (samples.size() < 2 || samples.front().busy() <= 0)
         return 0;
-    return busy(samples.back()) / busy(samples.front());
+    return samples.back().busy() / samples.front().busy();
 }
 
 std::string bench_text(const BenchReport &report)
 {
-    std::string text = fmt::format("{:<18}", "TSC ticks");
+    std::string text = fmt::format("{:<20}", "TSC ticks");
     for (const std::string &device : report.devices)
-        text += fmt::format("{:>16}", device.substr(device.rfind('/') + 1));
-    if (report.devices.size() == 2)
-        text += "   ratio";
-    text += "   one operation\n";
+        text += fmt::format("{:>16}", file_name(device));
+    text += report.devices.size() == 2 ? "   ratio   one operation\n" : "   one operation\n";
     const BenchGroup *group = nullptr;
     for (const BenchRow &row : report.rows) {
-        if (group == nullptr || *group != row.what.group)
-            text += fmt::format("\n{}\n", headline(row.what.group));
-        group = &row.what.group;
-        text += fmt::format("  {:<16}", row.what.name);
-        for (const BenchSample &sample : row.samples)
-            text += fmt::format("{:>16}", ticks_text(sample));
-        if (row.samples.size() == 2)
-            text += row.what.group == BenchGroup::kFloor ? "        "
-                                                         : fmt::format("{:>8.2f}", row.ratio());
-        text += fmt::format("   {}\n", row.what.operation);
-        const bool exits = std::ranges::any_of(
-            row.samples, [](const BenchSample &sample) { return sample.exits.has_value(); });
-        const bool waits = std::ranges::any_of(
-            row.samples, [](const BenchSample &sample) { return sample.waiting.value_or(0) >= 1; });
-        const auto more = [&](const char *name, auto cell) {
-            text += fmt::format("  {:<16}", name);
-            for (const BenchSample &sample : row.samples)
-                text += fmt::format("{:>16}", cell(sample));
-            text += '\n';
-        };
-        if (exits && row.what.exits == 0 && row.what.group != BenchGroup::kFloor)
-            more("    VM exits", exits_text);
-        if (waits)
-            more("    waiting", [](const BenchSample &sample) {
-                return sample.waiting ? fmt::format("{:.0f}", *sample.waiting) : "";
-            });
+        if (group == nullptr || *group != row.group)
+            text += fmt::format("\n{}\n", group_facts(row.group).headline);
+        group = &row.group;
+        text += row_text(row);
     }
+    if (!report.exits_counted)
+        text += "\nVM exits were not counted: that takes root, and debugfs at /sys/kernel/debug.\n";
     return text;
 }
 
@@ -96,23 +90,37 @@ nlohmann::ordered_json bench_json(const BenchReport &report)
 {
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const BenchRow &row : report.rows) {
+        nlohmann::ordered_json one = {{"name", row.name},
+                                      {"group", group_facts(row.group).key},
+                                      {"operation", row.operation},
+                                      {"unit", unit_key(row.unit)}};
+        if (row.exits != 0)
+            one["exits_expected"] = row.exits;
+        if (!row.problem.empty())
+            one["problem"] = row.problem;
         nlohmann::ordered_json cells = nlohmann::ordered_json::array();
         for (std::size_t i = 0; i < row.samples.size(); i++) {
             const BenchSample &sample = row.samples[i];
-            nlohmann::ordered_json cell = {{"device", report.devices[i]}, {"ticks", sample.ticks}};
+            nlohmann::ordered_json cell = {{"device", report.devices[i]},
+                                           {unit_key(row.unit), sample.ticks}};
             if (sample.waiting)
                 cell["waiting"] = *sample.waiting;
             if (sample.exits)
                 cell["exits"] = *sample.exits;
             cells.push_back(cell);
         }
-        nlohmann::ordered_json one = {
-            {"name", row.what.name}, {"operation", row.what.operation}, {"devices", cells}};
+        one["devices"] = cells;
         if (row.samples.size() == 2)
             one["ratio"] = row.ratio();
         rows.push_back(one);
     }
-    return {{"devices", report.devices}, {"cases", rows}};
+    return {{"devices", report.devices},
+            {"machine",
+             {{"kernel", report.machine.kernel},
+              {"cpu", report.machine.cpu},
+              {"mitigations", report.machine.mitigations}}},
+            {"exits_counted", report.exits_counted},
+            {"cases", rows}};
 }
 
 } // namespace minivmx::tool
