@@ -172,6 +172,8 @@ void host_free(void *memory);
 /* One zeroed, 4 KiB-aligned page, charged to the caller's cgroup; NULL when there is none. [sleep]
  */
 void *host_page_alloc(void);
+/* The same for who fills it at once: its contents are anybody's. [sleep] */
+void *host_page_alloc_unset(void);
 /* The same below 4 GiB, where CR3 of a guest outside long mode can name it. [sleep] */
 void *host_page_alloc_low(void);
 void host_page_free(void *page); /* of either [any but NMI] */
@@ -590,7 +592,7 @@ int core_deassign_ioeventfd(struct core_vm *vm, const struct kvm_ioeventfd *args
 int core_register_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmio_zone *zone);
 int core_unregister_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmio_zone *zone);
 /* The page of coalesced writes, mapped behind every vCPU's kvm_run; lives as long as the VM. */
-void *core_coalesced_ring(struct core_vm *vm);
+void *core_coalesced_ring(struct core_vm *vm); /* NULL: no memory [sleep] */
 
 /* Before a vCPU of this id is created: -EINVAL, if the VM may not have one. The VM's mutex is held.
  */

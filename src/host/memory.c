@@ -28,6 +28,11 @@ void *host_page_alloc(void)
 	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 }
 
+void *host_page_alloc_unset(void)
+{
+	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT);
+}
+
 void *host_page_alloc_low(void)
 {
 	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_DMA32);

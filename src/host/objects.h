@@ -18,7 +18,6 @@
 #include <linux/signal_types.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
-#include <linux/xarray.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
 
@@ -30,6 +29,7 @@
  */
 #define HOST_MAX_VCPUS 1024
 #define HOST_MAX_VCPU_IDS 4096
+#define VCPUS_PER_CHUNK 64
 /* How many entries KVM_SET_CPUID2 and its siblings may carry. */
 #define HOST_MAX_CPUID_ENTRIES 256
 struct kvm_cpuid2;
@@ -58,8 +58,8 @@ struct host_vm {
 	struct mutex lock;
 	/* KVM_SET_USER_MEMORY_REGION. */
 	struct mutex slots_lock;
-	/* By order of creation; grows under lock, is read without. */
-	struct xarray vcpus;
+	/* By order of creation; grows under lock, is read without: vm_vcpu(). */
+	struct host_vcpu **vcpus[HOST_MAX_VCPUS / VCPUS_PER_CHUNK];
 	unsigned int vcpu_count;
 
 	struct mutex routing_lock; /* KVM_SET_GSI_ROUTING */
@@ -74,6 +74,7 @@ struct host_vm {
 	struct list_head shrinker_link; /* shrinker.c */
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock;
+	bool mmu_gone; /* under mmu_lock; set once, when the core of the VM is about to go */
 	/*
 	 * Under mmu_lock: changes of user space's mappings that are under way, and how many have
 	 * ended.
@@ -82,6 +83,10 @@ struct host_vm {
 	unsigned int invalidations;
 	unsigned long invalid_start, invalid_end;
 };
+
+/* Bits of host_vcpu.run_care. */
+#define RUN_FIRST 1  /* it has never run */
+#define RUN_SIGSET 2 /* KVM_SET_SIGNAL_MASK gave sigset */
 
 /* What the host must get back after its selectors and MSRs made way for the guest's. */
 struct host_segments {
@@ -103,7 +108,7 @@ struct host_vcpu {
 
 	struct fpu_guest fpu;
 	u32 pkru; /* of KVM_SET_XSAVE; not loaded, since no guest has protection keys */
-	bool sigset_active; /* KVM_SET_SIGNAL_MASK gave sigset */
+	u8 run_care; /* RUN_*: what the next KVM_RUN has to mind; mostly 0 */
 	sigset_t sigset;
 
 	bool guest_state_loaded; /* segments holds the host's values, the CPU the guest's */
@@ -113,6 +118,17 @@ struct host_vcpu {
 	const struct perf_guest_switch_msr *perf_msrs; /* this CPU's, during an entry */
 	int perf_count;
 };
+
+/* The vCPUs that there are: whoever sees the number sees all of them. [any] */
+static inline unsigned int vm_vcpu_count(const struct host_vm *vm)
+{
+	return smp_load_acquire(&vm->vcpu_count);
+}
+
+static inline struct host_vcpu *vm_vcpu(const struct host_vm *vm, unsigned int index)
+{
+	return vm->vcpus[index / VCPUS_PER_CHUNK][index % VCPUS_PER_CHUNK];
+}
 
 /* vm.c: KVM_CREATE_VM: a file descriptor, or a negative errno. [sleep] */
 int vm_create_fd(unsigned long type);
@@ -183,6 +199,11 @@ void irqfd_destroy(struct host_vm *vm);
 
 /* mmu_notifier.c */
 int vm_watch_mm(struct host_vm *vm); /* -ENOMEM or -EINTR [sleep] */
+/* From here on callbacks leave the VM's core alone. */
 void vm_unwatch_mm(struct host_vm *vm);
+/* kfree(vm), as soon as no callback can see it; does not wait for that. */
+void vm_free_unwatched(struct host_vm *vm);
+/* Before the module goes: waits for all of these. [sleep] */
+void mmu_notifiers_exit(void);
 
 #endif

@@ -13,6 +13,7 @@
 
 #include <minivmx.h>
 
+#include "debugfs.h"
 #include "objects.h"
 
 /* ---- KVM_RUN ---- */
@@ -23,13 +24,13 @@
  */
 static void sigset_activate(struct host_vcpu *vcpu)
 {
-	if (vcpu->sigset_active)
+	if (vcpu->run_care & RUN_SIGSET)
 		sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
 }
 
 static void sigset_deactivate(struct host_vcpu *vcpu)
 {
-	if (!vcpu->sigset_active)
+	if (!(vcpu->run_care & RUN_SIGSET))
 		return;
 	sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
 	sigemptyset(&current->real_blocked);
@@ -39,6 +40,10 @@ static int run(struct host_vcpu *vcpu)
 {
 	int r;
 
+	if (vcpu->run_care & RUN_FIRST) {
+		vcpu->run_care &= ~RUN_FIRST;
+		debugfs_add_vcpu(vcpu);
+	}
 	sigset_activate(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	/* User space ran, whose data the guest must not find in the cache. */
@@ -155,9 +160,10 @@ static int interrupt(struct host_vcpu *vcpu, const void __user *user)
 /* NULL: no mask of the vCPU's own. The vCPU's mutex is held. */
 static void use_sigset(struct host_vcpu *vcpu, const sigset_t *sigset)
 {
-	vcpu->sigset_active = sigset;
+	vcpu->run_care &= ~RUN_SIGSET;
 	if (!sigset)
 		return;
+	vcpu->run_care |= RUN_SIGSET;
 	vcpu->sigset = *sigset;
 	sigdelsetmask(&vcpu->sigset, sigmask(SIGKILL) | sigmask(SIGSTOP));
 }

@@ -86,6 +86,16 @@ void *host_page_alloc()
     return allocate_page(m, m.first_page);
 }
 
+void *host_page_alloc_unset()
+{
+    Machine &m = Machine::current();
+    m.may_sleep("host_page_alloc_unset");
+    void *page = allocate_page(m, m.first_page);
+    if (page != nullptr)
+        std::memset(page, 0x5a, 4096);
+    return page;
+}
+
 void *host_page_alloc_low()
 {
     Machine &m = Machine::current();
