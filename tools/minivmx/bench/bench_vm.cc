@@ -95,17 +95,25 @@ std::uint64_t BenchVm::run_to_end(Vcpu &vcpu) const
     return vcpu.regs().r13;
 }
 
-std::uint64_t BenchVm::run_rounds(Vcpu &vcpu, unsigned rounds) const
+BenchVm::Rounds BenchVm::run_rounds(Vcpu &vcpu, unsigned rounds) const
 {
     kvm_regs start = vcpu.regs();
     start.r15 = bench_rounds(rounds);
+    kvm_regs warm = start;
+    warm.r15 = 1;
+    vcpu.set_regs(warm);
+    run_to_end(vcpu);
     vcpu.set_regs(start);
-    if (bench_marking().on) { // warm first
-        run_to_end(vcpu);
-        vcpu.set_regs(start);
+    const auto before = exits();
+    Rounds result = {};
+    {
+        const BenchMarks marks(this);
+        result.r13 = run_to_end(vcpu);
     }
-    const BenchMarks marks(this);
-    return run_to_end(vcpu);
+    const auto after = exits();
+    if (before && after)
+        result.exits = *after - *before - 1;
+    return result;
 }
 
 std::optional<std::uint64_t> BenchVm::exits() const

@@ -44,13 +44,19 @@ class BenchVm {
     /// Runs to the guest's end and returns its R13. Throws at any other exit.
     std::uint64_t run_to_end(Vcpu &vcpu) const;
 
-    /// The same, for a guest that measures itself `rounds` times, which it finds in R15.
-    std::uint64_t run_rounds(Vcpu &vcpu, unsigned rounds) const;
+    /// The same, for a guest that measures itself `rounds` times, which it finds in R15. It has run
+    /// once before, so that no page is new to it.
+    struct Rounds {
+        std::uint64_t r13;
+        std::optional<std::uint64_t> exits; ///< without the one that ends it
+    };
+    Rounds run_rounds(Vcpu &vcpu, unsigned rounds) const;
 
     /// The guest's low memory.
     const GuestMemory &memory() const { return memory_; }
 
-    /// All VM exits so far, but those by interrupts of the host; nothing where debugfs doesn't tell.
+    /// All VM exits so far, but those by interrupts of the host; nothing where debugfs doesn't
+    /// tell.
     std::optional<std::uint64_t> exits() const;
 
   private:

@@ -41,13 +41,11 @@ constexpr unsigned kRounds = 200;
 BenchSample in_guest(BenchVm &vm, std::span<const std::uint8_t> code)
 {
     Vcpu &vcpu = vm.add_vcpu(code);
-    const auto before = vm.exits();
-    const std::uint64_t least = vm.run_rounds(vcpu, kRounds);
-    const auto after = vm.exits();
+    const BenchVm::Rounds rounds = vm.run_rounds(vcpu, kRounds);
     BenchSample sample;
-    sample.ticks = static_cast<double>(least) / kBenchWindow;
-    if (before && after)
-        sample.exits = static_cast<double>(*after - *before) / (kRounds * kBenchWindow);
+    sample.ticks = static_cast<double>(rounds.r13) / kBenchWindow;
+    if (rounds.exits)
+        sample.exits = static_cast<double>(*rounds.exits) / (kRounds * kBenchWindow);
     return sample;
 }
 

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 std::optional<std::uint64_t> decimal(std::string_view text)
 {
-    text = trim(text);
+    text = trim(text.substr(0, text.find('\n')));
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
     if (error != std::errc() || end != text.data() + text.size())

@@ -56,15 +56,13 @@ BENCH_CODE(code_sleep, ENABLE_APIC "out 0x80, al\n1: sti; hlt; jmp 1b")
 // The first of two: waits until the other has an APIC, then sends and sleeps until the answer has
 // come, as often as R15 says. CLI and STI around the test, so that an answer between it and HLT is
 // not missed.
-BENCH_CODE(code_ping,
-           ENABLE_APIC "xor r14d, r14d; sti\n"
-                       "0: pause; cmp dword ptr [0x103000], 0; je 0b\n"
-                       "rdtsc; shl rdx, 32; lea r12, [rax + rdx]\n"
-                       "1: mov rbx, r14; mov ecx, 0x830; mov eax, 0x40; mov edx, 1; wrmsr\n"
-                       "2: cli; cmp r14, rbx; jne 3f; sti; hlt; jmp 2b\n"
-                       "3: dec r15d; jnz 1b\n"
-                       "rdtsc; shl rdx, 32; add rax, rdx; sub rax, r12\n"
-                       "mov r13, rax; out 0xf4, al")
+BENCH_CODE(code_ping, ENABLE_APIC "xor r14d, r14d; mov r13, -1; sti\n"
+                                  "0: pause; cmp dword ptr [0x103000], 0; je 0b\n"
+                                  "1: rdtsc; shl rdx, 32; lea r12, [rax + rdx]\n"
+                                  "mov rbx, r14; mov ecx, 0x830; mov eax, 0x40; mov edx, 1; wrmsr\n"
+                                  "2: cli; cmp r14, rbx; jne 3f; sti; hlt; jmp 2b\n"
+                                  "3: rdtsc; shl rdx, 32; add rax, rdx; sub rax, r12\n"
+                                  "cmp rax, r13; cmovb r13, rax; dec r15d; jnz 1b; out 0xf4, al")
 // The second: sleeps until it hears, answers.
 BENCH_CODE(code_pong, ENABLE_APIC "xor r14d, r14d; mov dword ptr [0x103000], 1\n"
                                   "1: mov rbx, r14\n"
@@ -76,7 +74,7 @@ BenchSample alone(const Device &device, std::span<const std::uint8_t> code)
     BenchVm vm(device, true);
     vm.set_handler(handler_counts());
     BenchSample sample;
-    sample.ticks = static_cast<double>(vm.run_rounds(vm.add_vcpu(code), kRounds));
+    sample.ticks = static_cast<double>(vm.run_rounds(vm.add_vcpu(code), kRounds).r13);
     return sample;
 }
 
@@ -102,7 +100,7 @@ void wait_for_event(const UniqueFd &event)
         fail("eventfd: {}", errno_text(errno));
 }
 
-/// Mean of kRounds times a question by one event and its answer by another; vm: whose exits count.
+/// A question by one event and its answer by another; vm: whose exits count.
 BenchSample ping(const BenchVm *vm, const UniqueFd &question, const UniqueFd &answer)
 {
     const auto round = [&] {
@@ -110,19 +108,9 @@ BenchSample ping(const BenchVm *vm, const UniqueFd &question, const UniqueFd &an
         wait_for_event(answer);
     };
     round();
+    const BenchMarks marks(vm);
     BenchSample sample;
-    if (bench_marking().on) {
-        const BenchMarks marks(vm);
-        sample.ticks = static_cast<double>(least_ticks(bench_rounds(kRounds), round));
-        return sample;
-    }
-    const IdleClock idle;
-    const std::uint64_t begin = now_ticks();
-    for (unsigned i = 0; i < kRounds; i++)
-        round();
-    sample.ticks = static_cast<double>(now_ticks() - begin) / kRounds;
-    if (const auto ticks = idle.ticks())
-        sample.waiting = *ticks / kRounds;
+    sample.ticks = static_cast<double>(least_ticks(bench_rounds(kRounds), round));
     return sample;
 }
 
@@ -211,7 +199,7 @@ BenchSample ipi(const Device &device)
     Vcpu &first = vm.add_vcpu(code_ping());
     const RunningVcpu second(vm.add_vcpu(code_pong()));
     BenchSample sample;
-    sample.ticks = static_cast<double>(vm.run_rounds(first, kRounds)) / (2 * kRounds);
+    sample.ticks = static_cast<double>(vm.run_rounds(first, kRounds).r13) / 2;
     return sample;
 }
 

@@ -122,9 +122,10 @@ BenchReport measure_jobs(const std::vector<std::string> &devices, std::span<cons
         report.rows.push_back(measure_row(
             job.what, devices, turns, [&](std::size_t i) { return job.measure(open[i]); }, worst));
     }
-    report.exits_counted = std::ranges::any_of(report.rows, [](const BenchRow &row) {
-        return std::ranges::any_of(row.samples,
-                                   [](const BenchSample &s) { return s.exits.has_value(); });
+    report.exits_counted = std::ranges::all_of(report.rows, [](const BenchRow &row) {
+        return row.exits == 0 || std::ranges::all_of(row.samples, [](const BenchSample &s) {
+                   return s.exits.has_value();
+               });
     });
     return report;
 }

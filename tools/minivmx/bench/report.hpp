@@ -37,7 +37,7 @@ struct BenchMachine {
 struct BenchReport {
     std::vector<std::string> devices;
     BenchMachine machine;
-    bool exits_counted = false; ///< at least one case's were, and compared with what it must take
+    bool exits_counted = false; ///< of every case that must take a certain number, and compared
     std::vector<BenchRow> rows;
 };
 

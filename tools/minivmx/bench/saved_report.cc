@@ -76,7 +76,7 @@ class Reader {
     static std::string shown(const std::string &text)
     {
         std::string clean;
-        TextLines lines(text.substr(0, kLongestText));
+        TextLines lines(std::string_view(text).substr(0, kLongestText));
         while (const auto line = lines.next())
             clean += (clean.empty() ? "" : "\n") + printable(*line, kLongestText);
         return clean;
