@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Counts what is on the path of each kind of exit, for kvm_intel and for minivmx in one boot.
+
+`minivmx bench --mark` runs a few windows of each case between two magic breakpoints; trace.py cuts what the debugger
+prints there. Windows and exits that differ do so because an interrupt of the host came between: the median one counts.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import trace
+from .bochs import Hardware
+from .errors import MachineError
+from .machine import Job, run
+from .symbols import DUMP, Symbols
+
+DEVICES = ("/dev/kvm", "/dev/minivmx")
+DEVICE = re.compile(r"^@device (\S+)$")
+MARKED = re.compile(r"^marked (\S+) (\d+)$")
+LISTED = re.compile(r"^([a-z0-9-]+) +(\S.*)$")
+TIMEOUT = 300
+# Without SMP's lock prefixes, which a kernel with one CPU removes from itself, nothing could be said of machines with
+# more. kvm_intel can't have PML here, so neither gets it.
+CMDLINE = "noreplace-smp"
+PARAMS = {"/dev/kvm": "pml=0", "/dev/minivmx": "report=0 pml=0"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a case of `minivmx bench` is cut. exits: in one window, another number is an error; None: as many as it takes.
+
+    each_exit: a path leads from an exit to the next VM entry; otherwise from one reading of the clock to the next, and
+    the window holds so many operations.
+    """
+
+    exits: int = None
+    each_exit: bool = False
+    operations: int = 1
+
+
+IN_KERNEL = Kind(exits=8, each_exit=True)
+TO_USER = Kind(exits=1)
+FROM_EVENT = Kind()
+FIRST_TOUCH = Kind(each_exit=True)
+KINDS = {
+    **dict.fromkeys(("cpuid", "vmcall", "rdmsr", "wrmsr", "cr0-write", "ioeventfd"), IN_KERNEL),
+    **dict.fromkeys(("pio-out", "pio-in"), TO_USER), "pio-string": FROM_EVENT,
+    **dict.fromkeys(("mmio-write", "mmio-read"), TO_USER),
+    **dict.fromkeys(("self-ipi", "apic-timer", "halt-wakeup"), FROM_EVENT), "ipi": Kind(operations=6),
+    **dict.fromkeys(("touch-fresh", "touch-populated", "touch-sparse", "touch-logged", "touch-large"), FIRST_TOUCH),
+}
+
+
+@dataclass
+class ExitPath:
+    """What was found of one kind on one device."""
+
+    steps: list  # the kernel's instructions, of `operations` operations
+    operations: int
+    exits: int  # in all of them
+
+    @property
+    def counts(self):
+        """By name, for one operation; a fraction if operations differ."""
+        return {name: _ratio(number, self.operations)
+                for name, number in {"exits": self.exits, **trace.count(self.steps)}.items()}
+
+
+@dataclass
+class Counts:
+    """All that one boot told."""
+
+    kernel: str
+    cpu: str
+    operations: dict = field(default_factory=dict)  # kind -> what is done once, in words
+    paths: dict = field(default_factory=dict)       # (kind, device) -> ExitPath
+    symbols: Symbols = None
+
+    def to_json(self):
+        return {"kernel": self.kernel, "cpu": self.cpu, "paths": [
+            {"name": kind, "operation": self.operations.get(kind, ""), "devices": [
+                {"device": device, **self.paths[kind, device].counts} for device in DEVICES]}
+            for kind in self.kinds]}
+
+    @property
+    def kinds(self):
+        return list(dict.fromkeys(kind for kind, _ in self.paths))
+
+
+def _ratio(number, divisor):
+    return number // divisor if number % divisor == 0 else round(number / divisor, 2)
+
+
+def count(kernel, cpu, kinds, files, scratch, symbols=False, on_stage=None):
+    """Boots a machine and returns the Counts. files: minivmx.ko and the minivmx command; scratch: a directory."""
+    traced = Path(scratch) / "trace"
+    lines, log = [], []
+    job = Job(kernel=kernel, hardware=Hardware(cpu=cpu), script=_script(kinds, symbols), files=files, cmdline=CMDLINE,
+              timeout=TIMEOUT, trace=traced)
+    outcome = run(job, log.append, lines.append, on_stage)
+    if outcome.failure or outcome.status or outcome.faults:
+        why = outcome.failure or "; ".join(outcome.faults) or f"the script ended with status {outcome.status}"
+        raise MachineError(why, [*log[-10:], *lines[-20:]])
+    found = Counts(kernel, cpu)
+    marked = read_output(lines, found)
+    with open(traced, "rb") as file:
+        read_trace(file, marked, kinds, found)
+    return found
+
+
+def _script(kinds, symbols):
+    names = " ".join(kinds)
+    return "\n".join([
+        f"modprobe kvm-intel {PARAMS['/dev/kvm']} && insmod /minivmx.ko {PARAMS['/dev/minivmx']} || exit 1",
+        "minivmx bench --list || exit 1",
+        *(f"echo @device {device}\nminivmx bench --mark --device {device} {names} || exit 1" for device in DEVICES),
+        f"echo @symbols\n{DUMP}\necho @end" if symbols else ""]).encode()
+
+
+def read_output(lines, found):
+    """What the script printed: names and symbols go to `found`; returns (kind, device, exits) for each marked run."""
+    marked, device, dump = [], None, None
+    for line in lines:
+        if line == "@symbols":
+            dump = []
+        elif line == "@end":
+            found.symbols, dump = Symbols(dump), None
+        elif dump is not None:
+            dump.append(line)
+        elif match := DEVICE.match(line):
+            device = match.group(1)
+        elif match := MARKED.match(line):
+            marked.append((match.group(1), device, int(match.group(2))))
+        elif (match := LISTED.match(line)) and device is None:
+            found.operations[match.group(1)] = match.group(2)
+    return marked
+
+
+def read_trace(file, marked, kinds, found):
+    """Adds the path of each of `kinds` to `found`; the runs in the trace are those in `marked`, in order."""
+    runs = 0
+    for steps, (kind, device, exits) in zip(trace.regions(file), marked):
+        runs += 1
+        if kind in kinds:
+            found.paths[kind, device] = path_of(kind, steps, exits, device)
+    if runs != len(marked):
+        raise MachineError(f"the trace has {runs} runs, expected {len(marked)}")
+    missing = [f"{kind} on {device}" for kind in kinds for device in DEVICES if (kind, device) not in found.paths]
+    if missing:
+        raise MachineError(f"not traced: {', '.join(missing)}")
+
+
+def path_of(name, steps, exits, device):
+    """The path of one kind in the Steps of its run, in which the module counted that many exits."""
+    kind = KINDS[name]
+    where = f"{name} on {device}"
+    # A self-IPI may be answered without the exit being counted, and a thread may be in the guest at the marks.
+    if kind.exits and trace.entries(steps) != exits:
+        raise MachineError(f"{where}: {trace.entries(steps)} VM entries in the trace, but {exits} exits were counted")
+    windows = trace.windows(steps)
+    if kind.exits:
+        windows = [window for window in windows if window.exits == kind.exits]
+    if not windows:
+        raise MachineError(f"{where}: no window has {kind.exits or 'any'} VM exits")
+    if kind.each_exit:
+        paths = [path for window in windows for path in window.paths]
+        if not paths:
+            raise MachineError(f"{where}: no exit between two readings of the clock")
+        return ExitPath(_median(paths), 1, 1)
+    window = _median(windows, lambda one: one.steps)
+    return ExitPath(window.steps, kind.operations, window.exits)
+
+
+def _median(items, steps=lambda item: item):
+    return sorted(items, key=lambda item: len(steps(item)))[(len(items) - 1) // 2]
