@@ -2,6 +2,7 @@
 """Counts of exits as text: the table, profiles, every step."""
 
 import re
+from collections import Counter
 
 from .exit_counts import DEVICES
 
@@ -57,7 +58,9 @@ def _profile(kind, device, path, symbols):
     for mnemonic in ACCESS:
         fields = vmcs_fields(path.steps, mnemonic)
         if fields:
-            yield f"  {mnemonic.upper()} of " + " ".join(f"{field:04x}" if field is not None else "?" for field in fields)
+            yield f"  {mnemonic.upper()} of " + ", ".join(
+                ("?" if field is None else f"{field:04x}") + (f" {times}x" if times > 1 else "")
+                for field, times in Counter(fields).items())
 
 
 def _several(path):
