@@ -333,17 +333,21 @@ void host_get_cpu_state(struct host_cpu_state *state); /* [atomic] */
 
 /* ---- Core -> host: entering the guest -------------------------------------------------------- */
 
+/* core_vcpu_run() begins with preemption off, since most returns to user space need no sleep on
+ * their way. The core calls this before whatever may sleep; it may be called again, and is nothing
+ * outside of KVM_RUN. [atomic] -> [sleep] */
+void host_let_sleep(struct host_vcpu *vcpu);
 /*
  * Makes the CPU ready to enter this vCPU's guest: preemption and interrupts go off, the guest's
  * MSRs, FPU and debug registers are in place, host_cr3 and its siblings of vcpu_area are current,
  * mode is VCPU_IN_GUEST. Returns false, with everything as before, when there is something to do
- * first (a request, a signal, the scheduler). [sleep] -> [irqoff]
+ * first (a request, a signal, the scheduler). [atomic] -> [irqoff]
  */
 bool host_prepare_entry(struct host_vcpu *vcpu);
 /* The world switch: loads the guest's registers, enters, saves them. Contains the mitigations that
  * must sit at entry and exit. 0 after a VM exit, 1 when VMLAUNCH/VMRESUME failed (RFLAGS.CF or ZF).
- * again: interrupts have been off since the last call. [irqoff] */
-host_u32 host_vmenter(struct host_vcpu *vcpu, bool again);
+ * [irqoff] */
+host_u32 host_vmenter(struct host_vcpu *vcpu);
 /* Right after an exit: mode, debug registers and DEBUGCTL are the host's again. [irqoff] */
 void host_after_exit(struct host_vcpu *vcpu);
 /* Hands the host an NMI, an external interrupt or a machine check that a VM exit took in its place.
@@ -351,7 +355,7 @@ void host_after_exit(struct host_vcpu *vcpu);
 void host_handle_nmi(void);
 void host_handle_interrupt(host_u32 vector);
 void host_handle_machine_check(void);
-/* Interrupts and preemption on again. [irqoff] -> [sleep] */
+/* Interrupts on again, and preemption as it was. [irqoff] -> [atomic] */
 void host_finish_exit(struct host_vcpu *vcpu);
 /* Does the work that kept host_prepare_entry() from going on (reschedule, task work); -EINTR for a
  * signal. [sleep] */
@@ -606,7 +610,7 @@ void core_vcpu_load(struct core_vcpu *vcpu, host_u32 cpu);
 /* The vCPU's thread is scheduled out or leaves the ioctl. [atomic] */
 void core_vcpu_put(struct core_vcpu *vcpu);
 /* The calls below run with the vCPU's mutex held and the vCPU loaded. */
-int core_vcpu_run(struct core_vcpu *vcpu);
+int core_vcpu_run(struct core_vcpu *vcpu); /* [atomic], until it calls host_let_sleep() */
 int core_get_regs(struct core_vcpu *vcpu, struct kvm_regs *regs);
 int core_set_regs(struct core_vcpu *vcpu, const struct kvm_regs *regs);
 int core_get_sregs(struct core_vcpu *vcpu, struct kvm_sregs *sregs);

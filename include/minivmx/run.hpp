@@ -17,6 +17,13 @@ void inject_pending_events(vcpu_vmx &vmx);
 // What the last exit interrupted in the middle of its delivery goes back into the queues. Reads the
 // VMCS only if something was. [irqs on or off]
 void complete_interrupted_events(vcpu_vmx &vmx);
+// Nothing was interrupted: what was injected has been delivered.
+inline void events_delivered(vcpu_vmx &vmx)
+{
+    vmx.exception.pending = false;
+    vmx.interrupt.pending = false;
+    vmx.nmi_injected = false;
+}
 // What was being delivered when another exception, which is to be queued next, was raised: an
 // exception and that one may make a double fault, which is queue_exception()'s to see. An NMI is
 // delivered later; an interrupt's delivery ends here, since it was taken from its controller, and

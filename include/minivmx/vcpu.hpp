@@ -204,11 +204,34 @@ inline vcpu_vmx &to_vmx(core_vcpu *vcpu)
 
 // ----- Registers ---------------------------------------------------------------------------------
 
-u64 read_rip(vcpu_vmx &vmx);
-void write_rip(vcpu_vmx &vmx, u64 value);
+[[gnu::always_inline]] inline u64 read_rip(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateRip)) {
+        vmx.rip = vmcs_read(GUEST_RIP);
+        vmx.state_available |= kStateRip;
+    }
+    return vmx.rip;
+}
+[[gnu::always_inline]] inline void write_rip(vcpu_vmx &vmx, u64 value)
+{
+    vmx.rip = value;
+    vmx.state_available |= kStateRip;
+    vmx.state_dirty |= kStateRip;
+}
 u64 read_rsp(vcpu_vmx &vmx);
 void write_rsp(vcpu_vmx &vmx, u64 value);
-u64 read_rflags(vcpu_vmx &vmx);
+// The CPU's VM and IOPL are ours in virtual-8086 mode that stands in for real mode.
+u64 without_virtual_8086_flags(const vcpu_vmx &vmx, u64 flags);
+[[gnu::always_inline]] inline u64 read_rflags(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateRflags)) {
+        vmx.rflags = vmcs_read(GUEST_RFLAGS);
+        if (vmx.vm86_active) [[unlikely]]
+            vmx.rflags = without_virtual_8086_flags(vmx, vmx.rflags);
+        vmx.state_available |= kStateRflags;
+    }
+    return vmx.rflags;
+}
 void write_rflags(vcpu_vmx &vmx, u64 value);
 // RSP comes from its cache; the others from vcpu_area.
 u64 read_gpr(vcpu_vmx &vmx, u8 index);
@@ -286,14 +309,26 @@ inline void paging_mode_changed(vcpu_vmx &vmx)
 
 // ----- The last exit -----------------------------------------------------------------------------
 
-u64 exit_qualification(vcpu_vmx &vmx);
+[[gnu::always_inline]] inline u64 exit_qualification(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateQualification)) {
+        vmx.exit_qualification = vmcs_read(EXIT_QUALIFICATION);
+        vmx.state_available |= kStateQualification;
+    }
+    return vmx.exit_qualification;
+}
 u32 exit_intr_info(vcpu_vmx &vmx);
-u32 exit_instruction_length(vcpu_vmx &vmx);
 // The handler of an exit is going to be called for an instruction that is emulated.
 inline void set_instruction_length(vcpu_vmx &vmx, u32 length)
 {
     vmx.instruction_length = length;
     vmx.state_available |= kStateInstructionLength;
+}
+[[gnu::always_inline]] inline u32 exit_instruction_length(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateInstructionLength))
+        set_instruction_length(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    return vmx.instruction_length;
 }
 
 // ----- Events ------------------------------------------------------------------------------------

@@ -103,6 +103,17 @@ inline Irqchip irqchip_of(const kvm_vm &kvm)
     return value;
 }
 
+// Whether a device of the module answers any port, or any address without memory, at all.
+inline bool has_port_devices(const kvm_vm &kvm)
+{
+    return irqchip_of(kvm) == Irqchip::kKernel || __atomic_load_n(&kvm.pit, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&kvm.pio_bus, __ATOMIC_RELAXED);
+}
+inline bool has_mmio_devices(const kvm_vm &kvm)
+{
+    return irqchip_of(kvm) != Irqchip::kNone || __atomic_load_n(&kvm.mmio_bus, __ATOMIC_RELAXED);
+}
+
 // Published last: who sees it finds the controllers.
 inline void set_irqchip(kvm_vm &kvm, Irqchip value)
 {

@@ -15,6 +15,7 @@
 #include <linux/preempt.h>
 #include <linux/rcuwait.h>
 #include <linux/refcount.h>
+#include <linux/sched.h>
 #include <linux/signal_types.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -92,6 +93,7 @@ struct host_vm {
 struct host_segments {
 	u64 kernel_gs_base;
 	u16 fs_sel, gs_sel, ds_sel, es_sel, ldt_sel;
+	u16 any_selector; /* not 0: one of them isn't */
 };
 
 struct host_vcpu {
@@ -105,14 +107,15 @@ struct host_vcpu {
 	struct preempt_notifier preempt_notifier;
 	int cpu; /* where it is loaded, or was last */
 	bool loaded; /* its VMCS is the current one of cpu; only its thread looks */
+	bool pinned; /* loaded, preemption is off, and the notifier isn't registered */
 
 	struct fpu_guest fpu;
 	u32 pkru; /* of KVM_SET_XSAVE; not loaded, since no guest has protection keys */
 	u8 run_care; /* RUN_*: what the next KVM_RUN has to mind; mostly 0 */
 	sigset_t sigset;
 
+	unsigned long rcu_told; /* the jiffy in which RCU last heard of its guest */
 	bool guest_state_loaded; /* segments holds the host's values, the CPU the guest's */
-	bool uret_loaded;
 	struct host_segments segments;
 	u64 host_debugctl;
 	const struct perf_guest_switch_msr *perf_msrs; /* this CPU's, during an entry */
@@ -136,7 +139,10 @@ int vm_create_fd(unsigned long type);
 void vm_get(struct host_vm *vm);
 void vm_put(struct host_vm *vm);
 /* Whether the calling process may use the VM: 0, or -EIO as KVM answers. */
-int vm_check_caller(const struct host_vm *vm);
+static inline int vm_check_caller(const struct host_vm *vm)
+{
+	return vm->mm != current->mm || READ_ONCE(vm->dead) ? -EIO : 0;
+}
 
 /*
  * vcpu.c: creates vCPU id under vm->lock and returns its file descriptor, or a negative errno
@@ -173,6 +179,8 @@ long vcpu_own_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *use
  * killed while it waited for VMX. [sleep]
  */
 int vcpu_load(struct host_vcpu *vcpu);
+/* The same for KVM_RUN, but preemption stays off: host_let_sleep(), or vcpu_put(), ends that. */
+int vcpu_load_pinned(struct host_vcpu *vcpu);
 void vcpu_put(struct host_vcpu *vcpu);
 void vcpu_init_preempt_notifier(struct host_vcpu *vcpu);
 

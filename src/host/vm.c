@@ -112,11 +112,6 @@ void vm_put(struct host_vm *vm)
 		destroy_vm(vm);
 }
 
-int vm_check_caller(const struct host_vm *vm)
-{
-	return vm->mm != current->mm || READ_ONCE(vm->dead) ? -EIO : 0;
-}
-
 /* ---- Ioctls ---- */
 
 static int set_user_memory_region(struct host_vm *vm, const void __user *user)

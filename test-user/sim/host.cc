@@ -339,10 +339,17 @@ void host_get_cpu_state(host_cpu_state *state)
     state->exit_rip = 0xffffffff81000000;
 }
 
+void host_let_sleep(host_vcpu *vcpu)
+{
+    if (!vcpu->pinned)
+        return;
+    vcpu->pinned = false;
+    host_preempt_enable();
+}
+
 bool host_prepare_entry(host_vcpu *vcpu)
 {
     Machine &m = Machine::current();
-    m.may_sleep("host_prepare_entry");
     if (m.before_entry)
         m.before_entry(*vcpu);
     if (m.signal_pending || vcpu->area.requests != 0)
@@ -355,7 +362,7 @@ bool host_prepare_entry(host_vcpu *vcpu)
     return true;
 }
 
-host_u32 host_vmenter(host_vcpu *vcpu, bool)
+host_u32 host_vmenter(host_vcpu *vcpu)
 {
     Machine &m = Machine::current();
     m.entries++;
@@ -394,8 +401,9 @@ void host_finish_exit(host_vcpu *vcpu)
     m.preempt_count--;
 }
 
-int host_handle_pending_work(host_vcpu *)
+int host_handle_pending_work(host_vcpu *vcpu)
 {
+    host_let_sleep(vcpu);
     return Machine::current().signal_pending ? -EINTR : 0;
 }
 

@@ -29,6 +29,7 @@ struct host_vcpu {
     core_vcpu *core = nullptr;
     host_vm *vm = nullptr;
     minivmx::u64 kernel_gs_base = 0;
+    bool pinned = false; // preemption is off until host_let_sleep()
 };
 
 struct host_vm {

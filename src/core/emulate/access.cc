@@ -45,6 +45,7 @@ void begin_access(PendingInstruction &pending, u32 size)
 {
     pending.access_size = static_cast<u8>(size);
     pending.fragment_count = pending.fragment_next = 0;
+    pending.in_place = true;
 }
 
 void add_fragment(PendingInstruction &pending, const MmioFragment &piece)

@@ -250,8 +250,10 @@ void inject_from_controllers(vcpu_vmx &vmx, bool entering)
             enable_irq_window(vmx);
     }
     lapic_update_tpr_threshold(vmx);
-    if (vmx.apic->vapic_gpa) [[unlikely]]
+    if (vmx.apic->vapic_gpa) [[unlikely]] {
+        host_let_sleep(vmx.host);
         lapic_sync_to_vapic(vmx);
+    }
 }
 
 void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_code)
@@ -441,10 +443,7 @@ void complete_interrupted_events(vcpu_vmx &vmx)
     const u32 information = vmx.idt_vectoring_info;
     const bool vectoring = (information & INTR_INFO_VALID) != 0;
 
-    // Whatever was injected has been delivered, unless the exit says otherwise.
-    vmx.exception.pending = false;
-    vmx.interrupt.pending = false;
-    vmx.nmi_injected = false;
+    events_delivered(vmx);
     recover_nmi_blocking(vmx, vectoring);
     if (vectoring)
         requeue(vmx, information, vmcs_read(VM_EXIT_INSTRUCTION_LEN),

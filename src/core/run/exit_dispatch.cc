@@ -50,11 +50,6 @@ Outcome handle_triple_fault(vcpu_vmx &vmx)
     return Outcome::to_user();
 }
 
-Outcome handle_io(vcpu_vmx &vmx)
-{
-    return handle_port_io(vmx, IoInfo::decode(exit_qualification(vmx)));
-}
-
 Outcome handle_memory(vcpu_vmx &vmx)
 {
     const u64 gpa = vmcs_read(GUEST_PHYSICAL_ADDRESS);
@@ -196,6 +191,15 @@ Outcome handle_rdpmc(vcpu_vmx &vmx)
 
 Outcome vmx_handle_exit(vcpu_vmx &vmx)
 {
+    // The exits that mostly lead to user space, and need no sleep on their way, are asked about
+    // first.
+    if (!vmx.intercepts && !(vmx.idt_vectoring_info & INTR_INFO_VALID)) [[likely]] {
+        if (vmx.exit_reason == EXIT_REASON_IO_INSTRUCTION)
+            return handle_io(vmx);
+        if (vmx.exit_reason == EXIT_REASON_HLT)
+            return handle_halt(vmx);
+    }
+    host_let_sleep(vmx.host);
     if (vmx.intercepts) [[unlikely]]
         return handle_intercepted_exit(vmx);
     return dispatch_exit(vmx);

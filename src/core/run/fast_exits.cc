@@ -42,9 +42,7 @@ bool answer_at_once(vcpu_vmx &vmx)
         return false;
     // An instruction that exits is not in the middle of an event's delivery (SDM Vol. 3C, 28.2.4):
     // what was injected has been delivered.
-    vmx.exception.pending = false;
-    vmx.interrupt.pending = false;
-    vmx.nmi_injected = false;
+    events_delivered(vmx);
     return true;
 }
 

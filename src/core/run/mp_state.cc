@@ -78,6 +78,7 @@ void accept_init_and_sipi(vcpu_vmx &vmx)
     Lapic &apic = *vmx.apic;
     if (!__atomic_load_n(&apic.events, __ATOMIC_RELAXED))
         return;
+    host_let_sleep(vmx.host);
     const u32 events = __atomic_exchange_n(&apic.events, 0, __ATOMIC_ACQUIRE);
     if (events & kApicEventInit) {
         reset_by_init(vmx);

@@ -69,7 +69,7 @@ void hand_host_events_over(vcpu_vmx &vmx)
 }
 
 // One entry and the reason of the exit that ends it.
-void enter_once(vcpu_vmx &vmx, bool again)
+void enter_once(vcpu_vmx &vmx)
 {
     write_dirty_registers(vmx);
     // In a shadow VM entry wants RFLAGS.TF to have its trap pending (SDM Vol. 3C, 27.3.1.5), but
@@ -81,7 +81,7 @@ void enter_once(vcpu_vmx &vmx, bool again)
 
     break_entry(vmx);
     trace_entry(vmx);
-    vmx.entry_failed = host_vmenter(vmx.host, again) != 0;
+    vmx.entry_failed = host_vmenter(vmx.host) != 0;
 
     vmx.state_available = 0;
     if (vmx.entry_failed) [[unlikely]]
@@ -100,9 +100,16 @@ void read_exit_information(vcpu_vmx &vmx)
     vmx.idt_vectoring_info = 0;
     if (!vmx.entry_failed && !(vmx.exit_reason & kExitReasonFailedEntry)) [[likely]] {
         vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
-        flush_pml_buffer(vmx);
+        if (secondary_exec_controls_get(vmx.vmcs01) & SECONDARY_EXEC_ENABLE_PML)
+            flush_pml_buffer(vmx);
     }
     trace_exit(vmx);
+}
+
+// CR4.OSXSAVE is never the guest's own, so the cached CR4 has it and no VMREAD is needed.
+bool switches_xcr0(const vcpu_vmx &vmx)
+{
+    return (vmx.cr4 & X86_CR4_OSXSAVE) != 0;
 }
 
 // From interrupts off before the entry to interrupts off after the exit: no instruction here may
@@ -111,12 +118,15 @@ void read_exit_information(vcpu_vmx &vmx)
 void vmx_vcpu_run(vcpu_vmx &vmx)
 {
     refresh_host_state(vmx);
-    load_guest_xcr0(vmx);
+    if (switches_xcr0(vmx))
+        load_guest_xcr0(vmx);
     vmx.last_vmentry_cpu = host_cpu();
-    enter_once(vmx, false);
-    for (u32 i = 0; i < kMostAnsweredAtOnce && answer_at_once(vmx); i++)
-        enter_once(vmx, true);
-    load_host_xcr0(vmx);
+    u32 entries = 0;
+    do
+        enter_once(vmx);
+    while (++entries <= kMostAnsweredAtOnce && answer_at_once(vmx));
+    if (switches_xcr0(vmx))
+        load_host_xcr0(vmx);
     read_exit_information(vmx);
 }
 
@@ -129,7 +139,15 @@ Outcome undeliverable_event(vcpu_vmx &vmx)
     return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
 }
 
-Outcome handle_requests(vcpu_vmx &vmx)
+// Whether handle_requests() has anything to do.
+bool has_requests(const vcpu_vmx &vmx)
+{
+    return __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED) || vmx.triple_fault ||
+           vmx.undeliverable || vmx.ioapic_eoi_pending;
+}
+
+// [sleep]
+[[gnu::noinline]] Outcome handle_requests(vcpu_vmx &vmx)
 {
     u32 requests = __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED);
     if (requests) [[unlikely]]
@@ -186,24 +204,66 @@ Outcome failed_entry(vcpu_vmx &vmx)
     return Outcome::to_user();
 }
 
+// Whether inject_pending_events() has anything to do.
+bool has_pending_events(const vcpu_vmx &vmx)
+{
+    return vmx.exception.pending || vmx.interrupt.pending || vmx.nmi_injected || vmx.nmi_pending ||
+           __atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED) ||
+           (vmx.has_apic && vmx.apic->attention) || vmx.area->run->request_interrupt_window;
+}
+
+// What was injected has been delivered, unless the exit says otherwise.
+void conclude_injection(vcpu_vmx &vmx)
+{
+    const u32 basic = vmx.exit_reason & kExitReasonBasicMask;
+    if (vmx.idt_vectoring_info & INTR_INFO_VALID || basic == EXIT_REASON_EXCEPTION_NMI ||
+        !hardware.params.vnmi) [[unlikely]]
+        complete_interrupted_events(vmx);
+    else
+        events_delivered(vmx);
+}
+
+// What CPUs without "unrestricted guest" or EPT need before an entry. False: `outcome` says what
+// comes instead of it. [sleep]
+[[gnu::noinline]] bool prepare_without_support(vcpu_vmx &vmx, Outcome &outcome)
+{
+    if (!hardware.params.unrestricted_guest) {
+        if (must_emulate(vmx)) [[unlikely]] {
+            outcome = emulate_until_valid(vmx);
+            return false;
+        }
+        // A trap comes before the events that software is going to deliver.
+        if (vmx.vm86_active)
+            outcome = deliver_pending_traps(vmx);
+        if (!outcome.resumes()) [[unlikely]]
+            return false;
+    }
+    return prepare_shadow_root(vmx, outcome);
+}
+
+// The same for what may be there to do on any CPU.
+bool prepare_guest(vcpu_vmx &vmx, Outcome &outcome)
+{
+    if (vmx.time.update_due) [[unlikely]] {
+        host_let_sleep(vmx.host);
+        update_guest_clock(vmx);
+    }
+    if (!hardware.params.unrestricted_guest || !hardware.params.ept) [[unlikely]] {
+        host_let_sleep(vmx.host);
+        if (!prepare_without_support(vmx, outcome))
+            return false;
+    }
+    if (has_pending_events(vmx))
+        inject_pending_events(vmx);
+    // A handler in real mode may need emulation again.
+    return !vmx.vm86_active || (!cannot_go_on(vmx) && !must_emulate(vmx));
+}
+
 Outcome vcpu_enter_guest(vcpu_vmx &vmx)
 {
-    update_guest_clock(vmx);
-    if (!hardware.params.unrestricted_guest) {
-        if (must_emulate(vmx)) [[unlikely]]
-            return emulate_until_valid(vmx);
-        // A trap comes before the events that software is going to deliver.
-        const Outcome trapped = vmx.vm86_active ? deliver_pending_traps(vmx) : Outcome::resume();
-        if (!trapped.resumes()) [[unlikely]]
-            return trapped;
-    }
     Outcome unprepared = Outcome::resume();
-    if (!prepare_shadow_root(vmx, unprepared)) [[unlikely]]
+    if (!prepare_guest(vmx, unprepared)) [[unlikely]]
         return unprepared;
-    inject_pending_events(vmx);
-    // A handler in real mode may need emulation again.
-    if (vmx.vm86_active && (cannot_go_on(vmx) || must_emulate(vmx))) [[unlikely]]
-        return Outcome::resume();
     if (!host_prepare_entry(vmx.host)) {
         cancel_injection(vmx);
         return Outcome::resume();
@@ -224,20 +284,26 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
 
     if (vmx.entry_failed || vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
         return failed_entry(vmx);
-    complete_interrupted_events(vmx);
-    if (vmx.has_apic && vmx.apic->vapic_gpa) [[unlikely]]
+    conclude_injection(vmx);
+    if (vmx.has_apic && vmx.apic->vapic_gpa) [[unlikely]] {
+        host_let_sleep(vmx.host);
         lapic_sync_from_vapic(vmx);
+    }
     return vmx_handle_exit(vmx);
 }
 
 // One turn: into the guest and back, or asleep until there is a reason to enter.
 Outcome vcpu_step(vcpu_vmx &vmx)
 {
-    const Outcome requested = handle_requests(vmx);
-    if (!requested.resumes())
-        return requested;
+    if (has_requests(vmx)) [[unlikely]] {
+        host_let_sleep(vmx.host);
+        const Outcome requested = handle_requests(vmx);
+        if (!requested.resumes())
+            return requested;
+    }
     if (vmx.mp_state == KVM_MP_STATE_RUNNABLE) [[likely]]
         return vcpu_enter_guest(vmx);
+    host_let_sleep(vmx.host);
     wait_until_runnable(vmx);
     return Outcome::resume();
 }
@@ -276,11 +342,12 @@ Outcome vcpu_run(vcpu_vmx &vmx)
 void post_kvm_run_save(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
-    run.if_flag = (read_rflags(vmx) & X86_EFLAGS_IF) != 0;
-    run.cr8 = guest_cr8(vmx);
+    const bool interrupts_on = (read_rflags(vmx) & X86_EFLAGS_IF) != 0;
+    run.if_flag = interrupts_on;
+    run.cr8 = vmx.has_apic ? guest_cr8(vmx) : vmx.cr8;
     run.apic_base = vmx.apic_base;
-    run.ready_for_interrupt_injection =
-        vmx.kvm->irqchip == Irqchip::kKernel || ready_for_interrupt_injection(vmx);
+    run.ready_for_interrupt_injection = vmx.kvm->irqchip == Irqchip::kKernel ||
+                                        (interrupts_on && ready_for_interrupt_injection(vmx));
 }
 
 Outcome use_answer(vcpu_vmx &vmx)
@@ -289,8 +356,10 @@ Outcome use_answer(vcpu_vmx &vmx)
         complete_pending_msr(vmx);
     if (vmx.pending.kind != PendingIo::kNone)
         return complete_pending(vmx);
-    if (vmx.pending_intercept.kind != InterceptWait::kNone)
+    if (vmx.pending_intercept.kind != InterceptWait::kNone) [[unlikely]] {
+        host_let_sleep(vmx.host);
         return answer_intercept(vmx);
+    }
     return Outcome::resume();
 }
 
@@ -299,18 +368,31 @@ Outcome complete_last_exit(vcpu_vmx &vmx)
 {
     if (!vmx.intercepts) [[likely]]
         return use_answer(vmx);
+    host_let_sleep(vmx.host);
     const u64 rip = read_rip(vmx);
     return report_emulated_step(vmx, rip, use_answer(vmx));
+}
+
+// KVM_CAP_SYNC_REGS is in use. User space may change its mind at any moment, which is its affair.
+bool wants_sync_regs(const kvm_run &run)
+{
+    return (__atomic_load_n(&run.kvm_valid_regs, __ATOMIC_RELAXED) |
+            __atomic_load_n(&run.kvm_dirty_regs, __ATOMIC_RELAXED)) != 0;
 }
 
 Outcome run_once(vcpu_vmx &vmx)
 {
     const kvm_run &run = *vmx.area->run;
-    if (vmx.mp_state == KVM_MP_STATE_UNINITIALIZED)
+    if (vmx.mp_state == KVM_MP_STATE_UNINITIALIZED) {
+        host_let_sleep(vmx.host);
         return wait_for_init(vmx);
-    if (const int error = take_synced_regs(vmx))
-        return Outcome::error(error);
-    if (!vmx.has_apic && !set_cr8(vmx, run.cr8))
+    }
+    if (wants_sync_regs(run)) [[unlikely]] {
+        host_let_sleep(vmx.host);
+        if (const int error = take_synced_regs(vmx))
+            return Outcome::error(error);
+    }
+    if (!vmx.has_apic && run.cr8 != vmx.cr8 && !set_cr8(vmx, run.cr8))
         return Outcome::error(-EINVAL);
     const Outcome completed = complete_last_exit(vmx);
     if (!completed.resumes())
@@ -348,7 +430,8 @@ int core_vcpu_run(core_vcpu *vcpu)
     // -EIO: the VM can't run any more. When that is because the machine goes down, VMX is off, and
     // there is no VMCS to read.
     if (result != -EIO) {
-        give_synced_regs(vmx);
+        if (wants_sync_regs(*vmx.area->run)) [[unlikely]]
+            give_synced_regs(vmx);
         post_kvm_run_save(vmx);
     }
     return result;

@@ -206,6 +206,10 @@ void core_cpu_emergency_off(void)
 void core_vcpu_load(core_vcpu *vcpu, host_u32 cpu)
 {
     vcpu_vmx &vmx = to_vmx(vcpu);
+    // Mostly it comes back before another one did. The CPU's TSC has gone on evenly meanwhile: a
+    // sleep of the machine would have cleared the VMCS.
+    if (cpu_table[cpu].current == &vmx.vmcs01) [[likely]]
+        return;
     const bool moved = vmx.vmcs01.cpu != cpu;
     vmx_vcpu_load(vmx, cpu);
     time_vcpu_load(vmx, moved);
