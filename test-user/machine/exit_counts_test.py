@@ -138,6 +138,11 @@ class Kinds(unittest.TestCase):
         path = exit_counts.path_of("pio-out", steps(*user_window("nop"), *user_window("nop", "nop")), 2, "/dev/kvm")
         self.assertEqual((path.counts["exits"], path.counts["instructions"]), (1, 4))
 
+    def test_a_window_with_more_exits_than_others_is_left_out(self):
+        windows = [guest_window(*[one_exit("nop")] * 2), *[guest_window(*[one_exit("nop")] * 3)] * 2]
+        path = exit_counts.path_of("self-ipi", steps(*[text for one in windows for text in one]), 8, "/dev/kvm")
+        self.assertEqual((path.counts["exits"], path.counts["instructions"]), (2, 4))
+
     def test_a_window_of_several_operations_is_divided(self):
         run = steps(*guest_window(*[one_exit("nop")] * 8))
         path = exit_counts.path_of("ipi", run, 8, "/dev/kvm")
