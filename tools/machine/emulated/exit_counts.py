@@ -47,8 +47,8 @@ KINDS = {
     **dict.fromkeys(("cpuid", "vmcall", "rdmsr", "wrmsr", "cr0-write", "ioeventfd"), IN_KERNEL),
     **dict.fromkeys(("pio-out", "pio-in"), TO_USER), "pio-string": FROM_EVENT,
     **dict.fromkeys(("mmio-write", "mmio-read"), TO_USER),
-    **dict.fromkeys(("self-ipi", "apic-timer", "halt-wakeup"), FROM_EVENT), "ipi": Kind(operations=6),
-    **dict.fromkeys(("touch-fresh", "touch-populated", "touch-sparse", "touch-logged", "touch-large"), FIRST_TOUCH),
+    **dict.fromkeys(("self-ipi", "apic-timer", "halt-wakeup"), FROM_EVENT), "ipi": Kind(operations=2),
+    **dict.fromkeys(("touch-fresh", "touch-populated", "touch-sparse", "touch-logged"), FIRST_TOUCH),
 }
 
 
