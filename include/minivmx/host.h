@@ -203,18 +203,20 @@ bool host_user_range_ok(host_u64 hva, host_u64 size);
 /* A host page behind a guest frame, found by host_fault_in(). */
 struct host_frame {
     host_u64 pfn;
-    host_u64 mmu_seq;  /* hand it to host_mmu_retry() */
-    host_u32 writable; /* may be mapped writable */
-    host_u32 order;    /* log2 of the naturally aligned pages around pfn that user space maps as one
-                          (0, 9, 18) */
-    host_u32 device;   /* not memory but a device's registers: must not be cached */
-    void *page;        /* the reference to drop; the host's */
+    host_u64 mmu_seq;    /* hand it to host_mmu_retry() */
+    host_u32 writable;   /* may be mapped writable */
+    host_u32 order;      /* log2 of the naturally aligned pages around pfn that user space maps as
+                            one (0, 9, 18) */
+    host_u32 device;     /* not memory but a device's registers: must not be cached */
+    host_u32 at_hand;    /* it was there before anyone asked for it */
+    host_u32 referenced; /* the host's: page is kept by a reference */
+    void *page;          /* the host's: what host_frame_put() needs */
 };
 
 /*
- * Makes the page at hva present in user space's tables and takes a short reference. want_write: the
- * guest writes. -EFAULT: nothing (suitable) is mapped there; -EACCES: physical addresses are,
- * which can't be written; -EINTR: a fatal signal; -EHWPOISON. [sleep]
+ * Makes the page at hva present in user space's tables. want_write: the guest writes. The frame is
+ * good for as long as host_mmu_retry() says. -EFAULT: nothing (suitable) is mapped there; -EACCES:
+ * physical addresses are, which can't be written; -EINTR: a fatal signal; -EHWPOISON. [sleep]
  */
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame);
 /*
@@ -224,9 +226,19 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
  */
 bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write,
                         struct host_frame *frame);
-/* Drops the reference; dirty: the guest may have written or will write through the mapping made
- * from it. [atomic] */
+/* Ends the use of a frame that was found; dirty: the guest may write, or has written, through the
+ * mapping made from it. Then under the mmu lock, under which that was made. [atomic] */
 void host_frame_put(struct host_frame *frame, bool dirty);
+
+/*
+ * Memory that user space's tables have at this moment, count pages from hva on: for each its
+ * physical address and HOST_NEAR_*, or 0: nothing that could be mapped without host_fault_in().
+ * Writable is only what the host counts as written, so none of it is put back. Under the mmu lock,
+ * which the frames don't outlast. current->mm is the VM's. [atomic]
+ */
+#define HOST_NEAR_PRESENT 1u
+#define HOST_NEAR_WRITABLE 2u
+void host_frames_at_hand(struct host_vm *vm, host_u64 hva, host_u32 count, host_u64 *frames);
 
 /* The VM's mmu lock: guards EPT tables and the slots' pointer against mmu notifiers. A spinlock. */
 void host_mmu_lock(struct host_vm *vm);

@@ -75,6 +75,7 @@
 #include "irqchip/pit.cc"
 #include "irqchip/pit_counter.cc"
 #include "mmu/ept.cc"
+#include "mmu/ept_around.cc"
 #include "mmu/ept_fault.cc"
 #include "mmu/gfn_map.cc"
 #include "mmu/guest_memory.cc"

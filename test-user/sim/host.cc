@@ -226,6 +226,7 @@ int host_fault_in(host_vm *vm, host_u64 hva, bool want_write, host_frame *frame)
     frame->mmu_seq = vm->mmu_seq;
     frame->writable = range->writable;
     frame->order = range->order;
+    frame->at_hand = m.is_populated && m.is_populated(hva);
     m.faults++;
     return m.on_fault_in ? m.on_fault_in(hva, want_write, *frame) : 0;
 }
@@ -247,7 +248,28 @@ bool host_frame_at_hand(host_vm *vm, host_u64 hva, bool want_write, host_frame *
 
 void host_frame_put(host_frame *frame, bool dirty)
 {
-    Machine::current().frame_puts.push_back({frame->pfn, dirty});
+    Machine &m = Machine::current();
+    if (dirty && m.preempt_count == 0)
+        m.violation("host_frame_put of a frame in use without the mmu lock");
+    m.frame_puts.push_back({frame->pfn, dirty});
+}
+
+void host_frames_at_hand(host_vm *vm, host_u64 hva, host_u32 count, host_u64 *frames)
+{
+    Machine &m = Machine::current();
+    if (!vm->mmu_locked)
+        m.violation("host_frames_at_hand without the mmu lock");
+    for (host_u32 i = 0; i < count; i++, hva += kPage) {
+        const UserRange *const range = m.find_user(hva, 1);
+        if (range == nullptr)
+            m.violation("host_frames_at_hand outside of the process's memory");
+        frames[i] = 0;
+        if (range == nullptr || !m.is_populated || !m.is_populated(hva))
+            continue;
+        frames[i] = m.pfn_of(hva) << 12 | HOST_NEAR_PRESENT;
+        if (range->writable && !m.clean_pages.contains(hva >> 12))
+            frames[i] |= HOST_NEAR_WRITABLE;
+    }
 }
 
 void host_mmu_lock(host_vm *vm)
