@@ -65,6 +65,7 @@ std::vector<BenchCase> bench_cases();
 std::span<const BenchCase> exit_bench_cases();
 std::span<const BenchCase> floor_bench_cases();
 std::span<const BenchCase> footprint_bench_cases();
+std::span<const BenchCase> growth_bench_cases();
 std::span<const BenchCase> interrupt_bench_cases();
 std::span<const BenchCase> life_bench_cases();
 std::span<const BenchCase> memory_bench_cases();
