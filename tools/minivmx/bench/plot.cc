@@ -24,11 +24,6 @@ constexpr const char *kStyle =
     ".headline{font-weight:bold}line{stroke:#888;stroke-dasharray:3 3}"
     "@media(prefers-color-scheme:dark){text{fill:#ddd}.less{fill:#5aa7e0}.more{fill:#e08a5a}}";
 
-bool is_shown(const BenchRow &row)
-{
-    return row.group != BenchGroup::kFloor && row.ratio() > 0;
-}
-
 std::string bar(const BenchRow &row, double y)
 {
     const double length = kBars * std::min(row.ratio(), kLongest) / kLongest;
@@ -55,7 +50,7 @@ std::string bench_svg(const BenchReport &report)
     double y = kTop;
     const BenchGroup *group = nullptr;
     for (const BenchRow &row : report.rows) {
-        if (!is_shown(row))
+        if (!row.has_ratio())
             continue;
         if (group == nullptr || *group != row.group) {
             bars += headline(row.group, y);

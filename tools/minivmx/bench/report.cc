@@ -39,7 +39,7 @@ std::string row_text(const BenchRow &row)
     for (const BenchSample &sample : row.samples)
         text += fmt::format("{:>16}", amount_text(sample.busy()));
     if (row.samples.size() == 2)
-        text += row.group == BenchGroup::kFloor ? "        " : fmt::format("{:>8.2f}", row.ratio());
+        text += row.has_ratio() ? fmt::format("{:>8.2f}", row.ratio()) : "        ";
     text +=
         fmt::format("   {}{}\n", row.operation, row.unit == BenchUnit::kBytes ? " (bytes)" : "");
     const auto any = [&](auto test) { return std::ranges::any_of(row.samples, test); };
@@ -66,6 +66,11 @@ double BenchRow::ratio() const
     if (samples.size() < 2 || samples.front().busy() <= 0)
         return 0;
     return samples.back().busy() / samples.front().busy();
+}
+
+bool BenchRow::has_ratio() const
+{
+    return group != BenchGroup::kFloor && ratio() > 0;
 }
 
 std::string bench_text(const BenchReport &report)
@@ -110,7 +115,7 @@ nlohmann::ordered_json bench_json(const BenchReport &report)
             cells.push_back(cell);
         }
         one["devices"] = cells;
-        if (row.samples.size() == 2)
+        if (row.has_ratio())
             one["ratio"] = row.ratio();
         rows.push_back(one);
     }
