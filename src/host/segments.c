@@ -33,7 +33,7 @@ static DEFINE_PER_CPU(struct desc_ptr, host_gdt);
 
 void segments_cpu_start(void)
 {
-	store_gdt(this_cpu_ptr(&host_gdt));
+	native_store_gdt(this_cpu_ptr(&host_gdt));
 }
 
 /*
