@@ -55,7 +55,8 @@ struct PendingInstruction {
     u64 linear_rip;
     Instruction instruction;
     MmioFragment fragments[2];
-    u8 data[kMaxOperandSize]; // what the access under way reads or writes
+    // What the access under way reads or writes; and room for who takes 8 bytes where fewer count.
+    u8 data[kMaxOperandSize + 7];
     u8 read[kMaxOperandSize];
     u8 code[kMaxInstructionLength]; // the instruction's bytes, should we not know it
 };

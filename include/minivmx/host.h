@@ -193,6 +193,13 @@ int host_copy_to_user(host_u64 hva, const void *from, size_t size);
  * caller lets go of its locks and touches it with host_copy_from_user(). current->mm is the VM's:
  * true of its vCPUs' threads and its ioctls, not of mmu notifiers. [atomic] */
 int host_read_user_atomic(void *to, host_u64 hva, size_t size);
+/* 8 bytes of guest memory, aligned to 8, and what the bits of the mask should be. */
+struct host_user_word {
+    host_u64 hva, value, mask;
+};
+/* Whether all of them are so at this moment; false, too, where one isn't resident. current->mm is the
+ * VM's. [atomic] */
+bool host_user_words_are(const struct host_user_word *words, host_u32 count);
 /* If the size (1, 2, 4, 8) bytes at hva, aligned to their size, equal *expected, replaces them with
  * desired, atomically; else sets *expected to what is there. Faults the page in. 0: replaced;
  * -EAGAIN: it differed; -EFAULT: not writable. [sleep] */

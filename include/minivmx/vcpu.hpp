@@ -16,6 +16,7 @@
 #include <minivmx/guest_msrs.hpp>
 #include <minivmx/host.h>
 #include <minivmx/intercept.hpp>
+#include <minivmx/known_move.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/shadow.hpp>
 #include <minivmx/real_mode.hpp>
@@ -180,6 +181,7 @@ struct vcpu_vmx : core_vcpu {
     EptPageStock ept_pages;
     void *pml_buffer; // one page, or null without PML
     PendingInstruction pending;
+    KnownMoves known_moves;
     EntryAudit *entry_audit; // of the last failed VM entry; null until one fails
 
     Cpuid cpuid;

@@ -41,6 +41,7 @@
 #include "emulate/fetch.cc"
 #include "emulate/flags.cc"
 #include "emulate/io_permission.cc"
+#include "emulate/known_moves.cc"
 #include "emulate/moves.cc"
 #include "emulate/opcodes.cc"
 #include "emulate/operands.cc"

@@ -176,6 +176,19 @@ int host_read_user_atomic(void *to, host_u64 hva, size_t size)
     return 0;
 }
 
+bool host_user_words_are(const host_user_word *words, host_u32 count)
+{
+    for (host_u32 i = 0; i < count; i++) {
+        host_u64 value;
+        if (words[i].hva % sizeof(value) != 0)
+            Machine::current().violation("host_user_words_are of an unaligned word");
+        if (host_read_user_atomic(&value, words[i].hva, sizeof(value)) != 0 ||
+            ((value ^ words[i].value) & words[i].mask) != 0)
+            return false;
+    }
+    return true;
+}
+
 int host_copy_to_user(host_u64 hva, const void *from, size_t size)
 {
     Machine &m = Machine::current();

@@ -198,6 +198,10 @@ Outcome vmx_handle_exit(vcpu_vmx &vmx)
             return handle_io(vmx);
         if (vmx.exit_reason == EXIT_REASON_HLT)
             return handle_halt(vmx);
+        Outcome moved = Outcome::resume();
+        if (vmx.exit_reason == EXIT_REASON_EPT_MISCONFIG &&
+            repeat_known_move(vmx, vmcs_read(GUEST_PHYSICAL_ADDRESS), moved))
+            return moved;
     }
     host_let_sleep(vmx.host);
     if (vmx.intercepts) [[unlikely]]
