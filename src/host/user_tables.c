@@ -18,7 +18,8 @@
  * The entry that maps hva, or NULL. What is looked at here is at the same place in entries of all
  * levels.
  */
-static const pte_t *leaf_entry(struct mm_struct *mm, unsigned long hva, unsigned int *order)
+static __always_inline const pte_t *leaf_entry(struct mm_struct *mm, unsigned long hva,
+					       unsigned int *order)
 {
 	pgd_t pgd = READ_ONCE(*pgd_offset(mm, hva));
 	const pud_t *pud_entry;
@@ -72,8 +73,8 @@ static bool is_ordinary(pte_t entry)
 }
 
 /* With interrupts off, since they keep the struct page, too. */
-static void describe(pte_t entry, unsigned int order, unsigned long hva,
-		     struct user_mapping *mapping)
+static __always_inline void describe(pte_t entry, unsigned int order, unsigned long hva,
+				     struct user_mapping *mapping)
 {
 	struct page *page;
 

@@ -51,13 +51,16 @@ u64 needed_permissions(const EptViolationInfo &access)
            (access.fetch ? kEptExecute : 0);
 }
 
-// Pages for every table that a mapping can lack, before the mmu lock is taken.
+// Pages for every table that a mapping can lack, before the mmu lock is taken. More are welcome, not
+// needed.
 bool fill_stock(EptPageStock &stock)
 {
-    while (stock.count < kEptLevels - 1) {
+    if (stock.count >= EptPageStock::kLeast) [[likely]]
+        return true;
+    while (stock.count < EptPageStock::kMost) {
         void *page = host_page_alloc();
         if (!page)
-            return false;
+            return stock.count >= EptPageStock::kLeast;
         stock.pages[stock.count++] = page;
     }
     return true;
