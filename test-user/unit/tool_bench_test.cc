@@ -275,6 +275,9 @@ TEST(BenchReport, NothingIsDividedByZero)
     EXPECT_EQ(row("a", BenchGroup::kLife, {0, 5}).ratio(), 0);
     EXPECT_EQ(row("a", BenchGroup::kLife, {-4, 5}).ratio(), 0);
     EXPECT_EQ(row("a", BenchGroup::kLife, {4, 1}).ratio(), 0.25);
+    EXPECT_FALSE(row("a", BenchGroup::kLife, {-4, 5}).has_ratio());
+    EXPECT_TRUE(row("a", BenchGroup::kLife, {4, 1}).has_ratio());
+    EXPECT_FALSE(row("a", BenchGroup::kGrowth, {4, 1}).has_ratio()) << "that is a difference";
 }
 
 // ---- JSON, there and back

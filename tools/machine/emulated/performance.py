@@ -96,7 +96,7 @@ def case_rows(case):
         return [f"| `{case['name']}` | | | | not measured: {case['problem']} |"]
     figures = budgets.Figures({"cases": [case]})
     theirs, ours = figures.busy(case["name"])
-    ratio = f"{ours / theirs:.2f}" if theirs > 0 and case["group"] != "floor" else ""
+    ratio = f"{case['ratio']:.2f}" if "ratio" in case else ""
     unit = " (bytes)" if case["unit"] == "bytes" else ""
     rows = [f"| `{case['name']}` | {theirs:,.0f} | {ours:,.0f} | {ratio} | {case['operation']}{unit} |"]
     if any(slept >= 1 for slept in figures.waiting(case["name"])):

@@ -56,7 +56,7 @@ std::vector<BenchChange> compare_reports(const BenchReport &now, const BenchRepo
 {
     std::vector<BenchChange> changes;
     for (const BenchRow &row : now.rows)
-        if (row.group != BenchGroup::kFloor)
+        if (row.group != BenchGroup::kFloor && row.group != BenchGroup::kGrowth)
             changes.push_back(compare_row(row, saved, tolerated_percent));
     return changes;
 }

@@ -70,7 +70,7 @@ double BenchRow::ratio() const
 
 bool BenchRow::has_ratio() const
 {
-    return group != BenchGroup::kFloor && ratio() > 0;
+    return group != BenchGroup::kFloor && group != BenchGroup::kGrowth && ratio() > 0;
 }
 
 std::string bench_text(const BenchReport &report)

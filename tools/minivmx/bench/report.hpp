@@ -25,7 +25,8 @@ struct BenchRow {
 
     /// The last device's figure divided by the first's, without waiting; 0 with one device.
     double ratio() const;
-    /// Whether it says something: not of what is no hypervisor's, nor where there is no cost at all.
+    /// Whether it says something: not of what is no hypervisor's, nor of what one more of something
+    /// costs, nor where there is no cost at all.
     bool has_ratio() const;
 };
 
