@@ -5,15 +5,16 @@
 import base64
 import gzip
 import sys
+import tempfile
+import types
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "tools/machine"))
 sys.dont_write_bytecode = True
 
-from emulated import exit_counts, exit_tables, trace  # noqa: E402
+from emulated import exit_counts, exit_tables, symbols, trace  # noqa: E402
 from emulated.errors import MachineError  # noqa: E402
-from emulated.symbols import Symbols  # noqa: E402
 
 KERNEL, USER, GUEST = "0010:ffffffff810000{:02x}", "0033:00000000004011{:02x}", "0008:00000000001000{:02x}"
 
@@ -152,7 +153,7 @@ class Kinds(unittest.TestCase):
         found = exit_counts.Counts("lean", "model")
         lines = ["cpuid              CPUID leaf 0", "@device /dev/kvm", "marked cpuid 8", "@device /dev/minivmx",
                  "marked cpuid 16"]
-        marked = exit_counts.read_output(lines, found)
+        marked, _ = exit_counts.read_output(lines, found)
         self.assertEqual(marked, [("cpuid", "/dev/kvm", 8), ("cpuid", "/dev/minivmx", 16)])
         run = [region(*guest_window(*[one_exit("nop")] * 8)),
                region(*guest_window(*[one_exit("vmwrite rax, rdx")] * 8), *guest_window(*[one_exit("nop")] * 8))]
@@ -160,8 +161,13 @@ class Kinds(unittest.TestCase):
         (row,) = found.to_json()["paths"]
         self.assertEqual((row["name"], row["operation"]), ("cpuid", "CPUID leaf 0"))
         self.assertEqual([device["device"] for device in row["devices"]], ["/dev/kvm", "/dev/minivmx"])
+        self.assertNotIn("functions", row["devices"][0])
+        found.symbols = symbols.Symbols(["ffffffff81000000 T whole", "ffffffff81000100 T other"])
+        self.assertEqual(found.to_json()["paths"][0]["devices"][1]["functions"], [["whole", 2]])
         with self.assertRaisesRegex(MachineError, "1 runs, expected 2"):
             exit_counts.read_trace(run[0], marked, ["cpuid"], found)
+        with self.assertRaisesRegex(MachineError, "3 runs, expected 2"):
+            exit_counts.read_trace(run[0] + run[1] + run[1], marked, ["cpuid"], found)
         with self.assertRaisesRegex(MachineError, "not traced: vmcall on /dev/kvm, vmcall on /dev/minivmx"):
             exit_counts.read_trace(run[0] + run[1], marked, ["vmcall"], exit_counts.Counts("lean", "model"))
 
@@ -189,11 +195,27 @@ class Tables(unittest.TestCase):
         self.assertEqual(exit_tables.vmcs_fields(run, "vmwrite"), [0x681e])
 
     def test_a_profile_is_by_function(self):
-        dump = base64.b64encode(gzip.compress(b"ffffffff81000000 T first\nffffffff81000010 t second\t[kvm]\n"))
-        symbols = Symbols([dump[:20].decode(), dump[20:].decode()])
+        found = symbols.Symbols(["ffffffff81000000 T first", "ffffffff81000010 t second\t[kvm]"])
         run = steps(*[line(KERNEL, "nop", place) for place in (0x10, 0x11, 0x01, 0x12)])
-        self.assertEqual([(one.name, one.module, one.instructions, one.times) for one in symbols.profile(run)],
+        self.assertEqual([(one.name, one.module, one.instructions, one.times) for one in found.profile(run)],
                          [("second", "kvm", 3, 2), ("first", "", 1, 1)])
+
+
+class Dumps(unittest.TestCase):
+    @staticmethod
+    def lines(text):
+        dump = base64.b64encode(gzip.compress(text.encode())).decode()
+        return [dump[:20], dump[20:]]
+
+    def test_the_kernels_functions_are_asked_for_once(self):
+        with tempfile.TemporaryDirectory() as directory:
+            kernel = types.SimpleNamespace(bzimage=Path(directory) / "vmlinuz")
+            self.assertEqual(symbols.dump_command(kernel), symbols.DUMP_ALL)
+            symbols.read_dump(self.lines("ffffffff81000000 T own\nffffffffa0000000 t old\t[kvm]\n"), kernel)
+            self.assertEqual(symbols.dump_command(kernel), symbols.DUMP)
+            found = symbols.read_dump(self.lines("ffffffffa0000000 t new\t[kvm]\n"), kernel)
+            self.assertEqual(found.find(0xffffffff81000001), ("own", "", 1))
+            self.assertEqual(found.find(0xffffffffa0000002), ("new", "kvm", 2))
 
 
 class TestLines(unittest.TestResult):

@@ -9,17 +9,19 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import kernel as kernels
 from . import trace
 from .bochs import Hardware
 from .errors import MachineError
 from .machine import Job, run
-from .symbols import DUMP, Symbols
+from .symbols import Symbols, dump_command, read_dump
 
 DEVICES = ("/dev/kvm", "/dev/minivmx")
 DEVICE = re.compile(r"^@device (\S+)$")
 MARKED = re.compile(r"^marked (\S+) (\d+)$")
 LISTED = re.compile(r"^([a-z0-9-]+) +(\S.*)$")
-TIMEOUT = 300
+TIMEOUT = 600
+MOST_FUNCTIONS = 12  # of a path in the JSON
 # Without SMP's lock prefixes, which a kernel with one CPU removes from itself, nothing could be said of machines with
 # more. kvm_intel can't have PML here, so neither gets it.
 CMDLINE = "noreplace-smp"
@@ -80,8 +82,16 @@ class Counts:
     def to_json(self):
         return {"kernel": self.kernel, "cpu": self.cpu, "paths": [
             {"name": kind, "operation": self.operations.get(kind, ""), "devices": [
-                {"device": device, **self.paths[kind, device].counts} for device in DEVICES]}
-            for kind in self.kinds]}
+                {"device": device, **self.paths[kind, device].counts, **self._functions(kind, device)}
+                for device in DEVICES]} for kind in self.kinds]}
+
+    def _functions(self, kind, device):
+        """The functions with most instructions, and how many of one operation are in each."""
+        if not self.symbols:
+            return {}
+        path = self.paths[kind, device]
+        return {"functions": [[function.name, _ratio(function.instructions, path.operations)]
+                              for function in self.symbols.profile(path.steps)[:MOST_FUNCTIONS]]}
 
     @property
     def kinds(self):
@@ -95,38 +105,39 @@ def _ratio(number, divisor):
 def count(kernel, cpu, kinds, files, scratch, symbols=False, on_stage=None):
     """Boots a machine and returns the Counts. files: minivmx.ko and the minivmx command; scratch: a directory."""
     traced = Path(scratch) / "trace"
+    chosen = kernels.find(kernel)
     lines, log = [], []
-    job = Job(kernel=kernel, hardware=Hardware(cpu=cpu), script=_script(kinds, symbols), files=files, cmdline=CMDLINE,
-              timeout=TIMEOUT, trace=traced)
+    script = _script(kinds, dump_command(chosen) if symbols else "")
+    job = Job(kernel=kernel, hardware=Hardware(cpu=cpu), script=script, files=files, cmdline=CMDLINE, timeout=TIMEOUT,
+              trace=traced)
     outcome = run(job, log.append, lines.append, on_stage)
     if outcome.failure or outcome.status or outcome.faults:
         why = outcome.failure or "; ".join(outcome.faults) or f"the script ended with status {outcome.status}"
         raise MachineError(why, [*log[-10:], *lines[-20:]])
     found = Counts(kernel, cpu)
-    marked = read_output(lines, found)
+    marked, dump = read_output(lines, found)
+    found.symbols = read_dump(dump, chosen) if symbols else None
     with open(traced, "rb") as file:
         read_trace(file, marked, kinds, found)
     return found
 
 
-def _script(kinds, symbols):
+def _script(kinds, dump):
     names = " ".join(kinds)
     return "\n".join([
         f"modprobe kvm-intel {PARAMS['/dev/kvm']} && insmod /minivmx.ko {PARAMS['/dev/minivmx']} || exit 1",
         "minivmx bench --list || exit 1",
         *(f"echo @device {device}\nminivmx bench --mark --device {device} {names} || exit 1" for device in DEVICES),
-        f"echo @symbols\n{DUMP}\necho @end" if symbols else ""]).encode()
+        f"echo @symbols\n{dump}\necho @end" if dump else ""]).encode()
 
 
 def read_output(lines, found):
-    """What the script printed: names and symbols go to `found`; returns (kind, device, exits) for each marked run."""
-    marked, device, dump = [], None, None
+    """What the script printed: names go to `found`. Returns (kind, device, exits) for each marked run, and the dump."""
+    marked, device, dump, dumping = [], None, [], False
     for line in lines:
-        if line == "@symbols":
-            dump = []
-        elif line == "@end":
-            found.symbols, dump = Symbols(dump), None
-        elif dump is not None:
+        if line in ("@symbols", "@end"):
+            dumping = line == "@symbols"
+        elif dumping:
             dump.append(line)
         elif match := DEVICE.match(line):
             device = match.group(1)
@@ -134,16 +145,17 @@ def read_output(lines, found):
             marked.append((match.group(1), device, int(match.group(2))))
         elif (match := LISTED.match(line)) and device is None:
             found.operations[match.group(1)] = match.group(2)
-    return marked
+    return marked, dump
 
 
 def read_trace(file, marked, kinds, found):
     """Adds the path of each of `kinds` to `found`; the runs in the trace are those in `marked`, in order."""
-    runs = 0
-    for steps, (kind, device, exits) in zip(trace.regions(file), marked):
+    runs, regions = 0, trace.regions(file)
+    for (kind, device, exits), steps in zip(marked, regions):
         runs += 1
         if kind in kinds:
             found.paths[kind, device] = path_of(kind, steps, exits, device)
+    runs += sum(1 for _ in regions)
     if runs != len(marked):
         raise MachineError(f"the trace has {runs} runs, expected {len(marked)}")
     missing = [f"{kind} on {device}" for kind in kinds for device in DEVICES if (kind, device) not in found.paths]

@@ -4,11 +4,15 @@
 import base64
 import bisect
 import gzip
+import os
 import subprocess
 from dataclasses import dataclass
 
-# For a script: writes what Symbols wants to its output, a few seconds in the emulator.
-DUMP = "grep ' [tTwW] ' /proc/kallsyms | gzip | base64"
+# The kernel's own functions are where they always are (nokaslr), and that is kept beside it: a serial port is slow.
+KEPT = "functions"
+# For a script: writes what Symbols wants to its output.
+DUMP = "grep ' [tTwW] .*\\[' /proc/kallsyms | gzip | base64"
+DUMP_ALL = "grep ' [tTwW] ' /proc/kallsyms | gzip | base64"
 
 
 @dataclass
@@ -19,12 +23,34 @@ class Function:
     times: int = 0  # how often the path came into it
 
 
-class Symbols:
-    """`dump`: the lines that DUMP wrote."""
+def dump_command(kernel):
+    """The script's command for that kernel (kernel.Kernel)."""
+    return DUMP if _kept(kernel).exists() else DUMP_ALL
 
-    def __init__(self, dump):
+
+def read_dump(lines, kernel):
+    """The Symbols in what the command wrote; keeps what need not be asked again."""
+    text = gzip.decompress(base64.b64decode("".join(lines))).decode().splitlines()
+    own = [line for line in text if "[" not in line]
+    kept = _kept(kernel)
+    if own:
+        partial = kept.with_name(f"{kept.name}.{os.getpid()}")
+        partial.write_text("".join(f"{line}\n" for line in own))
+        partial.rename(kept)
+        return Symbols(text)
+    return Symbols(kept.read_text().splitlines() + text)
+
+
+def _kept(kernel):
+    return kernel.bzimage.with_name(KEPT)
+
+
+class Symbols:
+    """`lines` as in /proc/kallsyms."""
+
+    def __init__(self, lines):
         found = []
-        for line in gzip.decompress(base64.b64decode("".join(dump))).decode().splitlines():
+        for line in lines:
             address, _kind, name, *module = line.split()
             found.append((int(address, 16), name, module[0].strip("[]") if module else ""))
         found.sort(key=lambda symbol: symbol[0])
