@@ -37,6 +37,17 @@ if [ "$MACHINE_KERNEL" = lean ]; then
     ends "a device of another kind" 1 "/dev/null is not a KVM device" --device /dev/null
     ends "an unknown case" 2 "did you mean cpuid?" cpuidd
     ends "a file that is none" 2 "cannot open" --from /nowhere
+    ends "a file that isn't ours" 2 "/script: not JSON" --from /script
+    ends "a file without end" 2 "more than" --from /dev/zero
+    ends "three devices" 2 "3 devices, expected one or two" -d a -d b -d c
+    ends "no turn" 2 "--turns: 0 is out of range" --turns 0
+    ends "a tolerance that is no number" 2 "--tolerance: 'x' is not a number" --tolerance x
+    ends "ratios of one device" 2 "--device must be given twice" --expect /script
+    ends "a picture of one device" 2 "--device must be given twice" --plot /tmp/x
+    ends "measuring what was saved" 2 "nothing is measured" --from /script cpuid
+    ends "an initrd without a kernel" 2 "is for --kernel" --initrd /script
+    ends "a kernel that is none" 2 "not a Linux bzImage" --kernel /script
+    ends "the list" 0 "CPUID leaf 0" --list
 fi
 
 modprobe kvm-intel pml=0 && insmod /minivmx.ko report=0 pml=0 || exit 1
