@@ -76,7 +76,7 @@ static bool is_ordinary(pte_t entry)
 static __always_inline void describe(pte_t entry, unsigned int order, unsigned long hva,
 				     struct user_mapping *mapping)
 {
-	struct page *page;
+	struct folio *folio;
 
 	mapping->order = order;
 	mapping->ordinary = is_ordinary(entry);
@@ -85,9 +85,10 @@ static __always_inline void describe(pte_t entry, unsigned int order, unsigned l
 		return;
 	mapping->dirty = pte_dirty(entry);
 	mapping->pfn = pfn_of(entry, order, hva);
-	page = compound_head(pfn_to_page(mapping->pfn));
-	mapping->anonymous = PageAnon(page);
-	mapping->swappable = mapping->anonymous || PageSwapBacked(page);
+	folio = page_folio(pfn_to_page(mapping->pfn));
+	mapping->anonymous = folio_test_anon(folio);
+	/* Without a reference it may be a folio no longer, which the kernel's question would mind. */
+	mapping->swappable = mapping->anonymous || test_bit(PG_swapbacked, &folio->flags);
 }
 
 void user_mapping_at(struct mm_struct *mm, unsigned long hva, struct user_mapping *mapping)
