@@ -11,9 +11,6 @@
  *
  *   memory    how many shadow tables it has, and how many it may have
  *
- * They appear when the vCPU first runs: there is nothing to tell before, and VMs are often created
- * only to ask what is there.
- *
  * Only root may read them. A file holds
  * nothing of a VM while it is open: when the VM goes its files answer with an error. That an open
  * file keeps the module loaded is debugfs's doing.
@@ -36,7 +33,7 @@ struct vm_process {
 	pid_t pid;
 	unsigned int vms; /* that exist */
 	u32 next_number;
-	struct dentry *directory; /* NULL: none of its VMs has run */
+	struct dentry *directory;
 };
 
 static DEFINE_MUTEX(processes_mutex);
@@ -79,7 +76,7 @@ SHOW(vcpu_controls, host_vcpu, core_vcpu_print_controls);
 
 #define FILE_MODE 0400
 
-static void create_vcpu_directory(struct host_vcpu *vcpu)
+void debugfs_add_vcpu(struct host_vcpu *vcpu)
 {
 	struct dentry *directory;
 	char name[16];
@@ -117,6 +114,7 @@ static struct vm_process *find_process(pid_t pid)
 static struct vm_process *find_or_add_process(pid_t pid)
 {
 	struct vm_process *process = find_process(pid);
+	char name[16];
 
 	if (process)
 		return process;
@@ -124,19 +122,10 @@ static struct vm_process *find_or_add_process(pid_t pid)
 	if (!process)
 		return NULL;
 	process->pid = pid;
+	snprintf(name, sizeof(name), "%d", pid);
+	process->directory = debugfs_create_dir(name, top);
 	list_add(&process->link, &processes);
 	return process;
-}
-
-static struct dentry *process_directory(struct vm_process *process)
-{
-	char name[16];
-
-	if (!process->directory) {
-		snprintf(name, sizeof(name), "%d", process->pid);
-		process->directory = debugfs_create_dir(name, top);
-	}
-	return process->directory;
 }
 
 static void put_process(struct vm_process *process)
@@ -160,20 +149,10 @@ int debugfs_add_vm(struct host_vm *vm)
 		process->vms++;
 		vm->name.pid = process->pid;
 		vm->name.number = process->next_number++;
+		create_vm_directory(vm, process->directory);
 	}
 	mutex_unlock(&processes_mutex);
 	return process ? 0 : -ENOMEM;
-}
-
-void debugfs_add_vcpu(struct host_vcpu *vcpu)
-{
-	struct host_vm *vm = vcpu->vm;
-
-	mutex_lock(&processes_mutex);
-	if (!vm->directory)
-		create_vm_directory(vm, process_directory(find_process(vm->name.pid)));
-	create_vcpu_directory(vcpu);
-	mutex_unlock(&processes_mutex);
 }
 
 void debugfs_remove_vm(struct host_vm *vm)

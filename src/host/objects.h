@@ -85,10 +85,6 @@ struct host_vm {
 	unsigned long invalid_start, invalid_end;
 };
 
-/* Bits of host_vcpu.run_care. */
-#define RUN_FIRST 1  /* it has never run */
-#define RUN_SIGSET 2 /* KVM_SET_SIGNAL_MASK gave sigset */
-
 /* What the host must get back after its selectors and MSRs made way for the guest's. */
 struct host_segments {
 	u64 kernel_gs_base;
@@ -111,7 +107,7 @@ struct host_vcpu {
 
 	struct fpu_guest fpu;
 	u32 pkru; /* of KVM_SET_XSAVE; not loaded, since no guest has protection keys */
-	u8 run_care; /* RUN_*: what the next KVM_RUN has to mind; mostly 0 */
+	bool sigset_active; /* KVM_SET_SIGNAL_MASK gave sigset */
 	sigset_t sigset;
 
 	unsigned long rcu_told; /* the jiffy in which RCU last heard of its guest */

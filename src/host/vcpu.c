@@ -10,6 +10,7 @@
 #include <linux/uaccess.h>
 #include <asm/fpu/api.h>
 
+#include "debugfs.h"
 #include "objects.h"
 
 /*
@@ -39,7 +40,6 @@ static struct host_vcpu *alloc_host_parts(struct host_vm *vm, u32 id)
 	vcpu->vm = vm;
 	vcpu->id = id;
 	vcpu->cpu = -1;
-	vcpu->run_care = RUN_FIRST;
 	mutex_init(&vcpu->mutex);
 	rcuwait_init(&vcpu->wait);
 	vcpu_init_preempt_notifier(vcpu);
@@ -203,6 +203,8 @@ int vcpu_create_fd(struct host_vm *vm, u32 id)
 	r = publish(vm, vcpu);
 	if (r < 0)
 		vcpu_destroy(vcpu);
+	else
+		debugfs_add_vcpu(vcpu);
 out:
 	mutex_unlock(&vm->lock);
 	return r;

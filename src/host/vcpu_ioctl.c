@@ -13,7 +13,6 @@
 
 #include <minivmx.h>
 
-#include "debugfs.h"
 #include "objects.h"
 
 /* ---- KVM_RUN ---- */
@@ -56,13 +55,7 @@ static int run(struct host_vcpu *vcpu)
 {
 	int r;
 
-	if (likely(!vcpu->run_care))
-		return run_loaded(vcpu);
-	if (vcpu->run_care & RUN_FIRST) {
-		vcpu->run_care &= ~RUN_FIRST;
-		debugfs_add_vcpu(vcpu);
-	}
-	if (!(vcpu->run_care & RUN_SIGSET))
+	if (likely(!vcpu->sigset_active))
 		return run_loaded(vcpu);
 	sigset_activate(vcpu);
 	r = run_loaded(vcpu);
@@ -176,10 +169,9 @@ static int interrupt(struct host_vcpu *vcpu, const void __user *user)
 /* NULL: no mask of the vCPU's own. The vCPU's mutex is held. */
 static void use_sigset(struct host_vcpu *vcpu, const sigset_t *sigset)
 {
-	vcpu->run_care &= ~RUN_SIGSET;
+	vcpu->sigset_active = sigset;
 	if (!sigset)
 		return;
-	vcpu->run_care |= RUN_SIGSET;
 	vcpu->sigset = *sigset;
 	sigdelsetmask(&vcpu->sigset, sigmask(SIGKILL) | sigmask(SIGSTOP));
 }
