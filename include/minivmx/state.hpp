@@ -92,7 +92,7 @@ void give_synced_regs(vcpu_vmx &vmx);
 // ----- Around each entry -------------------------------------------------------------------------
 
 // XCR0 and XSS are switched only where host and guest differ, and only while the guest has
-// CR4.OSXSAVE, which the caller asks for. [irqs off]
+// CR4.OSXSAVE: switches_xcr0(). [irqs off]
 void load_guest_xcr0(vcpu_vmx &vmx);
 void load_host_xcr0(vcpu_vmx &vmx);
 

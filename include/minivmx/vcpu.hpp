@@ -267,6 +267,11 @@ inline bool is_long_mode(vcpu_vmx &vmx)
 {
     return vmx.efer & EFER_LMA;
 }
+// Whether XCR0 and XSS matter to the guest. CR4.OSXSAVE is never its own, so the cached CR4 has it.
+inline bool switches_xcr0(const vcpu_vmx &vmx)
+{
+    return (vmx.cr4 & X86_CR4_OSXSAVE) != 0;
+}
 bool is_64_bit_code(vcpu_vmx &vmx); // long mode and CS.L
 u64 linear_rip(vcpu_vmx &vmx);      // CS's base plus RIP
 u8 guest_cpl(vcpu_vmx &vmx);

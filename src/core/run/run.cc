@@ -106,12 +106,6 @@ void read_exit_information(vcpu_vmx &vmx)
     trace_exit(vmx);
 }
 
-// CR4.OSXSAVE is never the guest's own, so the cached CR4 has it and no VMREAD is needed.
-bool switches_xcr0(const vcpu_vmx &vmx)
-{
-    return (vmx.cr4 & X86_CR4_OSXSAVE) != 0;
-}
-
 // From interrupts off before the entry to interrupts off after the exit: no instruction here may
 // fault or sleep. Exits that need nothing of the host are answered here, and the guest goes on at
 // once.
@@ -350,7 +344,7 @@ void post_kvm_run_save(vcpu_vmx &vmx)
                                         (interrupts_on && ready_for_interrupt_injection(vmx));
 }
 
-Outcome use_answer(vcpu_vmx &vmx)
+[[gnu::always_inline]] inline Outcome use_answer(vcpu_vmx &vmx)
 {
     if (vmx.pending_msr != PendingMsr::kNone)
         complete_pending_msr(vmx);

@@ -48,6 +48,8 @@ Outcome handle_xsetbv(vcpu_vmx &vmx)
 
 void load_guest_xcr0(vcpu_vmx &vmx)
 {
+    if (!switches_xcr0(vmx))
+        return;
     if (vmx.msrs.xcr0 != hardware.info.xcr0)
         arch::xsetbv(0, vmx.msrs.xcr0);
     if (vmx.xsaves_enabled && vmx.msrs.xss != hardware.info.xss)
@@ -56,6 +58,8 @@ void load_guest_xcr0(vcpu_vmx &vmx)
 
 void load_host_xcr0(vcpu_vmx &vmx)
 {
+    if (!switches_xcr0(vmx))
+        return;
     if (vmx.msrs.xcr0 != hardware.info.xcr0)
         arch::xsetbv(0, hardware.info.xcr0);
     if (vmx.xsaves_enabled && vmx.msrs.xss != hardware.info.xss)
