@@ -18,7 +18,7 @@
 namespace minivmx::tool {
 namespace {
 
-constexpr unsigned kVms = 32;
+constexpr unsigned kVms = 64;
 constexpr unsigned kVcpusOfAVm = 4;
 
 BENCH_CODE(code_leave_once, "out 0xf4, al")
@@ -72,12 +72,12 @@ class IdleVm {
         vm_.create_interrupt_controllers();
         vm_.add_memory(0, guest.memory);
         for (unsigned i = 0; i < vcpus; i++)
-            add_vcpu(guest, i);
+            add_vcpu(guest);
     }
 
-  private:
-    void add_vcpu(const SharedGuest &guest, unsigned index)
+    void add_vcpu(const SharedGuest &guest)
     {
+        const auto index = static_cast<unsigned>(vcpus_.size());
         Vcpu &vcpu = *vcpus_.emplace_back(std::make_unique<Vcpu>(vm_, index));
         vcpu.set_cpuid(vm_.device().supported_cpuid());
         const StartFacts facts = {kBenchCode, kBenchLowMemory, index, index + 1};
@@ -92,36 +92,52 @@ class IdleVm {
                  vcpu.state().exit_reason, KVM_EXIT_IO);
     }
 
+  private:
     Vm vm_;
     std::vector<std::unique_ptr<Vcpu>> vcpus_;
 };
 
-/// For each of kVms; the first one, which fills caches, is made before.
-double bytes_of_a_vm(const Device &device, unsigned vcpus)
+using IdleVms = std::vector<std::unique_ptr<IdleVm>>;
+
+IdleVms make_vms(const Device &device, const SharedGuest &guest, unsigned vcpus)
 {
-    const SharedGuest guest;
-    const IdleVm first(device, guest, vcpus);
-    std::vector<std::unique_ptr<IdleVm>> vms;
-    vms.reserve(kVms);
-    wait_for_calm();
-    const double before = free_bytes();
+    IdleVms vms;
     for (unsigned i = 0; i < kVms; i++)
         vms.push_back(std::make_unique<IdleVm>(device, guest, vcpus));
-    return (before - free_bytes()) / kVms;
+    return vms;
+}
+
+/// What `operation` takes for each of kVms. Other VMs are there meanwhile, which took what the
+/// kernel keeps at hand of VMs that have ended.
+template <typename Operation>
+BenchSample bytes_of(const Device &device, const SharedGuest &guest, Operation operation)
+{
+    const IdleVms others = make_vms(device, guest, 1 + kVcpusOfAVm);
+    wait_for_calm();
+    const double before = free_bytes();
+    operation();
+    BenchSample sample;
+    sample.ticks = (before - free_bytes()) / kVms;
+    return sample;
 }
 
 BenchSample vm_memory(const Device &device)
 {
-    BenchSample sample;
-    sample.ticks = bytes_of_a_vm(device, 1);
-    return sample;
+    const SharedGuest guest;
+    IdleVms vms;
+    return bytes_of(device, guest, [&] { vms = make_vms(device, guest, 1); });
 }
 
 BenchSample vcpu_memory(const Device &device)
 {
-    const double one = bytes_of_a_vm(device, 1);
-    BenchSample sample;
-    sample.ticks = (bytes_of_a_vm(device, 1 + kVcpusOfAVm) - one) / kVcpusOfAVm;
+    const SharedGuest guest;
+    const IdleVms vms = make_vms(device, guest, 1);
+    BenchSample sample = bytes_of(device, guest, [&] {
+        for (const auto &vm : vms)
+            for (unsigned i = 0; i < kVcpusOfAVm; i++)
+                vm->add_vcpu(guest);
+    });
+    sample.ticks /= kVcpusOfAVm;
     return sample;
 }
 
