@@ -97,7 +97,7 @@ bool host_prepare_entry(struct host_vcpu *vcpu)
 	load_guest_fpu_registers();
 	load_guest_debug_registers(area);
 	/* With interrupts off neither can change before the entry any more. */
-	area->host_cr3 = __get_current_cr3_fast();
+	area->host_cr3 = __read_cr3();
 	area->host_cr4 = cr4_read_shadow();
 	vcpu->host_debugctl = get_debugctlmsr();
 	perf_enter_guest(vcpu);

@@ -8,6 +8,7 @@
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
+#include <asm/processor.h>
 
 #include "cpus.h"
 #include "objects.h"
@@ -27,6 +28,7 @@ static void attach(struct host_vcpu *vcpu, int cpu)
 		WRITE_ONCE(vcpu->cpu, cpu);
 		/* What this CPU has of its MSRs may be from an earlier visit. */
 		vcpu->area.uret_dirty = 1;
+		vcpu->area.host_gs_base = cpu_kernelmode_gs_base(cpu);
 	}
 	/* Whoever ran here in between left data in the cache. */
 	vcpu->area.flush_l1d = 1;

@@ -89,7 +89,7 @@ struct host_vm {
 struct host_segments {
 	u64 kernel_gs_base;
 	u16 fs_sel, gs_sel, ds_sel, es_sel, ldt_sel;
-	u16 any_selector; /* not 0: one of them isn't */
+	u16 any_selector; /* 0: all of them are, and none was kept */
 };
 
 struct host_vcpu {

@@ -25,7 +25,7 @@
 
 static u16 selector_for_vmcs(u16 selector)
 {
-	return unlikely(selector & SELECTOR_NOT_FOR_VMCS) ? 0 : selector;
+	return selector & SELECTOR_NOT_FOR_VMCS ? 0 : selector;
 }
 
 /* The GDT that this CPU's VMX operation began with, whose limit each exit changes. */
@@ -68,21 +68,34 @@ static void save_host_bases(struct host_vcpu *vcpu)
 	}
 }
 
+static noinline void keep_selectors(struct host_vcpu *vcpu, u16 fs, u16 gs, u16 ds, u16 es, u16 ldt)
+{
+	vcpu->segments.fs_sel = fs;
+	vcpu->segments.gs_sel = gs;
+	vcpu->segments.ds_sel = ds;
+	vcpu->segments.es_sel = es;
+	vcpu->segments.ldt_sel = ldt;
+	vcpu->area.host_fs_sel = selector_for_vmcs(fs);
+	vcpu->area.host_gs_sel = selector_for_vmcs(gs);
+}
+
 /* In 64-bit user space they are all 0, and VM exit leaves them so. */
 static void save_host_selectors(struct host_vcpu *vcpu)
 {
-	struct host_segments *host = &vcpu->segments;
-	struct vcpu_area *area = &vcpu->area;
+	u16 fs, gs, ds, es, ldt;
 
-	savesegment(fs, host->fs_sel);
-	savesegment(gs, host->gs_sel);
-	savesegment(ds, host->ds_sel);
-	savesegment(es, host->es_sel);
-	store_ldt(host->ldt_sel);
-	host->any_selector = host->fs_sel | host->gs_sel | host->ds_sel | host->es_sel |
-			     host->ldt_sel;
-	area->host_fs_sel = selector_for_vmcs(host->fs_sel);
-	area->host_gs_sel = selector_for_vmcs(host->gs_sel);
+	savesegment(fs, fs);
+	savesegment(gs, gs);
+	savesegment(ds, ds);
+	savesegment(es, es);
+	store_ldt(ldt);
+	vcpu->segments.any_selector = fs | gs | ds | es | ldt;
+	if (unlikely(vcpu->segments.any_selector)) {
+		keep_selectors(vcpu, fs, gs, ds, es, ldt);
+		return;
+	}
+	vcpu->area.host_fs_sel = 0;
+	vcpu->area.host_gs_sel = 0;
 }
 
 /* A guest's kernel and user space's thread mostly have the same value in it, which is 0. */
@@ -98,12 +111,11 @@ void segments_load_guest(struct host_vcpu *vcpu)
 		return;
 	save_host_selectors(vcpu);
 	save_host_bases(vcpu);
-	vcpu->area.host_gs_base = cpu_kernelmode_gs_base(smp_processor_id());
 	switch_kernel_gs_base(vcpu->segments.kernel_gs_base, vcpu->area.kernel_gs_base);
 	vcpu->guest_state_loaded = true;
 }
 
-static void load_host_selectors(const struct host_segments *host)
+static noinline void load_host_selectors(const struct host_segments *host)
 {
 	if (host->ldt_sel || (host->gs_sel & SELECTOR_NOT_FOR_VMCS)) {
 		asm volatile("lldt %0" : : "rm"(host->ldt_sel));

@@ -51,16 +51,19 @@ static int run_loaded(struct host_vcpu *vcpu)
 	return r;
 }
 
-static int run(struct host_vcpu *vcpu)
+static noinline int run_with_sigset(struct host_vcpu *vcpu)
 {
 	int r;
 
-	if (likely(!vcpu->sigset_active))
-		return run_loaded(vcpu);
 	sigset_activate(vcpu);
 	r = run_loaded(vcpu);
 	sigset_deactivate(vcpu);
 	return r;
+}
+
+static int run(struct host_vcpu *vcpu)
+{
+	return likely(!vcpu->sigset_active) ? run_loaded(vcpu) : run_with_sigset(vcpu);
 }
 
 /* ---- Registers ---- */
@@ -253,7 +256,7 @@ static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, unsigned lo
 	}
 }
 
-static long ioctl_locked(struct host_vcpu *vcpu, unsigned int ioctl, unsigned long arg)
+static noinline long ioctl_locked(struct host_vcpu *vcpu, unsigned int ioctl, unsigned long arg)
 {
 	void __user *user = (void __user *)arg;
 	long r;

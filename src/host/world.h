@@ -3,6 +3,7 @@
 #ifndef MINIVMX_HOST_WORLD_H
 #define MINIVMX_HOST_WORLD_H
 
+#include <linux/jump_label.h>
 #include <linux/percpu.h>
 #include <linux/perf_event.h>
 #include <linux/types.h>
@@ -41,11 +42,16 @@ int l1d_init(bool ept);
 void l1d_exit(void);
 /* Whether entries flush it or needn't, as the parameter is now; also before l1d_init(). */
 bool l1d_flushes(bool ept);
+DECLARE_STATIC_KEY_FALSE(l1d_flush_wanted);
+bool l1d_flush(struct host_vcpu *vcpu);
 /*
  * Part of the entry: not to be instrumented. Whether it has cleared the CPU's buffers, too.
  * [irqoff]
  */
-bool l1d_flush_before_entry(struct host_vcpu *vcpu);
+static __always_inline bool l1d_flush_before_entry(struct host_vcpu *vcpu)
+{
+	return static_branch_unlikely(&l1d_flush_wanted) && l1d_flush(vcpu);
+}
 
 /* perf.c: performance counters. [irqoff] */
 void perf_enter_msrs(struct host_vcpu *vcpu, const struct perf_guest_switch_msr *msrs, int count);

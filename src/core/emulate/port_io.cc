@@ -91,7 +91,7 @@ bool is_string_io(const Instruction &insn, const IoInfo &info)
     return insn.operation == (info.in ? Operation::kIns : Operation::kOuts);
 }
 
-Outcome string_io(vcpu_vmx &vmx, const IoInfo &info)
+[[gnu::noinline]] Outcome string_io(vcpu_vmx &vmx, IoInfo info)
 {
     // IA32_VMX_BASIC[54]: exits of INS and OUTS describe the instruction.
     constexpr u32 kReportsInsOuts = bit32(54 - 32);
@@ -150,7 +150,7 @@ u64 ins_batch(Emulation &e, u32 size)
     return n;
 }
 
-[[gnu::always_inline]] inline Outcome port_io(vcpu_vmx &vmx, const IoInfo &info)
+[[gnu::always_inline]] inline Outcome port_io(vcpu_vmx &vmx, IoInfo info)
 {
     if (info.string) [[unlikely]] {
         host_let_sleep(vmx.host);

@@ -150,12 +150,17 @@ namespace {
         retire_traced_instruction(vmx);
 }
 
+[[gnu::always_inline]] inline void finish(vcpu_vmx &vmx, u32 length)
+{
+    advance_rip(vmx, length);
+    retire_instruction(vmx);
+}
+
 } // namespace
 
 void finish_instruction(vcpu_vmx &vmx, u32 length)
 {
-    advance_rip(vmx, length);
-    retire_instruction(vmx);
+    finish(vmx, length);
 }
 
 void finish_jump(vcpu_vmx &vmx, u64 rip)
@@ -167,7 +172,7 @@ void finish_jump(vcpu_vmx &vmx, u64 rip)
 
 void skip_emulated_instruction(vcpu_vmx &vmx)
 {
-    finish_instruction(vmx, exit_instruction_length(vmx));
+    finish(vmx, exit_instruction_length(vmx));
 }
 
 void finish_iteration(vcpu_vmx &vmx)
