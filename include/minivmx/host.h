@@ -304,9 +304,9 @@ void host_rcu_wait(void);
 /* Makes the vCPU look at what is pending: ends host_vcpu_block(), or interrupts it in the guest;
  * one that is about to enter sees it before. Does not wait. [any but NMI] */
 void host_vcpu_kick(struct host_vcpu *vcpu);
-/* Sleeps until core_vcpu_runnable() says yes, or a signal comes. The vCPU is put and loaded again
- * meanwhile. [sleep] */
-void host_vcpu_block(struct host_vcpu *vcpu);
+/* Sleeps until core_vcpu_runnable() says yes, or a signal comes, and returns what it said last. The
+ * vCPU is put and loaded again meanwhile. [sleep] */
+bool host_vcpu_block(struct host_vcpu *vcpu);
 
 /* ---- Core -> host: interrupts and events of user space --------------------------------------- */
 
@@ -367,6 +367,9 @@ bool host_prepare_entry(struct host_vcpu *vcpu);
  * must sit at entry and exit. 0 after a VM exit, 1 when VMLAUNCH/VMRESUME failed (RFLAGS.CF or ZF).
  * [irqoff] */
 host_u32 host_vmenter(struct host_vcpu *vcpu);
+/* Whether the scheduler, a signal or other work waits for the thread, which would be met before an
+ * entry, but nobody interrupts the CPU it runs on itself for. [irqoff] */
+bool host_has_pending_work(void);
 /* Right after an exit: mode, debug registers and DEBUGCTL are the host's again. [irqoff] */
 void host_after_exit(struct host_vcpu *vcpu);
 /* Hands the host an NMI, an external interrupt or a machine check that a VM exit took in its place.

@@ -34,6 +34,11 @@ void cancel_injection(vcpu_vmx &vmx);
 // Whether an external interrupt could be delivered at the next instruction boundary.
 bool interrupt_allowed(vcpu_vmx &vmx);
 bool nmi_allowed(vcpu_vmx &vmx);
+// Both.
+struct EventsAllowed {
+    bool interrupt, nmi;
+};
+EventsAllowed events_allowed(vcpu_vmx &vmx);
 // NMIs are blocked since one is being handled.
 bool nmis_masked(vcpu_vmx &vmx);
 void set_nmis_masked(vcpu_vmx &vmx, bool masked);
@@ -59,10 +64,18 @@ Outcome handle_halt(vcpu_vmx &vmx);
 
 // ----- Exits -------------------------------------------------------------------------------------
 
-// Answers the last exit right after it, with interrupts off and the guest's state in the CPU, if
-// that needs nothing else (src/core/run/fast_exits.cc). False: nothing was done, the exit goes the
-// ordinary way. [irqoff]
-bool answer_at_once(vcpu_vmx &vmx);
+// Exits that are answered with interrupts off and the guest's state in the CPU, between two entries
+// (src/core/run/fast_exits.cc). [irqoff]
+enum class AtOnce : u8 {
+    kNotAnswered, // nothing was done, the exit goes the ordinary way
+    kAnswered,    // but there is something else to be done before the next entry
+    kGuestGoesOn,
+};
+// For as long as KVM_RUN doesn't leave these functions.
+bool may_answer_at_once(const vcpu_vmx &vmx);
+AtOnce answer_at_once(vcpu_vmx &vmx);
+// After an answer: injects what it brought. False: somebody else wants something of the vCPU.
+bool may_enter_again(vcpu_vmx &vmx);
 // How often in a row: an interrupt that waits for the host ends a run of the guest in any case, but
 // not under emulators that take the guest's RFLAGS.IF for the host's.
 inline constexpr u32 kMostAnsweredAtOnce = 128;
@@ -82,7 +95,11 @@ void apply_debug_payload(vcpu_vmx &vmx, u64 payload);
 Outcome handle_dr(vcpu_vmx &vmx);
 // MOV DR itself.
 Outcome access_debug_register(vcpu_vmx &vmx, const DrAccessInfo &access);
-Outcome handle_vmcall(vcpu_vmx &vmx); // [irqoff or not]
+// [irqoff or not]
+Outcome handle_vmcall(vcpu_vmx &vmx);
+Outcome handle_interrupt_window(vcpu_vmx &vmx);
+Outcome handle_tpr_below_threshold(vcpu_vmx &vmx);
+Outcome handle_preemption_timer(vcpu_vmx &vmx);
 Outcome handle_as_nop(vcpu_vmx &vmx);
 // After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR
 // exits again.

@@ -122,6 +122,7 @@ struct vcpu_vmx : core_vcpu {
     u32 exit_reason;
     u32 last_vmentry_cpu;
     bool entry_failed; // VMLAUNCH or VMRESUME itself failed
+    bool answered;     // it has been answered already: answer_at_once()
     u32 idt_vectoring_info;
     u32 state_available; // CachedState: cached values that are current
     u32 state_dirty;     // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)

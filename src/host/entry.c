@@ -280,6 +280,11 @@ int host_handle_pending_work(struct host_vcpu *vcpu)
 	return r ? r : work_do_before_entry();
 }
 
+bool host_has_pending_work(void)
+{
+	return xfer_to_guest_mode_work_pending();
+}
+
 void host_branch_predictor_barrier(void)
 {
 	indirect_branch_prediction_barrier();

@@ -436,6 +436,11 @@ void host_finish_exit(host_vcpu *vcpu)
     m.preempt_count--;
 }
 
+bool host_has_pending_work()
+{
+    return Machine::current().signal_pending;
+}
+
 int host_handle_pending_work(host_vcpu *vcpu)
 {
     host_let_sleep(vcpu);

@@ -33,6 +33,12 @@ bool kernel_pio(vcpu_vmx &vmx, u16 port, bool write, void *data, u32 size)
     return write && bus_write(kvm, IoBusKind::kPio, port, data, size);
 }
 
+bool signal_by_pio(vcpu_vmx &vmx, u16 port, void *data, u32 size)
+{
+    return bus_signals(*vmx.kvm, IoBusKind::kPio, port, data, size) &&
+           kernel_pio(vmx, port, true, data, size);
+}
+
 // ---- Ioeventfds ---------------------------------------------------------------
 
 namespace {

@@ -382,16 +382,24 @@ void take_nmis(vcpu_vmx &vmx)
     vmx.nmi_pending = static_cast<u8>(latched < limit ? latched : limit);
 }
 
+EventsAllowed events_allowed(vcpu_vmx &vmx)
+{
+    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+    if (state & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
+        return {};
+    const bool nmis_blocked =
+        hardware.params.vnmi ? (state & GUEST_INTR_STATE_NMI) != 0 : vmx.nmi_blocked_soft;
+    return {.interrupt = (read_rflags(vmx) & X86_EFLAGS_IF) != 0, .nmi = !nmis_blocked};
+}
+
 bool interrupt_allowed(vcpu_vmx &vmx)
 {
-    return read_rflags(vmx) & X86_EFLAGS_IF && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
-                                                 (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+    return read_rflags(vmx) & X86_EFLAGS_IF && events_allowed(vmx).interrupt;
 }
 
 bool nmi_allowed(vcpu_vmx &vmx)
 {
-    return !nmis_masked(vmx) && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
-                                  (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+    return events_allowed(vmx).nmi;
 }
 
 bool irq_window_requested(const vcpu_vmx &vmx)

@@ -22,22 +22,6 @@ Outcome handle_external_interrupt(vcpu_vmx &)
     return Outcome::resume(); // the host took it right after the exit
 }
 
-// The local APIC's timer, or the longest countdown, which the next entry starts again.
-Outcome handle_preemption_timer(vcpu_vmx &vmx)
-{
-    if (vmx.has_apic)
-        lapic_preemption_timer_expired(vmx);
-    return Outcome::resume();
-}
-
-Outcome handle_interrupt_window(vcpu_vmx &vmx)
-{
-    exec_controls_clearbit<CPU_BASED_INTR_WINDOW_EXITING>(vmx.vmcs01);
-    if (vmx.has_apic)
-        vmx.apic->attention = true;
-    return Outcome::resume();
-}
-
 Outcome handle_nmi_window(vcpu_vmx &vmx)
 {
     exec_controls_clearbit<CPU_BASED_NMI_WINDOW_EXITING>(vmx.vmcs01);
@@ -66,14 +50,6 @@ Outcome handle_mmio(vcpu_vmx &vmx)
 
 Outcome unexpected_exit(vcpu_vmx &vmx);
 Outcome delivery_error(vcpu_vmx &vmx);
-
-// The guest has lowered its TPR below an interrupt that waits.
-Outcome handle_tpr_below_threshold(vcpu_vmx &vmx)
-{
-    if (vmx.has_apic)
-        vmx.apic->attention = true;
-    return Outcome::resume();
-}
 
 // An access to the APIC's page that the CPU doesn't virtualize: SDM Vol. 3C, 30.4, and 28.2.1,
 // table 28-6. Its commonest one, an EOI, needs no decoding: the value doesn't matter.
@@ -154,6 +130,30 @@ Outcome delivery_error(vcpu_vmx &vmx)
 }
 
 } // namespace
+
+// The local APIC's timer, or the longest countdown, which the next entry starts again.
+Outcome handle_preemption_timer(vcpu_vmx &vmx)
+{
+    if (vmx.has_apic)
+        lapic_preemption_timer_expired(vmx);
+    return Outcome::resume();
+}
+
+Outcome handle_interrupt_window(vcpu_vmx &vmx)
+{
+    exec_controls_clearbit<CPU_BASED_INTR_WINDOW_EXITING>(vmx.vmcs01);
+    if (vmx.has_apic)
+        vmx.apic->attention = true;
+    return Outcome::resume();
+}
+
+// The guest has lowered its TPR below an interrupt that waits.
+Outcome handle_tpr_below_threshold(vcpu_vmx &vmx)
+{
+    if (vmx.has_apic)
+        vmx.apic->attention = true;
+    return Outcome::resume();
+}
 
 // Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
 // hints is none.

@@ -69,7 +69,7 @@ void hand_host_events_over(vcpu_vmx &vmx)
 }
 
 // One entry and the reason of the exit that ends it.
-void enter_once(vcpu_vmx &vmx)
+[[gnu::always_inline]] inline void enter_once(vcpu_vmx &vmx)
 {
     write_dirty_registers(vmx);
     // In a shadow VM entry wants RFLAGS.TF to have its trap pending (SDM Vol. 3C, 27.3.1.5), but
@@ -99,11 +99,30 @@ void read_exit_information(vcpu_vmx &vmx)
 {
     vmx.idt_vectoring_info = 0;
     if (!vmx.entry_failed && !(vmx.exit_reason & kExitReasonFailedEntry)) [[likely]] {
-        vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
+        if (!vmx.answered)
+            vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
         if (secondary_exec_controls_get(vmx.vmcs01) & SECONDARY_EXEC_ENABLE_PML)
             flush_pml_buffer(vmx);
     }
-    trace_exit(vmx);
+    if (!vmx.answered)
+        trace_exit(vmx);
+}
+
+// Whether the last exit has been answered already.
+bool run_guest(vcpu_vmx &vmx)
+{
+    enter_once(vmx);
+    if (!may_answer_at_once(vmx))
+        return false;
+    for (u32 i = 0; i < kMostAnsweredAtOnce; i++) {
+        const AtOnce answer = answer_at_once(vmx);
+        if (answer != AtOnce::kGuestGoesOn)
+            return answer == AtOnce::kAnswered;
+        if (!may_enter_again(vmx))
+            return true;
+        enter_once(vmx);
+    }
+    return false;
 }
 
 // From interrupts off before the entry to interrupts off after the exit: no instruction here may
@@ -115,10 +134,7 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
     if (switches_xcr0(vmx))
         load_guest_xcr0(vmx);
     vmx.last_vmentry_cpu = host_cpu();
-    u32 entries = 0;
-    do
-        enter_once(vmx);
-    while (++entries <= kMostAnsweredAtOnce && answer_at_once(vmx));
+    vmx.answered = run_guest(vmx);
     if (switches_xcr0(vmx))
         load_host_xcr0(vmx);
     read_exit_information(vmx);
@@ -283,7 +299,7 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
         host_let_sleep(vmx.host);
         lapic_sync_from_vapic(vmx);
     }
-    return vmx_handle_exit(vmx);
+    return vmx.answered ? Outcome::resume() : vmx_handle_exit(vmx);
 }
 
 // One turn: into the guest and back, or asleep until there is a reason to enter.

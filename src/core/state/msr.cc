@@ -29,6 +29,11 @@ bool ignore_write(vcpu_vmx &, u32, u64)
     return true;
 }
 
+constexpr bool always(const vcpu_vmx &, u32, u64)
+{
+    return true;
+}
+
 u64 canonical_form(vcpu_vmx &vmx, u64 address)
 {
     const unsigned width = guest_cr4(vmx) & X86_CR4_LA57 ? 57 : 48;
@@ -211,7 +216,7 @@ constexpr MsrRow kMsrTable[] = {
     {0x00000011, 0x00000011, read_kvm_wall_clock, write_kvm_wall_clock},           // MSR_KVM_WALL_CLOCK
     {0x00000012, 0x00000012, read_kvm_system_time, write_kvm_system_time},         // MSR_KVM_SYSTEM_TIME
     {0x00000017, 0x00000017, read_zero, nullptr},                                  // IA32_PLATFORM_ID
-    {0x0000001b, 0x0000001b, read_apic_base, write_guest_apic_base},               // IA32_APIC_BASE
+    {0x0000001b, 0x0000001b, read_apic_base, write_guest_apic_base, always},       // IA32_APIC_BASE
     {0x0000002a, 0x0000002a, read_zero, nullptr},                                  // MSR_EBL_CR_POWERON
     {0x0000002c, 0x0000002c, read_constant<kEbcFrequencyId>, nullptr},             // MSR_EBC_FREQUENCY_ID
     {0x00000034, 0x00000034, read_zero, nullptr},                                  // MSR_SMI_COUNT
@@ -260,8 +265,8 @@ constexpr MsrRow kMsrTable[] = {
     {0x00000619, 0x00000619, read_zero, nullptr},                                  // MSR_DRAM_ENERGY_STATUS
     {0x00000639, 0x00000639, read_zero, nullptr},                                  // MSR_PP0_ENERGY_STATUS
     {0x00000641, 0x00000641, read_zero, nullptr},                                  // MSR_PP1_ENERGY_STATUS
-    {0x000006e0, 0x000006e0, read_tsc_deadline, write_tsc_deadline},               // IA32_TSC_DEADLINE
-    {0x00000800, 0x000008ff, read_x2apic, write_x2apic},                           // x2APIC
+    {0x000006e0, 0x000006e0, read_tsc_deadline, write_tsc_deadline, always},       // IA32_TSC_DEADLINE
+    {0x00000800, 0x000008ff, read_x2apic, write_x2apic, lapic_writes_msr_at_once}, // x2APIC
     {0x00000d90, 0x00000d90, read_bndcfgs, write_bndcfgs},                         // IA32_BNDCFGS
     {0x00000da0, 0x00000da0, read_xss, write_xss},                                 // IA32_XSS
     {0x4b564d00, 0x4b564d00, read_kvm_wall_clock, write_kvm_wall_clock},           // MSR_KVM_WALL_CLOCK_NEW
@@ -303,7 +308,7 @@ constexpr bool in_order()
 static_assert(in_order(), "search_row() searches by halves");
 
 // The row of each low MSR, and of those from IA32_EFER on: what guests read and write. 0: none.
-constexpr u32 kLowMsrs = 0x400, kHighMsrs = 0x90, kFirstHighMsr = 0xc0000080;
+constexpr u32 kLowMsrs = 0x900, kHighMsrs = 0x90, kFirstHighMsr = 0xc0000080;
 
 struct MsrIndex {
     u8 low[kLowMsrs], high[kHighMsrs];
@@ -427,6 +432,18 @@ Outcome handle_rdmsr(vcpu_vmx &vmx)
     const bool allowed = msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_READ);
     return msr_failed(vmx, allowed ? failure_of(index) : MsrResult::kFiltered, PendingMsr::kRead,
                       index, 0);
+}
+
+bool answer_wrmsr(vcpu_vmx &vmx)
+{
+    const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
+    const u64 value = read_edx_eax(vmx);
+    const MsrRow *row = find_row(index);
+    if (!row || !row->writes_at_once || !row->writes_at_once(vmx, index, value) ||
+        !msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_WRITE) || !row->write(vmx, index, value))
+        return false;
+    skip_emulated_instruction(vmx);
+    return true;
 }
 
 Outcome handle_wrmsr(vcpu_vmx &vmx)
