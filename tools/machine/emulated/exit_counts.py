@@ -127,7 +127,7 @@ def _script(kinds, dump):
     return "\n".join([
         f"modprobe kvm-intel {PARAMS['/dev/kvm']} && insmod /minivmx.ko {PARAMS['/dev/minivmx']} || exit 1",
         "minivmx bench --list || exit 1",
-        *(f"echo @device {device}\nminivmx bench --mark --device {device} {names} || exit 1" for device in DEVICES),
+        *(f"echo @device {device}\nminivmx bench --mark {names} --device {device} || exit 1" for device in DEVICES),
         f"echo @symbols\n{dump}\necho @end" if dump else ""]).encode()
 
 
