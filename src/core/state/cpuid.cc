@@ -279,7 +279,8 @@ CpuidAnswer guest_cpuid(const vcpu_vmx &vmx, u32 leaf, u32 subleaf)
     return {entry->eax, entry->ebx, entry->ecx, entry->edx};
 }
 
-bool answer_cpuid(vcpu_vmx &vmx)
+// Flat: what it calls is all there is to one of the commonest exits.
+[[gnu::flatten]] bool answer_cpuid(vcpu_vmx &vmx)
 {
     if (cpuid_faults(vmx))
         return false;
