@@ -12,8 +12,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <fstream>
 #include <iterator>
 
@@ -167,6 +167,7 @@ std::vector<BenchJob> BenchCommand::jobs() const
         for (const BenchCase &one : choose_cases(bench_cases(), given_.names))
             jobs.push_back({one, one.measure});
     jobs.insert(jobs.end(), extra.begin(), extra.end());
+    std::ranges::stable_sort(jobs, {}, [](const BenchJob &job) { return job.what.group; });
     return jobs;
 }
 

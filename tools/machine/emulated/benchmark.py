@@ -70,7 +70,9 @@ def joined(found):
     report = found.pop("cases")
     for name, more in found.items():
         for case in more["cases"]:
-            report["cases"].append(case | QEMU if name == "qemu" else case)
+            case |= QEMU if name == "qemu" else {}
+            after = [at for at, other in enumerate(report["cases"]) if other["group"] == case["group"]]
+            report["cases"].insert(after[-1] + 1 if after else len(report["cases"]), case)
     return report
 
 

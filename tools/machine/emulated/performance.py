@@ -21,8 +21,8 @@ HEAD = """<!-- SPDX-License-Identifier: GPL-2.0-only -->
 `minivmx bench --device /dev/kvm --device /dev/minivmx` measures both modules in one boot, in turns, never with two VMs
 open at once. Here it ran in the emulated machine (Bochs, Skylake-X, one CPU), where the time-stamp counter counts
 instructions: **all figures are instructions for one operation**, the least of many short windows. On hardware `minivmx
-bench` shows cycles; as VMREAD, VMWRITE and the MSR instructions cost more of these than others, they are counted
-apart, below.
+bench` shows cycles. VMREAD, VMWRITE and accesses to MSRs take more cycles than other instructions, so these are
+counted apart, below.
 
 - Exits that the kernel answers are told from what is passed through by the exit counters of both modules: each operation
   takes exactly one exit, or the run fails. RDMSR and WRMSR are of IA32_APIC_BASE, the write to CR0 toggles CD.

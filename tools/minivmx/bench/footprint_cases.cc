@@ -18,7 +18,7 @@
 namespace minivmx::tool {
 namespace {
 
-constexpr unsigned kVms = 64;
+constexpr unsigned kVms = 32;
 constexpr unsigned kVcpusOfAVm = 4;
 
 BENCH_CODE(code_leave_once, "out 0xf4, al")
