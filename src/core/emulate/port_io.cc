@@ -35,16 +35,16 @@ constexpr u16 kQuirkPort = 0x7e;
         __builtin_memcpy(vmx.area->pio_data, &data, size == 2 ? 2 : 4);
 }
 
-[[gnu::always_inline]] inline Outcome port_out(vcpu_vmx &vmx, const IoInfo &info)
+[[gnu::always_inline]] inline Outcome port_out(vcpu_vmx &vmx, u16 port, u32 size)
 {
     u32 data = static_cast<u32>(vmx.area->regs[kRax]);
-    if (has_port_devices(*vmx.kvm) && kernel_pio(vmx, info.port, true, &data, info.size)) {
+    if (has_port_devices(*vmx.kvm) && kernel_pio(vmx, port, true, &data, size)) {
         skip_emulated_instruction(vmx);
         return Outcome::resume();
     }
-    put_port_data(vmx, data, info.size);
-    ask_for_port(vmx, info.port, false, info.size, 1);
-    if (info.port == kQuirkPort) {
+    put_port_data(vmx, data, size);
+    ask_for_port(vmx, port, false, size, 1);
+    if (port == kQuirkPort) {
         skip_emulated_instruction(vmx);
     } else {
         vmx.pending.kind = PendingIo::kPortOut;
@@ -52,18 +52,18 @@ constexpr u16 kQuirkPort = 0x7e;
     return Outcome::to_user();
 }
 
-[[gnu::always_inline]] inline Outcome port_in(vcpu_vmx &vmx, const IoInfo &info)
+[[gnu::always_inline]] inline Outcome port_in(vcpu_vmx &vmx, u16 port, u32 size)
 {
     u32 data = 0;
-    if (has_port_devices(*vmx.kvm) && kernel_pio(vmx, info.port, false, &data, info.size)) {
-        write_gpr_part(vmx, kRax, info.size, data);
+    if (has_port_devices(*vmx.kvm) && kernel_pio(vmx, port, false, &data, size)) {
+        write_gpr_part(vmx, kRax, size, data);
         skip_emulated_instruction(vmx);
         return Outcome::resume();
     }
-    put_port_data(vmx, 0, info.size);
-    ask_for_port(vmx, info.port, true, info.size, 1);
+    put_port_data(vmx, 0, size);
+    ask_for_port(vmx, port, true, size, 1);
     vmx.pending.kind = PendingIo::kPortIn;
-    vmx.pending.io_size = info.size;
+    vmx.pending.io_size = size;
     return Outcome::to_user();
 }
 
@@ -91,7 +91,7 @@ bool is_string_io(const Instruction &insn, const IoInfo &info)
     return insn.operation == (info.in ? Operation::kIns : Operation::kOuts);
 }
 
-[[gnu::noinline]] Outcome string_io(vcpu_vmx &vmx, IoInfo info)
+Outcome string_io(vcpu_vmx &vmx, const IoInfo &info)
 {
     // IA32_VMX_BASIC[54]: exits of INS and OUTS describe the instruction.
     constexpr u32 kReportsInsOuts = bit32(54 - 32);
@@ -106,6 +106,12 @@ bool is_string_io(const Instruction &insn, const IoInfo &info)
             return Outcome::resume(); // another vCPU changed the code meanwhile: the new code runs
     }
     return execute(e);
+}
+
+[[gnu::noinline]] Outcome handle_string_io(vcpu_vmx &vmx)
+{
+    host_let_sleep(vmx.host);
+    return string_io(vmx, IoInfo::decode(exit_qualification(vmx)));
 }
 
 // Elements that lie in the page of the first one, at offset in their segment. At least 1: an
@@ -150,25 +156,21 @@ u64 ins_batch(Emulation &e, u32 size)
     return n;
 }
 
-[[gnu::always_inline]] inline Outcome port_io(vcpu_vmx &vmx, IoInfo info)
-{
-    if (info.string) [[unlikely]] {
-        host_let_sleep(vmx.host);
-        return string_io(vmx, info);
-    }
-    return info.in ? port_in(vmx, info) : port_out(vmx, info);
-}
-
 } // namespace
 
 Outcome handle_io(vcpu_vmx &vmx)
 {
-    return port_io(vmx, IoInfo::decode(exit_qualification(vmx)));
+    const IoInfo info = IoInfo::decode(exit_qualification(vmx));
+    if (info.string) [[unlikely]]
+        return handle_string_io(vmx);
+    return info.in ? port_in(vmx, info.port, info.size) : port_out(vmx, info.port, info.size);
 }
 
 Outcome handle_port_io(vcpu_vmx &vmx, const IoInfo &info)
 {
-    return port_io(vmx, info);
+    if (info.string)
+        return string_io(vmx, info);
+    return info.in ? port_in(vmx, info.port, info.size) : port_out(vmx, info.port, info.size);
 }
 
 // One element an exit, as kvm_intel does it: user space that has never met another count for OUT
