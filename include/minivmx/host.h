@@ -197,8 +197,8 @@ int host_read_user_atomic(void *to, host_u64 hva, size_t size);
 struct host_user_word {
     host_u64 hva, value, mask;
 };
-/* Whether all of them are so at this moment; false, too, where one isn't resident. current->mm is the
- * VM's. [atomic] */
+/* Whether all of them are so at this moment; false, too, where one isn't resident. current->mm is
+ * the VM's. [atomic] */
 bool host_user_words_are(const struct host_user_word *words, host_u32 count);
 /* If the size (1, 2, 4, 8) bytes at hva, aligned to their size, equal *expected, replaces them with
  * desired, atomically; else sets *expected to what is there. Faults the page in. 0: replaced;

@@ -17,7 +17,7 @@
 /* This CPU enters VMX operation. [irqoff] */
 void segments_cpu_start(void);
 void segments_load_guest(struct host_vcpu *vcpu); /* [irqoff] */
-void segments_load_host(struct host_vcpu *vcpu);  /* [atomic] */
+void segments_load_host(struct host_vcpu *vcpu); /* [atomic] */
 
 /* uret.c: MSRs that stay the guest's until this CPU returns to user mode. Module load: */
 void uret_init(void);
