@@ -108,11 +108,22 @@ void read_exit_information(vcpu_vmx &vmx)
         trace_exit(vmx);
 }
 
+// Exits to devices and to the host, which are asked about nothing else first.
+bool leaves_guest_for_sure(const vcpu_vmx &vmx)
+{
+    constexpr u64 kReasons = bit64(EXIT_REASON_EXTERNAL_INTERRUPT) | bit64(EXIT_REASON_HLT) |
+                             bit64(EXIT_REASON_EPT_VIOLATION) | bit64(EXIT_REASON_EPT_MISCONFIG);
+    const u32 reason = vmx.exit_reason;
+    if (reason == EXIT_REASON_IO_INSTRUCTION)
+        return !vmx.kvm->pio_bus;
+    return reason < 64 && kReasons >> reason & 1;
+}
+
 // Whether the last exit has been answered already.
 bool run_guest(vcpu_vmx &vmx)
 {
     enter_once(vmx);
-    if (!may_answer_at_once(vmx))
+    if (leaves_guest_for_sure(vmx) || !may_answer_at_once(vmx))
         return false;
     for (u32 i = 0; i < kMostAnsweredAtOnce; i++) {
         const AtOnce answer = answer_at_once(vmx);
