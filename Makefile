@@ -21,7 +21,7 @@ override SHELL := /bin/bash
 
 SOURCES = $(shell git ls-files '*.c' '*.h' '*.cc' '*.hpp' '*.cpp' 2>/dev/null)
 
-.PHONY: all module tools command configure docs run test test-long fuzz install load unload clean format lint help packages
+.PHONY: all module tools command configure docs run test test-long bench fuzz install load unload clean format lint help packages
 
 all: module tools
 
@@ -63,6 +63,10 @@ test:
 
 test-long:
 	@env -u MAKEFLAGS -u MFLAGS JOBS='$(JOBS)' tools/machine/test --long
+
+# What exits cost beside kvm_intel's: data/bench, docs/performance.md.
+bench:
+	@env -u MAKEFLAGS -u MFLAGS JOBS='$(JOBS)' tools/machine/bench
 
 packages:
 	@tools/packages build test stock lean machine lint fuzz

@@ -37,6 +37,8 @@ namespace minivmx::arch {
 // business (vmcs_field.hpp).
 Vmx vmread(u32 field, u64 &value);
 Vmx vmwrite(u32 field, u64 value);
+bool vmread_succeeds(u32 field, u64 &value); // value is 0 if it doesn't
+bool vmwrite_succeeds(u32 field, u64 value);
 Vmx vmclear(u64 vmcs_phys);
 Vmx vmptrld(u64 vmcs_phys);
 Vmx vmxon(u64 region_phys);

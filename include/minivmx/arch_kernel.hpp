@@ -60,6 +60,38 @@ inline Vmx vmwrite(u32 field, u64 value)
         "vmwrite %[value], %[field]", [field] "r"(u64{field}), [value] "rm"(value));
 }
 
+// The same where success is all that is asked for: one branch, on CF or ZF (SDM Vol. 3C, 31.2).
+inline bool vmread_succeeds(u32 field, u64 &value)
+{
+    u64 result;
+    asm goto("1: vmread %[field], %[value]\n\t"
+             "jbe %l[failed]\n\t" MINIVMX_EXTABLE("1b", "%l[failed]")
+             : [value] "=r"(result)
+             : [field] "r"(u64{field})
+             : "cc"
+             : failed);
+    MINIVMX_AFTER_ASM_GOTO;
+    value = result;
+    return true;
+failed:
+    MINIVMX_AFTER_ASM_GOTO;
+    value = 0;
+    return false;
+}
+
+inline bool vmwrite_succeeds(u32 field, u64 value)
+{
+    asm goto("1: vmwrite %[value], %[field]\n\t"
+             "jbe %l[failed]\n\t" MINIVMX_EXTABLE("1b", "%l[failed]")
+             :
+             : [field] "r"(u64{field}), [value] "rm"(value)
+             : "cc", "memory"
+             : failed);
+    return true;
+failed:
+    return false;
+}
+
 inline Vmx vmclear(u64 vmcs_phys)
 {
     MINIVMX_VMX_INSTRUCTION("vmclear %[phys]", [phys] "m"(vmcs_phys));

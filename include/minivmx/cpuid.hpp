@@ -90,10 +90,13 @@ enum class CpuidFeature : u16 {
 // KVM_MAX_CPUID_ENTRIES.
 inline constexpr u32 kMaxCpuidEntries = 256;
 
+inline constexpr u32 kCpuidShortcuts = 64;
+
 // One vCPU's CPUID. All zeros is a valid state: no entries.
 struct Cpuid {
     kvm_cpuid_entry2 *entries; // of host_zalloc()
     u32 count;
+    u16 shortcut[kCpuidShortcuts]; // where the first entry of a leaf is; count: nowhere
     // What find() would answer, computed once at each change.
     u32 words[kCpuidWordCount];
     u32 physical_bits;  // 0 while there are no entries: see guest_physical_bits()

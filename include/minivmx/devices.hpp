@@ -26,8 +26,10 @@ struct CoalescedRing {
 };
 static_assert(sizeof(CoalescedRing) <= 4096 && offsetof(CoalescedRing, entries) == 8);
 
-// The ring of coalesced writes and its lock: -ENOMEM. [sleep]
+// What the devices share; -ENOMEM. [sleep]
 int devices_create(kvm_vm &kvm);
+// The ring of coalesced writes, which is made when it is first asked for; null: no memory. [sleep]
+void *coalesced_ring(kvm_vm &kvm);
 // Frees them, and everything that is registered.
 void devices_destroy(kvm_vm &kvm);
 

@@ -49,11 +49,14 @@ struct PendingInstruction {
     u8 code_size;
     u32 count;      // elements of a string port access
     u32 done;       // of these, the ones in guest memory
-    u64 linear_rip; // where the instruction is: if this changes, user space has moved the vCPU
-                    // elsewhere
+    // Nobody has changed CS or RIP since user space was asked; else the instruction was at
+    // linear_rip, and if the vCPU isn't, user space has moved it elsewhere.
+    bool in_place;
+    u64 linear_rip;
     Instruction instruction;
     MmioFragment fragments[2];
-    u8 data[kMaxOperandSize]; // what the access under way reads or writes
+    // What the access under way reads or writes; and room for who takes 8 bytes where fewer count.
+    u8 data[kMaxOperandSize + 7];
     u8 read[kMaxOperandSize];
     u8 code[kMaxInstructionLength]; // the instruction's bytes, should we not know it
 };
@@ -86,11 +89,16 @@ Outcome emulate_access(vcpu_vmx &vmx, const KnownTranslation &known);
 // written other bytes there since, those are left to the CPU. [sleep]
 Outcome emulate_exited(vcpu_vmx &vmx, Operation first, Operation last);
 
-// EXIT_REASON_IO_INSTRUCTION. String forms go to memory and may fault. [sleep]
+// EXIT_REASON_IO_INSTRUCTION. String forms go to memory and may fault. [atomic or sleep]
+Outcome handle_io(vcpu_vmx &vmx);
+// The same for one that software met. [sleep]
 Outcome handle_port_io(vcpu_vmx &vmx, const IoInfo &info);
 
+// User space is about to change CS or RIP: what waits for its answer may not go on after that.
+void note_place_of_pending(vcpu_vmx &vmx);
+
 // At the start of KVM_RUN, whenever vmx.pending.kind != PendingIo::kNone, also with immediate_exit:
-// takes user space's answer from kvm_run and finishes the instruction. [sleep]
+// takes user space's answer from kvm_run and finishes the instruction. [atomic or sleep]
 Outcome complete_pending(vcpu_vmx &vmx);
 
 // Fills kvm_run with KVM_EXIT_INTERNAL_ERROR, suberror EMULATION, as KVM does: exit information,

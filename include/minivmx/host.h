@@ -172,6 +172,8 @@ void host_free(void *memory);
 /* One zeroed, 4 KiB-aligned page, charged to the caller's cgroup; NULL when there is none. [sleep]
  */
 void *host_page_alloc(void);
+/* The same for who fills it at once: its contents are anybody's. [sleep] */
+void *host_page_alloc_unset(void);
 /* The same below 4 GiB, where CR3 of a guest outside long mode can name it. [sleep] */
 void *host_page_alloc_low(void);
 void host_page_free(void *page); /* of either [any but NMI] */
@@ -191,6 +193,13 @@ int host_copy_to_user(host_u64 hva, const void *from, size_t size);
  * caller lets go of its locks and touches it with host_copy_from_user(). current->mm is the VM's:
  * true of its vCPUs' threads and its ioctls, not of mmu notifiers. [atomic] */
 int host_read_user_atomic(void *to, host_u64 hva, size_t size);
+/* 8 bytes of guest memory, aligned to 8, and what the bits of the mask should be. */
+struct host_user_word {
+    host_u64 hva, value, mask;
+};
+/* Whether all of them are so at this moment; false, too, where one isn't resident. current->mm is
+ * the VM's. [atomic] */
+bool host_user_words_are(const struct host_user_word *words, host_u32 count);
 /* If the size (1, 2, 4, 8) bytes at hva, aligned to their size, equal *expected, replaces them with
  * desired, atomically; else sets *expected to what is there. Faults the page in. 0: replaced;
  * -EAGAIN: it differed; -EFAULT: not writable. [sleep] */
@@ -201,18 +210,20 @@ bool host_user_range_ok(host_u64 hva, host_u64 size);
 /* A host page behind a guest frame, found by host_fault_in(). */
 struct host_frame {
     host_u64 pfn;
-    host_u64 mmu_seq;  /* hand it to host_mmu_retry() */
-    host_u32 writable; /* may be mapped writable */
-    host_u32 order;    /* log2 of the naturally aligned pages around pfn that user space maps as one
-                          (0, 9, 18) */
-    host_u32 device;   /* not memory but a device's registers: must not be cached */
-    void *page;        /* the reference to drop; the host's */
+    host_u64 mmu_seq;    /* hand it to host_mmu_retry() */
+    host_u32 writable;   /* may be mapped writable */
+    host_u32 order;      /* log2 of the naturally aligned pages around pfn that user space maps as
+                            one (0, 9, 18) */
+    host_u32 device;     /* not memory but a device's registers: must not be cached */
+    host_u32 at_hand;    /* it was there before anyone asked for it */
+    host_u32 referenced; /* the host's: page is kept by a reference */
+    void *page;          /* the host's: what host_frame_put() needs */
 };
 
 /*
- * Makes the page at hva present in user space's tables and takes a short reference. want_write: the
- * guest writes. -EFAULT: nothing (suitable) is mapped there; -EACCES: physical addresses are,
- * which can't be written; -EINTR: a fatal signal; -EHWPOISON. [sleep]
+ * Makes the page at hva present in user space's tables. want_write: the guest writes. The frame is
+ * good for as long as host_mmu_retry() says. -EFAULT: nothing (suitable) is mapped there; -EACCES:
+ * physical addresses are, which can't be written; -EINTR: a fatal signal; -EHWPOISON. [sleep]
  */
 int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame);
 /*
@@ -222,9 +233,19 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
  */
 bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write,
                         struct host_frame *frame);
-/* Drops the reference; dirty: the guest may have written or will write through the mapping made
- * from it. [atomic] */
+/* Ends the use of a frame that was found; dirty: the guest may write, or has written, through the
+ * mapping made from it. Then under the mmu lock, under which that was made. [atomic] */
 void host_frame_put(struct host_frame *frame, bool dirty);
+
+/*
+ * Memory that user space's tables have at this moment, count pages from hva on: for each its
+ * physical address and HOST_NEAR_*, or 0: nothing that could be mapped without host_fault_in().
+ * Writable is only what the host counts as written, so none of it is put back. Under the mmu lock,
+ * which the frames don't outlast. current->mm is the VM's. [atomic]
+ */
+#define HOST_NEAR_PRESENT 1u
+#define HOST_NEAR_WRITABLE 2u
+void host_frames_at_hand(struct host_vm *vm, host_u64 hva, host_u32 count, host_u64 *frames);
 
 /* The VM's mmu lock: guards EPT tables and the slots' pointer against mmu notifiers. A spinlock. */
 void host_mmu_lock(struct host_vm *vm);
@@ -283,9 +304,9 @@ void host_rcu_wait(void);
 /* Makes the vCPU look at what is pending: ends host_vcpu_block(), or interrupts it in the guest;
  * one that is about to enter sees it before. Does not wait. [any but NMI] */
 void host_vcpu_kick(struct host_vcpu *vcpu);
-/* Sleeps until core_vcpu_runnable() says yes, or a signal comes. The vCPU is put and loaded again
- * meanwhile. [sleep] */
-void host_vcpu_block(struct host_vcpu *vcpu);
+/* Sleeps until core_vcpu_runnable() says yes, or a signal comes, and returns what it said last. The
+ * vCPU is put and loaded again meanwhile. [sleep] */
+bool host_vcpu_block(struct host_vcpu *vcpu);
 
 /* ---- Core -> host: interrupts and events of user space --------------------------------------- */
 
@@ -331,17 +352,24 @@ void host_get_cpu_state(struct host_cpu_state *state); /* [atomic] */
 
 /* ---- Core -> host: entering the guest -------------------------------------------------------- */
 
+/* core_vcpu_run() begins with preemption off, since most returns to user space need no sleep on
+ * their way. The core calls this before whatever may sleep; it may be called again, and is nothing
+ * outside of KVM_RUN. [atomic] -> [sleep] */
+void host_let_sleep(struct host_vcpu *vcpu);
 /*
  * Makes the CPU ready to enter this vCPU's guest: preemption and interrupts go off, the guest's
  * MSRs, FPU and debug registers are in place, host_cr3 and its siblings of vcpu_area are current,
  * mode is VCPU_IN_GUEST. Returns false, with everything as before, when there is something to do
- * first (a request, a signal, the scheduler). [sleep] -> [irqoff]
+ * first (a request, a signal, the scheduler). [atomic] -> [irqoff]
  */
 bool host_prepare_entry(struct host_vcpu *vcpu);
 /* The world switch: loads the guest's registers, enters, saves them. Contains the mitigations that
  * must sit at entry and exit. 0 after a VM exit, 1 when VMLAUNCH/VMRESUME failed (RFLAGS.CF or ZF).
  * [irqoff] */
 host_u32 host_vmenter(struct host_vcpu *vcpu);
+/* Whether the scheduler, a signal or other work waits for the thread, which would be met before an
+ * entry, but nobody interrupts the CPU it runs on itself for. [irqoff] */
+bool host_has_pending_work(void);
 /* Right after an exit: mode, debug registers and DEBUGCTL are the host's again. [irqoff] */
 void host_after_exit(struct host_vcpu *vcpu);
 /* Hands the host an NMI, an external interrupt or a machine check that a VM exit took in its place.
@@ -349,7 +377,7 @@ void host_after_exit(struct host_vcpu *vcpu);
 void host_handle_nmi(void);
 void host_handle_interrupt(host_u32 vector);
 void host_handle_machine_check(void);
-/* Interrupts and preemption on again. [irqoff] -> [sleep] */
+/* Interrupts on again, and preemption as it was. [irqoff] -> [atomic] */
 void host_finish_exit(struct host_vcpu *vcpu);
 /* Does the work that kept host_prepare_entry() from going on (reschedule, task work); -EINTR for a
  * signal. [sleep] */
@@ -590,7 +618,7 @@ int core_deassign_ioeventfd(struct core_vm *vm, const struct kvm_ioeventfd *args
 int core_register_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmio_zone *zone);
 int core_unregister_coalesced(struct core_vm *vm, const struct kvm_coalesced_mmio_zone *zone);
 /* The page of coalesced writes, mapped behind every vCPU's kvm_run; lives as long as the VM. */
-void *core_coalesced_ring(struct core_vm *vm);
+void *core_coalesced_ring(struct core_vm *vm); /* NULL: no memory [sleep] */
 
 /* Before a vCPU of this id is created: -EINVAL, if the VM may not have one. The VM's mutex is held.
  */
@@ -604,7 +632,7 @@ void core_vcpu_load(struct core_vcpu *vcpu, host_u32 cpu);
 /* The vCPU's thread is scheduled out or leaves the ioctl. [atomic] */
 void core_vcpu_put(struct core_vcpu *vcpu);
 /* The calls below run with the vCPU's mutex held and the vCPU loaded. */
-int core_vcpu_run(struct core_vcpu *vcpu);
+int core_vcpu_run(struct core_vcpu *vcpu); /* [atomic], until it calls host_let_sleep() */
 int core_get_regs(struct core_vcpu *vcpu, struct kvm_regs *regs);
 int core_set_regs(struct core_vcpu *vcpu, const struct kvm_regs *regs);
 int core_get_sregs(struct core_vcpu *vcpu, struct kvm_sregs *sregs);

@@ -45,6 +45,8 @@ int deliver_interrupt(kvm_vm &kvm, const vcpu_vmx *source, const InterruptMessag
 // every EOI: an edge-triggered vector that no pin has costs a bit test. The caller holds no lock
 // that deliver_interrupt() takes. [sleep or atomic, not NMI]
 void ioapic_eoi(vcpu_vmx &vmx, u8 vector, bool level);
+// Whether that does anything for this vector: an IOAPIC's pin has it. [any but NMI]
+bool ioapic_waits_for_eoi(const kvm_vm &kvm, u8 vector, bool level);
 // PIC -> LAPIC: the PIC pair's output changed. Whoever accepts it (LVT0 in ExtINT mode) looks
 // again. [any but NMI]
 void pic_output_changed(kvm_vm &kvm);
@@ -61,6 +63,9 @@ u8 pic_acknowledge(kvm_vm &kvm);
 // read. False: it is user space's. [sleep]
 [[nodiscard]] bool kernel_mmio(vcpu_vmx &vmx, u64 gpa, bool write, void *data, u32 size);
 [[nodiscard]] bool kernel_pio(vcpu_vmx &vmx, u16 port, bool write, void *data, u32 size);
+// Writes to ports that some ioeventfd waits for: kernel_pio() without sleep. False: nothing was
+// done. [any but NMI]
+[[nodiscard]] bool signal_by_pio(vcpu_vmx &vmx, u16 port, void *data, u32 size);
 // LAPIC: the part of kernel_mmio() that is this vCPU's APIC page. False: not its address. If the
 // APIC is off or in x2APIC mode the page reads as ones and ignores writes, as KVM's does.
 [[nodiscard]] bool lapic_mmio(vcpu_vmx &vmx, u64 gpa, bool write, void *data, u32 size);

@@ -71,6 +71,9 @@ struct Lapic {
 
     // The vCPU's thread's.
     bool attention;      // interrupts, TPR or ISR may have changed since they were last looked at
+    // Which registers of IRR and ISR may hold a bit, a bit each: most are empty. Others read them
+    // to guess a priority.
+    u8 irr_words, isr_words;
     s16 external_vector; // from KVM_INTERRUPT, where the PIC is user space's; -1: none
     u32 tpr_threshold;   // as the VMCS holds it
 
@@ -117,6 +120,8 @@ void lapic_base_changed(vcpu_vmx &vmx, u64 before);
 // RDMSR and WRMSR of 800H to 8FFH; false: #GP, also outside x2APIC mode. SDM Vol. 3A, 11.12.1.2.
 [[nodiscard]] bool lapic_read_msr(vcpu_vmx &vmx, u32 index, u64 &value);
 [[nodiscard]] bool lapic_write_msr(vcpu_vmx &vmx, u32 index, u64 value);
+// Whether such a write is over soon: it concerns a few processors at most, and no device. [irqoff]
+bool lapic_writes_msr_at_once(const vcpu_vmx &vmx, u32 index, u64 value);
 // TPR by its class, as CR8: SDM Vol. 3A, 11.8.6.
 u64 lapic_cr8(const Lapic &apic);
 void lapic_set_cr8(Lapic &apic, u64 value);
@@ -137,6 +142,8 @@ bool lapic_accepts_pic(const Lapic &apic);
 // acknowledges it: IRR to ISR. -1: none.
 bool has_interrupt(vcpu_vmx &vmx);
 int take_interrupt(vcpu_vmx &vmx);
+// TPR or ISR has changed: of interest only if an interrupt waits, or to who mirrors them.
+void lapic_priority_fell(Lapic &apic);
 // The TPR below which the guest has to exit, since an interrupt waits for that: SDM Vol.
 // 3C, 30.1.2.
 void lapic_update_tpr_threshold(vcpu_vmx &vmx);

@@ -61,6 +61,9 @@ class MemSlotArray {
     // The slot that holds gfn, or null. hint: where to look first; becomes the slot's place when
     // there is one.
     const MemSlot *find(u64 gfn, u32 &hint) const;
+    // The same; gap: the place behind which nothing was found the last time, as with the registers
+    // of a device, which are asked for again and again.
+    const MemSlot *find(u64 gfn, u32 &hint, u32 &gap) const;
     // Whether a slot other than id shares a frame with [base_gfn, end_gfn).
     bool overlaps(u64 base_gfn, u64 end_gfn, u32 id) const;
 
@@ -94,6 +97,12 @@ class MemSlotArray {
 
     Entry *entries() { return reinterpret_cast<Entry *>(this + 1); }
     const Entry *entries() const { return reinterpret_cast<const Entry *>(this + 1); }
+    // A place is a chunk's index times SlotChunk::kSlots plus the position in it; it may be of
+    // another array, and then be none here.
+    static constexpr u32 kNoPlace = ~u32{0};
+    const MemSlot *slot_at(u32 place) const; // null: none
+    // Whether gfn lies between that slot and the next, in neither.
+    bool is_gap_behind(u32 place, u64 gfn) const;
     // The last chunk that begins at or below gfn, else the first.
     u32 chunk_of(u64 gfn) const;
     void append(SlotChunk *chunk);
@@ -133,7 +142,8 @@ class SlotsUpdate {
 struct SlotsHazard {
     const MemSlotArray *array; // null: nothing
     u32 depth;                 // readers nest
-    u32 hint;                  // where the last lookup ended
+    u32 hint;                  // where the last slot was found
+    u32 gap;                   // behind which slot was none
     SlotsHazard *next;         // of the VM's list, under the mmu lock
 };
 
@@ -141,6 +151,7 @@ struct SlotsHazard {
 struct MemSlots {
     static constexpr u32 kIdsPerPage = 512;
     const MemSlotArray *current; // null: no slots. Changed under the mmu lock
+    u64 generation;              // one more with each change of it; 0: there has been none
     // By number: 0, or 1 + where the slot begins; null: none of these numbers. Under the host's
     // slots mutex.
     u64 *by_id[kUserMemSlots / kIdsPerPage + 1];

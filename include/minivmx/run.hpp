@@ -17,6 +17,13 @@ void inject_pending_events(vcpu_vmx &vmx);
 // What the last exit interrupted in the middle of its delivery goes back into the queues. Reads the
 // VMCS only if something was. [irqs on or off]
 void complete_interrupted_events(vcpu_vmx &vmx);
+// Nothing was interrupted: what was injected has been delivered.
+inline void events_delivered(vcpu_vmx &vmx)
+{
+    vmx.exception.pending = false;
+    vmx.interrupt.pending = false;
+    vmx.nmi_injected = false;
+}
 // What was being delivered when another exception, which is to be queued next, was raised: an
 // exception and that one may make a double fault, which is queue_exception()'s to see. An NMI is
 // delivered later; an interrupt's delivery ends here, since it was taken from its controller, and
@@ -27,6 +34,11 @@ void cancel_injection(vcpu_vmx &vmx);
 // Whether an external interrupt could be delivered at the next instruction boundary.
 bool interrupt_allowed(vcpu_vmx &vmx);
 bool nmi_allowed(vcpu_vmx &vmx);
+// Both.
+struct EventsAllowed {
+    bool interrupt, nmi;
+};
+EventsAllowed events_allowed(vcpu_vmx &vmx);
 // NMIs are blocked since one is being handled.
 bool nmis_masked(vcpu_vmx &vmx);
 void set_nmis_masked(vcpu_vmx &vmx, bool masked);
@@ -52,6 +64,22 @@ Outcome handle_halt(vcpu_vmx &vmx);
 
 // ----- Exits -------------------------------------------------------------------------------------
 
+// Exits that are answered with interrupts off and the guest's state in the CPU, between two entries
+// (src/core/run/fast_exits.cc). [irqoff]
+enum class AtOnce : u8 {
+    kNotAnswered, // nothing was done, the exit goes the ordinary way
+    kAnswered,    // but there is something else to be done before the next entry
+    kGuestGoesOn,
+};
+// For as long as KVM_RUN doesn't leave these functions.
+bool may_answer_at_once(const vcpu_vmx &vmx);
+AtOnce answer_at_once(vcpu_vmx &vmx);
+// After an answer: injects what it brought. False: somebody else wants something of the vCPU.
+bool may_enter_again(vcpu_vmx &vmx);
+// How often in a row: an interrupt that waits for the host ends a run of the guest in any case, but
+// not under emulators that take the guest's RFLAGS.IF for the host's.
+inline constexpr u32 kMostAnsweredAtOnce = 128;
+
 // Dispatches the last exit to its handler (src/core/run/exit_dispatch.cc).
 Outcome vmx_handle_exit(vcpu_vmx &vmx);
 // The same without asking the client about intercepts.
@@ -67,7 +95,11 @@ void apply_debug_payload(vcpu_vmx &vmx, u64 payload);
 Outcome handle_dr(vcpu_vmx &vmx);
 // MOV DR itself.
 Outcome access_debug_register(vcpu_vmx &vmx, const DrAccessInfo &access);
+// [irqoff or not]
 Outcome handle_vmcall(vcpu_vmx &vmx);
+Outcome handle_interrupt_window(vcpu_vmx &vmx);
+Outcome handle_tpr_below_threshold(vcpu_vmx &vmx);
+Outcome handle_preemption_timer(vcpu_vmx &vmx);
 Outcome handle_as_nop(vcpu_vmx &vmx);
 // After an exit with the guest's debug registers in place: they are the vCPU's again, and MOV DR
 // exits again.

@@ -92,7 +92,7 @@ void give_synced_regs(vcpu_vmx &vmx);
 // ----- Around each entry -------------------------------------------------------------------------
 
 // XCR0 and XSS are switched only where host and guest differ, and only while the guest has
-// CR4.OSXSAVE. [irqs off]
+// CR4.OSXSAVE: switches_xcr0(). [irqs off]
 void load_guest_xcr0(vcpu_vmx &vmx);
 void load_host_xcr0(vcpu_vmx &vmx);
 
@@ -102,6 +102,12 @@ Outcome handle_cpuid(vcpu_vmx &vmx);
 // RDTSC, or RDTSCP; CR4.TSD has been checked.
 Outcome handle_rdtsc(vcpu_vmx &vmx, bool with_processor_id);
 Outcome handle_rdmsr(vcpu_vmx &vmx);
+// The part of them that needs no sleep; the first two change registers only. False: nothing was
+// changed, there is more to do. [irqoff or not]
+bool answer_cpuid(vcpu_vmx &vmx);
+bool answer_rdmsr(vcpu_vmx &vmx);
+bool answer_wrmsr(vcpu_vmx &vmx);
+bool answer_cr_access(vcpu_vmx &vmx);
 Outcome handle_wrmsr(vcpu_vmx &vmx);
 Outcome handle_cr_access(vcpu_vmx &vmx);
 // The instruction itself, after its privilege has been checked.

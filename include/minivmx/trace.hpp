@@ -54,6 +54,11 @@ inline void trace_exit(vcpu_vmx &vmx)
         gather_trace_exit(vmx);
 }
 
+inline bool exits_are_traced()
+{
+    return MINIVMX_TRACING(exit);
+}
+
 inline void trace_ept_violation(vcpu_vmx &vmx, u64 gpa, const EptViolationInfo &access)
 {
     if (MINIVMX_TRACING(ept_violation)) [[unlikely]]

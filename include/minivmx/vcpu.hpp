@@ -16,6 +16,7 @@
 #include <minivmx/guest_msrs.hpp>
 #include <minivmx/host.h>
 #include <minivmx/intercept.hpp>
+#include <minivmx/known_move.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/shadow.hpp>
 #include <minivmx/real_mode.hpp>
@@ -121,6 +122,7 @@ struct vcpu_vmx : core_vcpu {
     u32 exit_reason;
     u32 last_vmentry_cpu;
     bool entry_failed; // VMLAUNCH or VMRESUME itself failed
+    bool answered;     // it has been answered already: answer_at_once()
     u32 idt_vectoring_info;
     u32 state_available; // CachedState: cached values that are current
     u32 state_dirty;     // CachedState: cached values the VMCS lacks (only kStateRip and kStateRsp)
@@ -180,6 +182,7 @@ struct vcpu_vmx : core_vcpu {
     EptPageStock ept_pages;
     void *pml_buffer; // one page, or null without PML
     PendingInstruction pending;
+    KnownMoves known_moves;
     EntryAudit *entry_audit; // of the last failed VM entry; null until one fails
 
     Cpuid cpuid;
@@ -204,11 +207,34 @@ inline vcpu_vmx &to_vmx(core_vcpu *vcpu)
 
 // ----- Registers ---------------------------------------------------------------------------------
 
-u64 read_rip(vcpu_vmx &vmx);
-void write_rip(vcpu_vmx &vmx, u64 value);
+[[gnu::always_inline]] inline u64 read_rip(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateRip)) {
+        vmx.rip = vmcs_read(GUEST_RIP);
+        vmx.state_available |= kStateRip;
+    }
+    return vmx.rip;
+}
+[[gnu::always_inline]] inline void write_rip(vcpu_vmx &vmx, u64 value)
+{
+    vmx.rip = value;
+    vmx.state_available |= kStateRip;
+    vmx.state_dirty |= kStateRip;
+}
 u64 read_rsp(vcpu_vmx &vmx);
 void write_rsp(vcpu_vmx &vmx, u64 value);
-u64 read_rflags(vcpu_vmx &vmx);
+// The CPU's VM and IOPL are ours in virtual-8086 mode that stands in for real mode.
+u64 without_virtual_8086_flags(const vcpu_vmx &vmx, u64 flags);
+[[gnu::always_inline]] inline u64 read_rflags(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateRflags)) {
+        vmx.rflags = vmcs_read(GUEST_RFLAGS);
+        if (vmx.vm86_active) [[unlikely]]
+            vmx.rflags = without_virtual_8086_flags(vmx, vmx.rflags);
+        vmx.state_available |= kStateRflags;
+    }
+    return vmx.rflags;
+}
 void write_rflags(vcpu_vmx &vmx, u64 value);
 // RSP comes from its cache; the others from vcpu_area.
 u64 read_gpr(vcpu_vmx &vmx, u8 index);
@@ -241,6 +267,11 @@ inline bool is_protmode(vcpu_vmx &vmx)
 inline bool is_long_mode(vcpu_vmx &vmx)
 {
     return vmx.efer & EFER_LMA;
+}
+// Whether XCR0 and XSS matter to the guest. CR4.OSXSAVE is never its own, so the cached CR4 has it.
+inline bool switches_xcr0(const vcpu_vmx &vmx)
+{
+    return (vmx.cr4 & X86_CR4_OSXSAVE) != 0;
 }
 bool is_64_bit_code(vcpu_vmx &vmx); // long mode and CS.L
 u64 linear_rip(vcpu_vmx &vmx);      // CS's base plus RIP
@@ -286,14 +317,26 @@ inline void paging_mode_changed(vcpu_vmx &vmx)
 
 // ----- The last exit -----------------------------------------------------------------------------
 
-u64 exit_qualification(vcpu_vmx &vmx);
+[[gnu::always_inline]] inline u64 exit_qualification(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateQualification)) {
+        vmx.exit_qualification = vmcs_read(EXIT_QUALIFICATION);
+        vmx.state_available |= kStateQualification;
+    }
+    return vmx.exit_qualification;
+}
 u32 exit_intr_info(vcpu_vmx &vmx);
-u32 exit_instruction_length(vcpu_vmx &vmx);
 // The handler of an exit is going to be called for an instruction that is emulated.
 inline void set_instruction_length(vcpu_vmx &vmx, u32 length)
 {
     vmx.instruction_length = length;
     vmx.state_available |= kStateInstructionLength;
+}
+[[gnu::always_inline]] inline u32 exit_instruction_length(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateInstructionLength))
+        set_instruction_length(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
+    return vmx.instruction_length;
 }
 
 // ----- Events ------------------------------------------------------------------------------------

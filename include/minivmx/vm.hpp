@@ -29,6 +29,7 @@ enum class Irqchip : u8 { kNone, kKernel, kSplit };
 
 inline constexpr u32 kMaxVcpus = 1024;   // KVM_CAP_MAX_VCPUS
 inline constexpr u32 kMaxVcpuIds = 4096; // KVM_CAP_MAX_VCPU_ID
+inline constexpr u32 kVcpusPerChunk = 64;
 
 struct kvm_vm : core_vm {
     host_vm *host;
@@ -69,9 +70,10 @@ struct kvm_vm : core_vm {
     // Ioeventfds and coalesced ranges: the same. Changed under the host's slots mutex.
     IoBus *mmio_bus, *pio_bus;
     host_lock *ring_lock; // of the page of coalesced writes
-    void *coalesced_ring;
+    void *coalesced_ring; // null until somebody maps it or registers a range
 
-    vcpu_vmx *vcpus[kMaxVcpus]; // read with vcpu_at()
+    // Read with vcpu_at(). In chunks, since most VMs have few; a chunk stays until the VM goes.
+    vcpu_vmx **vcpus[kMaxVcpus / kVcpusPerChunk];
     u32 vcpu_slots;
     u32 boot_vcpu_id; // KVM_SET_BOOT_CPU_ID: the bootstrap processor's
 };
@@ -84,7 +86,14 @@ inline u32 vcpu_count(const kvm_vm &kvm)
 }
 inline vcpu_vmx *vcpu_at(const kvm_vm &kvm, u32 slot) // may be null
 {
-    return __atomic_load_n(&kvm.vcpus[slot], __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&kvm.vcpus[slot / kVcpusPerChunk][slot % kVcpusPerChunk],
+                           __ATOMIC_ACQUIRE);
+}
+// In a VM that is about to be freed: none of the slots has a vCPU any more.
+inline void free_vcpu_slots(kvm_vm &kvm)
+{
+    for (vcpu_vmx **chunk : kvm.vcpus)
+        host_free(chunk);
 }
 
 inline Irqchip irqchip_of(const kvm_vm &kvm)
@@ -92,6 +101,17 @@ inline Irqchip irqchip_of(const kvm_vm &kvm)
     Irqchip value;
     __atomic_load(&kvm.irqchip, &value, __ATOMIC_ACQUIRE);
     return value;
+}
+
+// Whether a device of the module answers any port, or any address without memory, at all.
+inline bool has_port_devices(const kvm_vm &kvm)
+{
+    return irqchip_of(kvm) == Irqchip::kKernel || __atomic_load_n(&kvm.pit, __ATOMIC_RELAXED) ||
+           __atomic_load_n(&kvm.pio_bus, __ATOMIC_RELAXED);
+}
+inline bool has_mmio_devices(const kvm_vm &kvm)
+{
+    return irqchip_of(kvm) != Irqchip::kNone || __atomic_load_n(&kvm.mmio_bus, __ATOMIC_RELAXED);
 }
 
 // Published last: who sees it finds the controllers.

@@ -42,16 +42,16 @@ struct loaded_vmcs {
 };
 
 // A VMREAD or VMWRITE of the core's own tables can only fail by a bug or outside VMX operation:
-// told once in the log.
-void report_vmcs_access_failure(u32 encoding, arch::Vmx outcome, bool write);
+// told once in the log, with the reason that trying again gives.
+void report_vmcs_read_failure(u32 encoding);
+void report_vmcs_write_failure(u32 encoding, u64 value);
 
 template <VmcsWidth width, class Value>
 inline Value vmcs_read(VmcsField<width, Value> field)
 {
     u64 value;
-    arch::Vmx outcome = arch::vmread(field.encoding, value);
-    if (outcome != arch::Vmx::kOk) [[unlikely]]
-        report_vmcs_access_failure(field.encoding, outcome, false);
+    if (!arch::vmread_succeeds(field.encoding, value)) [[unlikely]]
+        report_vmcs_read_failure(field.encoding);
     return static_cast<Value>(value);
 }
 
@@ -59,9 +59,8 @@ template <VmcsWidth width, class Value>
 inline void vmcs_write(VmcsField<width, Value> field,
                        typename VmcsField<width, Value>::value_type value)
 {
-    arch::Vmx outcome = arch::vmwrite(field.encoding, value);
-    if (outcome != arch::Vmx::kOk) [[unlikely]]
-        report_vmcs_access_failure(field.encoding, outcome, true);
+    if (!arch::vmwrite_succeeds(field.encoding, value)) [[unlikely]]
+        report_vmcs_write_failure(field.encoding, value);
 }
 
 // One entry a possible CPU; before any other function here. 0 or -ENOMEM. [sleep]

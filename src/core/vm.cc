@@ -70,6 +70,7 @@ void core_vm_destroy(core_vm *vm)
     destroy_memory_slots(kvm);
     msr_filter_destroy(kvm);
     time_destroy(kvm);
+    free_vcpu_slots(kvm);
     host_free(&kvm);
 }
 

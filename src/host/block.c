@@ -37,21 +37,19 @@ void host_yield(void)
 	yield();
 }
 
-static bool wait_is_over(struct host_vcpu *vcpu)
+bool host_vcpu_block(struct host_vcpu *vcpu)
 {
-	return core_vcpu_runnable(vcpu->core) || signal_pending(current) ||
-	       READ_ONCE(vcpu->vm->dead);
-}
+	bool runnable;
 
-void host_vcpu_block(struct host_vcpu *vcpu)
-{
 	prepare_to_rcuwait(&vcpu->wait);
 	for (;;) {
 		/* In this order: who makes the vCPU runnable wakes it after. */
 		set_current_state(TASK_INTERRUPTIBLE);
-		if (wait_is_over(vcpu))
+		runnable = core_vcpu_runnable(vcpu->core);
+		if (runnable || signal_pending(current) || READ_ONCE(vcpu->vm->dead))
 			break;
 		schedule();
 	}
 	finish_rcuwait(&vcpu->wait);
+	return runnable;
 }

@@ -27,14 +27,7 @@
 #include "holder.h"
 #include "world.h"
 
-struct cpu_vmx {
-	void *region; /* of VMXON; one page, kept while the module is loaded */
-	bool checked; /* offers what the CPU of hardware_setup does */
-	bool on;
-	int error; /* what the last attempt on this CPU came to */
-};
-
-static DEFINE_PER_CPU(struct cpu_vmx, cpu_vmx);
+DEFINE_PER_CPU(struct cpu_vmx, cpu_vmx);
 
 /*
  * How many VMs there are. Changes with users_lock and the CPU hotplug lock (read) held; the latter
@@ -44,11 +37,6 @@ static unsigned int users;
 static DEFINE_MUTEX(users_lock);
 static bool going_down;
 static enum cpuhp_state hotplug_state;
-
-bool cpus_vmx_on_here(void)
-{
-	return __this_cpu_read(cpu_vmx.on);
-}
 
 bool cpus_going_down(void)
 {
@@ -91,6 +79,7 @@ static int enter_vmx(struct cpu_vmx *here)
 		return r;
 	}
 	uret_cpu_start();
+	segments_cpu_start();
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #ifndef MINIVMX_HOST_CPUS_H
 #define MINIVMX_HOST_CPUS_H
 
+#include <linux/percpu.h>
 #include <linux/types.h>
 
 /*
@@ -21,8 +22,19 @@ void cpus_exit(void);
 int cpus_get(void);
 void cpus_put(void);
 
+struct cpu_vmx {
+	void *region; /* of VMXON; one page, kept while the module is loaded */
+	bool checked; /* offers what the CPU of hardware_setup does */
+	bool on;
+	int error; /* what the last attempt on this CPU came to */
+};
+DECLARE_PER_CPU(struct cpu_vmx, cpu_vmx); /* cpus.c's; others ask: */
+
 /* Whether this CPU is in VMX operation by our doing. [preemption off] */
-bool cpus_vmx_on_here(void);
+static inline bool cpus_vmx_on_here(void)
+{
+	return __this_cpu_read(cpu_vmx.on);
+}
 /* Whether the machine is going down, so that VMX stays off. [any] */
 bool cpus_going_down(void);
 

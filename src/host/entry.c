@@ -4,9 +4,11 @@
  * which it happens.
  */
 #include <linux/context_tracking.h>
+#include <linux/entry-kvm.h>
 #include <linux/ftrace.h>
 #include <linux/instrumentation.h>
 #include <linux/irqflags.h>
+#include <linux/jiffies.h>
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/vtime.h>
@@ -40,7 +42,7 @@ static_assert(offsetof(struct vcpu_area, save_spec_ctrl) == AREA_SAVE_SPEC_CTRL)
 static bool must_stay_out(struct host_vcpu *vcpu)
 {
 	return !vcpu->loaded || !cpus_vmx_on_here() || READ_ONCE(vcpu->area.requests) ||
-	       work_pending_before_entry();
+	       xfer_to_guest_mode_work_pending();
 }
 
 static void load_guest_fpu_registers(void)
@@ -80,8 +82,6 @@ bool host_prepare_entry(struct host_vcpu *vcpu)
 	struct vcpu_area *area = &vcpu->area;
 
 	preempt_disable();
-	uret_load_guest(vcpu);
-	segments_load_guest(vcpu);
 	local_irq_disable();
 
 	smp_store_mb(area->mode, VCPU_IN_GUEST);
@@ -92,10 +92,12 @@ bool host_prepare_entry(struct host_vcpu *vcpu)
 		return false;
 	}
 
+	uret_load_guest(vcpu);
+	segments_load_guest(vcpu);
 	load_guest_fpu_registers();
 	load_guest_debug_registers(area);
 	/* With interrupts off neither can change before the entry any more. */
-	area->host_cr3 = __get_current_cr3_fast();
+	area->host_cr3 = __read_cr3();
 	area->host_cr4 = cr4_read_shadow();
 	vcpu->host_debugctl = get_debugctlmsr();
 	perf_enter_guest(vcpu);
@@ -105,14 +107,20 @@ bool host_prepare_entry(struct host_vcpu *vcpu)
 
 /* ---- The entry ---- */
 
-/* To RCU, lockdep and the interrupt tracer running a guest is what running in user mode is. */
-static __always_inline void guest_context_enter(void)
+/*
+ * To RCU, lockdep and the interrupt tracer running a guest is what running in user mode is. A guest
+ * that keeps its CPU must not keep RCU waiting; but RCU looks at the clock's ticks for what holds it
+ * up, and a tick ends the guest's run: to hear of it once a tick is enough.
+ */
+static __always_inline void guest_context_enter(struct host_vcpu *vcpu)
 {
 	instrumentation_begin();
 	trace_hardirqs_on_prepare();
 	lockdep_hardirqs_on_prepare();
-	if (!context_tracking_guest_enter())
+	if (!context_tracking_guest_enter() && vcpu->rcu_told != jiffies) {
+		vcpu->rcu_told = jiffies;
 		compat_rcu_virt_note_context_switch();
+	}
 	instrumentation_end();
 	lockdep_hardirqs_on(CALLER_ADDR0);
 }
@@ -148,7 +156,7 @@ noinstr host_u32 host_vmenter(struct host_vcpu *vcpu)
 	struct vcpu_area *area = &vcpu->area;
 	u32 failed;
 
-	guest_context_enter();
+	guest_context_enter(vcpu);
 	clear_leaks_before_entry(vcpu);
 	if (native_read_cr2() != area->cr2)
 		native_write_cr2(area->cr2);
@@ -262,9 +270,19 @@ static int wait_for_vmx(struct host_vcpu *vcpu)
 
 int host_handle_pending_work(struct host_vcpu *vcpu)
 {
-	int r = wait_for_vmx(vcpu);
+	int r;
 
+	/* Work that comes after this keeps it out of the guest, and is met here then. */
+	if (likely(vcpu->loaded && !cpus_going_down() && !__xfer_to_guest_mode_work_pending()))
+		return 0;
+	host_let_sleep(vcpu);
+	r = wait_for_vmx(vcpu);
 	return r ? r : work_do_before_entry();
+}
+
+bool host_has_pending_work(void)
+{
+	return xfer_to_guest_mode_work_pending();
 }
 
 void host_branch_predictor_barrier(void)

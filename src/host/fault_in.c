@@ -2,76 +2,72 @@
 /*
  * The host page behind a guest page.
  *
- * No page stays referenced while the guest uses it: the reference taken here lasts until the
- * translation is made, and the mmu notifiers (mmu_notifier.c) take the translation away when user
- * space's mapping changes.
+ * No page stays referenced while the guest uses it: the mmu notifiers (mmu_notifier.c) take the
+ * translation away when user space's mapping changes. Anonymous memory, which is most, is not even
+ * referenced until the translation is made, see user_tables.c; the rest is found the kernel's way.
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/pgtable.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
 
 #include "objects.h"
 #include "pfnmap.h"
+#include "user_tables.h"
 
-#define ORDER_4K 0
-#define ORDER_2M (PMD_SHIFT - PAGE_SHIFT)
-#define ORDER_1G (PUD_SHIFT - PAGE_SHIFT)
-
-/*
- * How much of address space around hva one leaf of the page tables maps. With interrupts off the
- * tables can't be freed, as in the kernel's lockless page walks. What is read may be changed the
- * next moment: such a change moves mmu_seq, which was read before, so host_mmu_retry() discards the
- * answer.
- */
-static unsigned int mapping_order(struct mm_struct *mm, unsigned long hva)
+/* False: there is no anonymous page, or not with the access that is wanted. */
+static bool find_anonymous(struct host_vm *vm, unsigned long hva, bool want_write,
+			   struct host_frame *frame, bool *writable)
 {
-	unsigned int order = ORDER_4K;
-	unsigned long flags;
-	pgd_t pgd;
-	p4d_t p4d;
-	pud_t pud;
-	pmd_t pmd;
+	struct user_mapping mapping;
 
-	local_irq_save(flags);
-	pgd = READ_ONCE(*pgd_offset(mm, hva));
-	if (pgd_none(pgd))
-		goto out;
-	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
-	if (p4d_none(p4d) || !p4d_present(p4d))
-		goto out;
-	pud = READ_ONCE(*pud_offset(&p4d, hva));
-	if (pud_none(pud) || !pud_present(pud))
-		goto out;
-	if (pud_leaf(pud)) {
-		order = ORDER_1G;
-		goto out;
-	}
-	pmd = READ_ONCE(*pmd_offset(&pud, hva));
-	if (!pmd_none(pmd) && pmd_present(pmd) && pmd_leaf(pmd))
-		order = ORDER_2M;
-out:
-	local_irq_restore(flags);
-	return order;
+	frame->mmu_seq = READ_ONCE(vm->mmu_seq);
+	/*
+	 * The sequence is read before the page is looked up; its writers move it after the change.
+	 */
+	smp_rmb();
+	user_mapping_at(vm->mm, hva, &mapping);
+	*writable = mapping.writable;
+	if (!mapping.ordinary || !mapping.anonymous || (want_write && !mapping.writable))
+		return false;
+	frame->pfn = mapping.pfn;
+	frame->writable = mapping.writable;
+	frame->order = mapping.order;
+	frame->page = pfn_to_page(mapping.pfn);
+	return true;
 }
 
-/* A write mapping if there is one already, or must be one; else whatever can be read. */
-static int get_page_at(unsigned long hva, bool want_write, struct page **page, bool *writable)
+/* As if user space wrote there. It may fail: whoever looks again, and then asks for the page, is
+ * told why. */
+static void make_writable(struct mm_struct *mm, unsigned long hva)
 {
-	unsigned int flags = FOLL_HWPOISON;
+	bool unlocked = false;
+
+	mmap_read_lock(mm);
+	(void)fixup_user_fault(mm, hva, FAULT_FLAG_WRITE, &unlocked);
+	mmap_read_unlock(mm);
+}
+
+/*
+ * The page, with a reference. A write mapping if there is one already, or must be one; else whatever
+ * can be read.
+ */
+static int get_page_at(unsigned long hva, bool want_write, struct host_frame *frame)
+{
+	unsigned int flags = FOLL_HWPOISON | (want_write ? FOLL_WRITE : 0);
+	struct page *page = NULL;
 	long got;
 
-	*writable = true;
-	if (get_user_pages_fast_only(hva, 1, FOLL_WRITE, page) == 1)
-		return 0;
-	*writable = want_write;
-	if (want_write)
-		flags |= FOLL_WRITE;
-	got = get_user_pages_unlocked(hva, 1, page, flags);
-	if (got == 1)
-		return 0;
-	return got < 0 ? got : -EFAULT;
+	got = get_user_pages_fast_only(hva, 1, FOLL_WRITE, &page);
+	frame->at_hand = got == 1;
+	frame->writable = frame->at_hand || want_write;
+	if (!frame->at_hand)
+		got = get_user_pages_unlocked(hva, 1, &page, flags);
+	if (got != 1)
+		return got < 0 ? got : -EFAULT;
+	frame->pfn = page_to_pfn(page);
+	frame->page = page;
+	return 0;
 }
 
 /*
@@ -86,23 +82,15 @@ static void guest_reaches_devices(struct host_vm *vm)
 	host_request_all(vm, 0);
 }
 
-int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame)
+/* The page, with a reference, or physical addresses. */
+static int find_other(struct host_vm *vm, unsigned long hva, bool want_write,
+		      struct host_frame *frame)
 {
-	struct page *page = NULL;
-	bool writable;
-	int r;
+	struct user_mapping mapping;
+	int r = get_page_at(hva, want_write, frame);
 
-	memset(frame, 0, sizeof(*frame));
-	frame->mmu_seq = READ_ONCE(vm->mmu_seq);
-	/*
-	 * The sequence is read before the page is looked up; its writers move it after the change.
-	 */
-	smp_rmb();
-
-	r = get_page_at(hva, want_write, &page, &writable);
 	if (r == -EHWPOISON)
-		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)(unsigned long)hva, PAGE_SHIFT,
-				current);
+		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)hva, PAGE_SHIFT, current);
 	if (r == -EHWPOISON || r == -EINTR)
 		return r;
 	if (r && fatal_signal_pending(current))
@@ -113,13 +101,31 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
 			return r == -EACCES ? -EACCES : -EFAULT;
 		guest_reaches_devices(vm);
 	}
-	if (page) {
-		frame->pfn = page_to_pfn(page);
-		frame->writable = writable;
-		frame->page = page;
-	}
-	frame->order = mapping_order(vm->mm, hva);
+	frame->referenced = frame->page != NULL;
+	user_mapping_at(vm->mm, hva, &mapping);
+	frame->order = mapping.order;
 	return 0;
+}
+
+int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame)
+{
+	bool made = false, writable;
+	int r;
+
+	memset(frame, 0, sizeof(*frame));
+	frame->at_hand = find_anonymous(vm, hva, want_write, frame, &writable);
+	if (frame->at_hand)
+		return 0;
+	if (want_write && !writable) {
+		made = true;
+		make_writable(vm->mm, hva);
+		if (find_anonymous(vm, hva, want_write, frame, &writable))
+			return 0;
+	}
+	r = find_other(vm, hva, want_write, frame);
+	if (made)
+		frame->at_hand = false;
+	return r;
 }
 
 bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write,
@@ -137,6 +143,7 @@ bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write,
 	frame->pfn = page_to_pfn(page);
 	frame->writable = want_write;
 	frame->page = page;
+	frame->referenced = true;
 	return true;
 }
 
@@ -148,10 +155,15 @@ void host_frame_put(struct host_frame *frame, bool dirty)
 		return;
 	frame->page = NULL;
 	/* The zero page and its like carry no such state. */
-	if (!PageReserved(page)) {
-		if (dirty)
-			SetPageDirty(page);
+	if (dirty && !PageReserved(page) && !PageDirty(page))
+		SetPageDirty(page);
+	if (!frame->referenced)
+		return;
+	/*
+	 * Whether anonymous memory is in use the kernel asks all who map it: see age(). Of files it
+	 * is told here, too.
+	 */
+	if (!PageReserved(page) && !PageAnon(page))
 		mark_page_accessed(page);
-	}
 	put_page(page);
 }

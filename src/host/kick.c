@@ -54,9 +54,9 @@ static bool request_one(struct host_vcpu *vcpu, u32 requests)
 
 void host_request_all(struct host_vm *vm, host_u32 requests)
 {
+	unsigned int i, count = vm_vcpu_count(vm);
 	struct host_vcpu *vcpu;
 	struct cpumask *mask;
-	unsigned long index;
 
 	if (requests & VCPU_REQUEST_VM_DEAD)
 		WRITE_ONCE(vm->dead, true);
@@ -64,7 +64,8 @@ void host_request_all(struct host_vm *vm, host_u32 requests)
 	preempt_disable();
 	mask = this_cpu_cpumask_var_ptr(kick_mask);
 	cpumask_clear(mask);
-	xa_for_each(&vm->vcpus, index, vcpu) {
+	for (i = 0; i < count; i++) {
+		vcpu = vm_vcpu(vm, i);
 		if (request_one(vcpu, requests))
 			cpumask_set_cpu(READ_ONCE(vcpu->cpu), mask);
 		if (requests & VCPU_REQUEST_VM_DEAD)

@@ -46,7 +46,7 @@ static enum vmx_l1d_flush_state mode = VMENTER_L1D_FLUSH_AUTO;
 static bool initialized;
 static bool ept_in_use;
 static u8 *flush_buffer;
-static DEFINE_STATIC_KEY_FALSE(flush_wanted);
+DEFINE_STATIC_KEY_FALSE(l1d_flush_wanted);
 static DEFINE_STATIC_KEY_FALSE(flush_conditional);
 
 static bool cpu_needs_no_flush(void)
@@ -124,7 +124,7 @@ static int apply(enum vmx_l1d_flush_state wish)
 	}
 	mode = decided;
 	set_key(&flush_conditional, decided == VMENTER_L1D_FLUSH_COND);
-	set_key(&flush_wanted, flushes);
+	set_key(&l1d_flush_wanted, flushes);
 	return 0;
 }
 
@@ -197,10 +197,8 @@ static __always_inline void fill_cache_from_buffer(void)
 	asm volatile("lfence" : : : "memory");
 }
 
-noinstr bool l1d_flush_before_entry(struct host_vcpu *vcpu)
+noinstr bool l1d_flush(struct host_vcpu *vcpu)
 {
-	if (!static_branch_unlikely(&flush_wanted))
-		return false;
 	if (static_branch_likely(&flush_conditional)) {
 		/* Set by the core, and by the kernel's interrupt handlers for this CPU. */
 		bool secrets = vcpu->area.flush_l1d || kvm_get_cpu_l1tf_flush_l1d();

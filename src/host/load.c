@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * A vCPU's state in the CPU follows its thread: onto a CPU when the thread is scheduled in, off it
- * when scheduled out.
+ * when scheduled out. As long as the thread is pinned, with preemption off, it isn't scheduled, and
+ * no notifier is needed.
  */
 #include <linux/preempt.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
+#include <asm/processor.h>
 
 #include "cpus.h"
 #include "objects.h"
@@ -22,7 +24,12 @@ static void attach(struct host_vcpu *vcpu, int cpu)
 	vcpu->loaded = cpus_vmx_on_here();
 	if (!vcpu->loaded)
 		return;
-	WRITE_ONCE(vcpu->cpu, cpu);
+	if (vcpu->cpu != cpu) {
+		WRITE_ONCE(vcpu->cpu, cpu);
+		/* What this CPU has of its MSRs may be from an earlier visit. */
+		vcpu->area.uret_dirty = 1;
+		vcpu->area.host_gs_base = cpu_kernelmode_gs_base(cpu);
+	}
 	/* Whoever ran here in between left data in the cache. */
 	vcpu->area.flush_l1d = 1;
 	core_vcpu_load(vcpu->core, cpu);
@@ -61,11 +68,12 @@ void vcpu_init_preempt_notifier(struct host_vcpu *vcpu)
 	preempt_notifier_init(&vcpu->preempt_notifier, &preempt_ops);
 }
 
-int vcpu_load(struct host_vcpu *vcpu)
+/* The number of this CPU, which is in VMX operation, with preemption off; or -EIO. */
+static int get_vmx_cpu(void)
 {
 	int cpu = get_cpu();
 
-	while (!cpus_vmx_on_here()) {
+	while (unlikely(!cpus_vmx_on_here())) {
 		put_cpu();
 		/* It may not come back at all: see resume() in cpus.c. */
 		if (cpus_going_down() || fatal_signal_pending(current))
@@ -73,16 +81,45 @@ int vcpu_load(struct host_vcpu *vcpu)
 		schedule_timeout_killable(1);
 		cpu = get_cpu();
 	}
-	preempt_notifier_register(&vcpu->preempt_notifier);
+	return cpu;
+}
+
+int vcpu_load(struct host_vcpu *vcpu)
+{
+	int r = vcpu_load_pinned(vcpu);
+
+	if (!r)
+		host_let_sleep(vcpu);
+	return r;
+}
+
+int vcpu_load_pinned(struct host_vcpu *vcpu)
+{
+	int cpu = get_vmx_cpu();
+
+	if (unlikely(cpu < 0))
+		return cpu;
 	attach(vcpu, cpu);
-	put_cpu();
+	vcpu->pinned = true;
 	return 0;
+}
+
+void host_let_sleep(struct host_vcpu *vcpu)
+{
+	if (!vcpu->pinned)
+		return;
+	vcpu->pinned = false;
+	preempt_notifier_register(&vcpu->preempt_notifier);
+	preempt_enable();
 }
 
 void vcpu_put(struct host_vcpu *vcpu)
 {
-	preempt_disable();
+	if (!vcpu->pinned) {
+		preempt_disable();
+		preempt_notifier_unregister(&vcpu->preempt_notifier);
+	}
+	vcpu->pinned = false;
 	detach(vcpu);
-	preempt_notifier_unregister(&vcpu->preempt_notifier);
 	preempt_enable();
 }

@@ -14,7 +14,7 @@
 #include "debugfs.h"
 #include "device.h"
 #include "host_info.h"
-#include "lock.h"
+#include "objects.h"
 #include "shrinker.h"
 #include "world.h"
 
@@ -91,12 +91,9 @@ static int __init minivmx_init(void)
 	r = l1d_init(params.ept);
 	if (r)
 		goto out_core;
-	r = readers_init();
-	if (r)
-		goto out_l1d;
 	r = kick_init();
 	if (r)
-		goto out_readers;
+		goto out_l1d;
 	r = cpus_init();
 	if (r)
 		goto out_kick;
@@ -121,8 +118,6 @@ out_cpus:
 	cpus_exit();
 out_kick:
 	kick_exit();
-out_readers:
-	readers_exit();
 out_l1d:
 	l1d_exit();
 out_core:
@@ -133,13 +128,13 @@ out_core:
 static void __exit minivmx_exit(void)
 {
 	device_exit();
+	mmu_notifiers_exit();
 	debugfs_exit();
 	clock_exit();
 	preempt_notifier_dec();
 	shrinker_exit();
 	cpus_exit();
 	kick_exit();
-	readers_exit();
 	l1d_exit();
 	core_hardware_unsetup();
 }

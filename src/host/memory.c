@@ -28,6 +28,11 @@ void *host_page_alloc(void)
 	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 }
 
+void *host_page_alloc_unset(void)
+{
+	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT);
+}
+
 void *host_page_alloc_low(void)
 {
 	return (void *)__get_free_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_DMA32);
@@ -105,6 +110,33 @@ int host_read_user_atomic(void *to, host_u64 hva, size_t size)
 		r = __copy_from_user_inatomic(to, at, size) ? -EFAULT : 0;
 	pagefault_enable();
 	return r;
+}
+
+bool host_user_words_are(const struct host_user_word *words, host_u32 count)
+{
+	bool same = false;
+	u64 value;
+	u32 i;
+
+	for (i = 0; i < count; i++) {
+		if (!access_ok((const void __user *)words[i].hva, sizeof(value)))
+			return false;
+	}
+	pagefault_disable();
+	/* A pointer to one of them stands for all: they are checked. */
+	if (!user_read_access_begin((const void __user *)words->hva, sizeof(value)))
+		goto out;
+	for (i = 0; i < count; i++) {
+		unsafe_get_user(value, (const u64 __user *)words[i].hva, end);
+		if ((value ^ words[i].value) & words[i].mask)
+			goto end;
+	}
+	same = true;
+end:
+	user_read_access_end();
+out:
+	pagefault_enable();
+	return same;
 }
 
 int host_copy_to_user(host_u64 hva, const void *from, size_t size)

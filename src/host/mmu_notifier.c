@@ -7,9 +7,17 @@
  * takes the lock and asks host_mmu_retry() whether what it found can still be used. It can't when a
  * change that covers the address is under way (it may have passed by before the translation was
  * made), nor when any change has ended since (mmu_seq moved).
+ *
+ * The kernel may be in a callback still when the VM goes. To wait for it would be to wait for every
+ * callback of every process; instead the VM's struct host_vm, of which nothing but the lock and
+ * mmu_gone means anything by then, outlives the rest of it until the kernel says that none is left.
  */
+#include <linux/atomic.h>
 #include <linux/mmu_notifier.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/wait_bit.h>
 
 #include "objects.h"
 
@@ -38,9 +46,11 @@ static int invalidate_range_start(struct mmu_notifier *notifier,
 	struct host_vm *vm = notified_vm(notifier);
 
 	spin_lock(&vm->mmu_lock);
-	note_invalidation(vm, range->start, range->end);
-	if (core_mmu_unmap_hva_range(vm->core, range->start, range->end))
-		host_request_all(vm, VCPU_REQUEST_TLB_FLUSH);
+	if (!vm->mmu_gone) {
+		note_invalidation(vm, range->start, range->end);
+		if (core_mmu_unmap_hva_range(vm->core, range->start, range->end))
+			host_request_all(vm, VCPU_REQUEST_TLB_FLUSH);
+	}
 	spin_unlock(&vm->mmu_lock);
 	return 0;
 }
@@ -51,9 +61,11 @@ static void invalidate_range_end(struct mmu_notifier *notifier,
 	struct host_vm *vm = notified_vm(notifier);
 
 	spin_lock(&vm->mmu_lock);
-	WRITE_ONCE(vm->mmu_seq, vm->mmu_seq + 1);
-	WARN_ON_ONCE(vm->invalidations == 0);
-	vm->invalidations--;
+	if (!vm->mmu_gone) {
+		WRITE_ONCE(vm->mmu_seq, vm->mmu_seq + 1);
+		WARN_ON_ONCE(vm->invalidations == 0);
+		vm->invalidations--;
+	}
 	spin_unlock(&vm->mmu_lock);
 }
 
@@ -62,7 +74,7 @@ static int age(struct host_vm *vm, unsigned long start, unsigned long end, bool 
 	bool young;
 
 	spin_lock(&vm->mmu_lock);
-	young = core_mmu_age_hva_range(vm->core, start, end, clear);
+	young = !vm->mmu_gone && core_mmu_age_hva_range(vm->core, start, end, clear);
 	spin_unlock(&vm->mmu_lock);
 	return young;
 }
@@ -71,11 +83,14 @@ static int clear_flush_young(struct mmu_notifier *notifier, struct mm_struct *mm
 			     unsigned long start, unsigned long end)
 {
 	struct host_vm *vm = notified_vm(notifier);
-	int young = age(vm, start, end, true);
+	bool young;
 
+	spin_lock(&vm->mmu_lock);
+	young = !vm->mmu_gone && core_mmu_age_hva_range(vm->core, start, end, true);
 	/* Else a TLB may go on using the entry without setting "accessed" again. */
 	if (young)
 		host_request_all(vm, VCPU_REQUEST_TLB_FLUSH);
+	spin_unlock(&vm->mmu_lock);
 	return young;
 }
 
@@ -96,10 +111,25 @@ static void release(struct mmu_notifier *notifier, struct mm_struct *mm)
 	struct host_vm *vm = notified_vm(notifier);
 
 	spin_lock(&vm->mmu_lock);
-	WRITE_ONCE(vm->mmu_seq, vm->mmu_seq + 1);
-	core_mmu_zap_all(vm->core);
-	host_request_all(vm, VCPU_REQUEST_TLB_FLUSH);
+	if (!vm->mmu_gone) {
+		WRITE_ONCE(vm->mmu_seq, vm->mmu_seq + 1);
+		core_mmu_zap_all(vm->core);
+		host_request_all(vm, VCPU_REQUEST_TLB_FLUSH);
+	}
 	spin_unlock(&vm->mmu_lock);
+}
+
+/* ---- The end ---- */
+
+/* VMs that are gone but for their struct host_vm. */
+static atomic_t remains = ATOMIC_INIT(0);
+
+/* No callback is left. Can't sleep. */
+static void free_remains(struct mmu_notifier *notifier)
+{
+	kfree(notified_vm(notifier));
+	if (atomic_dec_and_test(&remains))
+		wake_up_var(&remains);
 }
 
 static const struct mmu_notifier_ops notifier_ops = {
@@ -109,6 +139,7 @@ static const struct mmu_notifier_ops notifier_ops = {
 	.clear_young = clear_young,
 	.test_young = test_young,
 	.release = release,
+	.free_notifier = free_remains,
 };
 
 int vm_watch_mm(struct host_vm *vm)
@@ -119,7 +150,22 @@ int vm_watch_mm(struct host_vm *vm)
 
 void vm_unwatch_mm(struct host_vm *vm)
 {
-	mmu_notifier_unregister(&vm->notifier, vm->mm);
+	spin_lock(&vm->mmu_lock);
+	vm->mmu_gone = true;
+	spin_unlock(&vm->mmu_lock);
+}
+
+void vm_free_unwatched(struct host_vm *vm)
+{
+	atomic_inc(&remains);
+	mmu_notifier_put(&vm->notifier);
+}
+
+void mmu_notifiers_exit(void)
+{
+	wait_var_event(&remains, !atomic_read(&remains));
+	/* The last one may still be on its way out of free_remains(), where bottom halves are off. */
+	synchronize_rcu();
 }
 
 void host_mmu_lock(struct host_vm *vm) __acquires(&vm->mmu_lock)

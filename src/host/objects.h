@@ -15,10 +15,10 @@
 #include <linux/preempt.h>
 #include <linux/rcuwait.h>
 #include <linux/refcount.h>
+#include <linux/sched.h>
 #include <linux/signal_types.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
-#include <linux/xarray.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
 
@@ -30,6 +30,7 @@
  */
 #define HOST_MAX_VCPUS 1024
 #define HOST_MAX_VCPU_IDS 4096
+#define VCPUS_PER_CHUNK 64
 /* How many entries KVM_SET_CPUID2 and its siblings may carry. */
 #define HOST_MAX_CPUID_ENTRIES 256
 struct kvm_cpuid2;
@@ -58,8 +59,8 @@ struct host_vm {
 	struct mutex lock;
 	/* KVM_SET_USER_MEMORY_REGION. */
 	struct mutex slots_lock;
-	/* By order of creation; grows under lock, is read without. */
-	struct xarray vcpus;
+	/* By order of creation; grows under lock, is read without: vm_vcpu(). */
+	struct host_vcpu **vcpus[HOST_MAX_VCPUS / VCPUS_PER_CHUNK];
 	unsigned int vcpu_count;
 
 	struct mutex routing_lock; /* KVM_SET_GSI_ROUTING */
@@ -74,6 +75,7 @@ struct host_vm {
 	struct list_head shrinker_link; /* shrinker.c */
 	struct mmu_notifier notifier;
 	spinlock_t mmu_lock;
+	bool mmu_gone; /* under mmu_lock; set once, when the core of the VM is about to go */
 	/*
 	 * Under mmu_lock: changes of user space's mappings that are under way, and how many have
 	 * ended.
@@ -87,6 +89,7 @@ struct host_vm {
 struct host_segments {
 	u64 kernel_gs_base;
 	u16 fs_sel, gs_sel, ds_sel, es_sel, ldt_sel;
+	u16 any_selector; /* 0: all of them are, and none was kept */
 };
 
 struct host_vcpu {
@@ -100,19 +103,31 @@ struct host_vcpu {
 	struct preempt_notifier preempt_notifier;
 	int cpu; /* where it is loaded, or was last */
 	bool loaded; /* its VMCS is the current one of cpu; only its thread looks */
+	bool pinned; /* loaded, preemption is off, and the notifier isn't registered */
 
 	struct fpu_guest fpu;
 	u32 pkru; /* of KVM_SET_XSAVE; not loaded, since no guest has protection keys */
 	bool sigset_active; /* KVM_SET_SIGNAL_MASK gave sigset */
 	sigset_t sigset;
 
+	unsigned long rcu_told; /* the jiffy in which RCU last heard of its guest */
 	bool guest_state_loaded; /* segments holds the host's values, the CPU the guest's */
-	bool uret_loaded;
 	struct host_segments segments;
 	u64 host_debugctl;
 	const struct perf_guest_switch_msr *perf_msrs; /* this CPU's, during an entry */
 	int perf_count;
 };
+
+/* The vCPUs that there are: whoever sees the number sees all of them. [any] */
+static inline unsigned int vm_vcpu_count(const struct host_vm *vm)
+{
+	return smp_load_acquire(&vm->vcpu_count);
+}
+
+static inline struct host_vcpu *vm_vcpu(const struct host_vm *vm, unsigned int index)
+{
+	return vm->vcpus[index / VCPUS_PER_CHUNK][index % VCPUS_PER_CHUNK];
+}
 
 /* vm.c: KVM_CREATE_VM: a file descriptor, or a negative errno. [sleep] */
 int vm_create_fd(unsigned long type);
@@ -120,7 +135,10 @@ int vm_create_fd(unsigned long type);
 void vm_get(struct host_vm *vm);
 void vm_put(struct host_vm *vm);
 /* Whether the calling process may use the VM: 0, or -EIO as KVM answers. */
-int vm_check_caller(const struct host_vm *vm);
+static inline int vm_check_caller(const struct host_vm *vm)
+{
+	return vm->mm != current->mm || READ_ONCE(vm->dead) ? -EIO : 0;
+}
 
 /*
  * vcpu.c: creates vCPU id under vm->lock and returns its file descriptor, or a negative errno
@@ -157,6 +175,8 @@ long vcpu_own_ioctl(struct host_vcpu *vcpu, unsigned int ioctl, void __user *use
  * killed while it waited for VMX. [sleep]
  */
 int vcpu_load(struct host_vcpu *vcpu);
+/* The same for KVM_RUN, but preemption stays off: host_let_sleep(), or vcpu_put(), ends that. */
+int vcpu_load_pinned(struct host_vcpu *vcpu);
 void vcpu_put(struct host_vcpu *vcpu);
 void vcpu_init_preempt_notifier(struct host_vcpu *vcpu);
 
@@ -183,6 +203,11 @@ void irqfd_destroy(struct host_vm *vm);
 
 /* mmu_notifier.c */
 int vm_watch_mm(struct host_vm *vm); /* -ENOMEM or -EINTR [sleep] */
+/* From here on callbacks leave the VM's core alone. */
 void vm_unwatch_mm(struct host_vm *vm);
+/* kfree(vm), as soon as no callback can see it; does not wait for that. */
+void vm_free_unwatched(struct host_vm *vm);
+/* Before the module goes: waits for all of these. [sleep] */
+void mmu_notifiers_exit(void);
 
 #endif

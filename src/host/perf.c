@@ -9,32 +9,24 @@
  * between writes its own again: a counter may then count a stretch of the guest, which VM entry's
  * and exit's own switch of these MSRs would avoid.
  */
-#include <linux/perf_event.h>
 #include <asm/msr.h>
-#include <asm/perf_event.h>
 
 #include "objects.h"
 #include "world.h"
 
-void perf_enter_guest(struct host_vcpu *vcpu)
+void perf_enter_msrs(struct host_vcpu *vcpu, const struct perf_guest_switch_msr *msrs, int count)
 {
 	int i;
 
-	vcpu->perf_count = 0;
-	/*
-	 * The count is only set when there are MSRs. They are this CPU's, and stay as they are
-	 * until interrupts are on.
-	 */
-	vcpu->perf_msrs = perf_guest_get_msrs(&vcpu->perf_count, NULL);
-	if (!vcpu->perf_msrs)
-		vcpu->perf_count = 0;
-	for (i = 0; i < vcpu->perf_count; i++) {
-		if (vcpu->perf_msrs[i].host != vcpu->perf_msrs[i].guest)
-			wrmsrl(vcpu->perf_msrs[i].msr, vcpu->perf_msrs[i].guest);
+	vcpu->perf_msrs = msrs;
+	vcpu->perf_count = count;
+	for (i = 0; i < count; i++) {
+		if (msrs[i].host != msrs[i].guest)
+			wrmsrl(msrs[i].msr, msrs[i].guest);
 	}
 }
 
-void perf_leave_guest(struct host_vcpu *vcpu)
+void perf_leave_msrs(struct host_vcpu *vcpu)
 {
 	int i;
 
@@ -42,4 +34,5 @@ void perf_leave_guest(struct host_vcpu *vcpu)
 		if (vcpu->perf_msrs[i].host != vcpu->perf_msrs[i].guest)
 			wrmsrl(vcpu->perf_msrs[i].msr, vcpu->perf_msrs[i].host);
 	}
+	vcpu->perf_count = 0;
 }

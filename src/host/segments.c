@@ -28,51 +28,95 @@ static u16 selector_for_vmcs(u16 selector)
 	return selector & SELECTOR_NOT_FOR_VMCS ? 0 : selector;
 }
 
-static void save_host_segments(struct host_vcpu *vcpu)
+/* The GDT that this CPU's VMX operation began with, whose limit each exit changes. */
+static DEFINE_PER_CPU(struct desc_ptr, host_gdt);
+
+void segments_cpu_start(void)
+{
+	native_store_gdt(this_cpu_ptr(&host_gdt));
+}
+
+/*
+ * User mode's GS base. A RDMSR of IA32_KERNEL_GS_BASE tells the same, but slower. Between the two
+ * SWAPGS nothing may use per-CPU data; NMIs find their way by the base itself where there is
+ * RDGSBASE.
+ */
+static noinstr unsigned long user_gs_base(void)
+{
+	unsigned long base;
+
+	asm volatile("swapgs\n\trdgsbase %0\n\tswapgs" : "=r"(base) : : "memory");
+	return base;
+}
+
+/* User mode may have changed the bases without a system call (FSGSBASE); else the kernel knows. */
+static void save_host_bases(struct host_vcpu *vcpu)
 {
 	struct host_segments *host = &vcpu->segments;
 	struct vcpu_area *area = &vcpu->area;
 
-	savesegment(ds, host->ds_sel);
-	savesegment(es, host->es_sel);
-	store_ldt(host->ldt_sel);
-	area->host_gs_base = cpu_kernelmode_gs_base(smp_processor_id());
-
-	if (current->mm && likely(is_64bit_mm(current->mm))) {
-		/* User mode may have changed the bases without a system call (FSGSBASE). */
+	if (static_cpu_has(X86_FEATURE_FSGSBASE)) {
+		area->host_fs_base = rdfsbase();
+		host->kernel_gs_base = user_gs_base();
+	} else if (current->mm && likely(is_64bit_mm(current->mm))) {
 		current_save_fsgs();
-		host->fs_sel = current->thread.fsindex;
-		host->gs_sel = current->thread.gsindex;
 		area->host_fs_base = current->thread.fsbase;
 		host->kernel_gs_base = current->thread.gsbase;
 	} else {
-		savesegment(fs, host->fs_sel);
-		savesegment(gs, host->gs_sel);
 		rdmsrl(MSR_FS_BASE, area->host_fs_base);
 		rdmsrl(MSR_KERNEL_GS_BASE, host->kernel_gs_base);
 	}
+}
 
-	area->host_fs_sel = selector_for_vmcs(host->fs_sel);
-	area->host_gs_sel = selector_for_vmcs(host->gs_sel);
+static noinline void keep_selectors(struct host_vcpu *vcpu, u16 fs, u16 gs, u16 ds, u16 es, u16 ldt)
+{
+	vcpu->segments.fs_sel = fs;
+	vcpu->segments.gs_sel = gs;
+	vcpu->segments.ds_sel = ds;
+	vcpu->segments.es_sel = es;
+	vcpu->segments.ldt_sel = ldt;
+	vcpu->area.host_fs_sel = selector_for_vmcs(fs);
+	vcpu->area.host_gs_sel = selector_for_vmcs(gs);
+}
+
+/* In 64-bit user space they are all 0, and VM exit leaves them so. */
+static void save_host_selectors(struct host_vcpu *vcpu)
+{
+	u16 fs, gs, ds, es, ldt;
+
+	savesegment(fs, fs);
+	savesegment(gs, gs);
+	savesegment(ds, ds);
+	savesegment(es, es);
+	store_ldt(ldt);
+	vcpu->segments.any_selector = fs | gs | ds | es | ldt;
+	if (unlikely(vcpu->segments.any_selector)) {
+		keep_selectors(vcpu, fs, gs, ds, es, ldt);
+		return;
+	}
+	vcpu->area.host_fs_sel = 0;
+	vcpu->area.host_gs_sel = 0;
+}
+
+/* A guest's kernel and user space's thread mostly have the same value in it, which is 0. */
+static void switch_kernel_gs_base(u64 from, u64 to)
+{
+	if (from != to)
+		wrmsrl(MSR_KERNEL_GS_BASE, to);
 }
 
 void segments_load_guest(struct host_vcpu *vcpu)
 {
 	if (vcpu->guest_state_loaded)
 		return;
-	save_host_segments(vcpu);
-	wrmsrl(MSR_KERNEL_GS_BASE, vcpu->area.kernel_gs_base);
+	save_host_selectors(vcpu);
+	save_host_bases(vcpu);
+	switch_kernel_gs_base(vcpu->segments.kernel_gs_base, vcpu->area.kernel_gs_base);
 	vcpu->guest_state_loaded = true;
 }
 
-void segments_load_host(struct host_vcpu *vcpu)
+static noinline void load_host_selectors(const struct host_segments *host)
 {
-	struct host_segments *host = &vcpu->segments;
-
-	if (!vcpu->guest_state_loaded)
-		return;
-
-	rdmsrl(MSR_KERNEL_GS_BASE, vcpu->area.kernel_gs_base);
 	if (host->ldt_sel || (host->gs_sel & SELECTOR_NOT_FOR_VMCS)) {
 		asm volatile("lldt %0" : : "rm"(host->ldt_sel));
 		load_gs_index(host->gs_sel);
@@ -83,13 +127,26 @@ void segments_load_host(struct host_vcpu *vcpu)
 		loadsegment(ds, host->ds_sel);
 		loadsegment(es, host->es_sel);
 	}
+	/* Last: loading GS has changed it. */
+	wrmsrl(MSR_KERNEL_GS_BASE, host->kernel_gs_base);
+}
+
+void segments_load_host(struct host_vcpu *vcpu)
+{
+	const struct host_segments *host = &vcpu->segments;
+
+	if (!vcpu->guest_state_loaded)
+		return;
+
+	rdmsrl(MSR_KERNEL_GS_BASE, vcpu->area.kernel_gs_base);
+	if (unlikely(host->any_selector))
+		load_host_selectors(host);
+	else
+		switch_kernel_gs_base(vcpu->area.kernel_gs_base, host->kernel_gs_base);
 	/* The exit left the TSS without its I/O bitmap, and the GDT with too long a limit. */
 	invalidate_tss_limit();
-	load_fixmap_gdt(smp_processor_id());
-	wrmsrl(MSR_KERNEL_GS_BASE, host->kernel_gs_base);
+	load_gdt(this_cpu_ptr(&host_gdt));
 	vcpu->guest_state_loaded = false;
-	/* Another vCPU may load its own before this one comes back. */
-	vcpu->uret_loaded = false;
 }
 
 host_u64 host_read_kernel_gs_base(struct host_vcpu *vcpu)

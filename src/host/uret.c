@@ -38,6 +38,8 @@ struct uret_cpu {
 
 static DEFINE_PER_CPU(struct uret_cpu, uret_cpus);
 
+DEFINE_PER_CPU(const struct host_vcpu *, uret_owner);
+
 void uret_init(void)
 {
 	u64 value;
@@ -54,6 +56,7 @@ static void restore_host(struct uret_cpu *here)
 {
 	int i;
 
+	__this_cpu_write(uret_owner, NULL);
 	if (here->registered) {
 		here->registered = false;
 		user_return_notifier_unregister(&here->notifier);
@@ -111,22 +114,16 @@ static void load_one(struct uret_cpu *here, int i, u64 guest, u64 mask)
 	}
 }
 
-void uret_load_guest(struct host_vcpu *vcpu)
+void uret_load_own(struct host_vcpu *vcpu)
 {
 	struct vcpu_area *area = &vcpu->area;
 	struct uret_cpu *here = this_cpu_ptr(&uret_cpus);
-	unsigned long flags;
 	int i;
 
-	if (vcpu->uret_loaded && !area->uret_dirty)
-		return;
-
-	local_irq_save(flags);
 	for (i = 0; i < URET_COUNT; i++) {
 		if (area->uret_mask[i] && (uret_present & BIT(i)))
 			load_one(here, i, area->uret[i], area->uret_mask[i]);
 	}
-	local_irq_restore(flags);
 	area->uret_dirty = 0;
-	vcpu->uret_loaded = true;
+	__this_cpu_write(uret_owner, vcpu);
 }

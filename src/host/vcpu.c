@@ -74,6 +74,13 @@ void vcpu_destroy(struct host_vcpu *vcpu)
 
 /* ---- The file ---- */
 
+static struct page *coalesced_page(struct host_vm *vm)
+{
+	void *ring = core_coalesced_ring(vm->core);
+
+	return ring ? virt_to_page(ring) : NULL;
+}
+
 static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 {
 	struct host_vcpu *vcpu = vmf->vma->vm_file->private_data;
@@ -84,9 +91,11 @@ static vm_fault_t vcpu_fault(struct vm_fault *vmf)
 	else if (vmf->pgoff == PIO_PAGE)
 		page = virt_to_page(vcpu->area.pio_data);
 	else if (vmf->pgoff == KVM_COALESCED_MMIO_PAGE_OFFSET)
-		page = virt_to_page(core_coalesced_ring(vcpu->vm->core));
+		page = coalesced_page(vcpu->vm);
 	else
 		return VM_FAULT_SIGBUS;
+	if (!page)
+		return VM_FAULT_OOM;
 	get_page(page);
 	vmf->page = page;
 	return 0;
@@ -123,49 +132,49 @@ static const struct file_operations vcpu_fops = {
 
 static bool id_taken(struct host_vm *vm, u32 id)
 {
-	struct host_vcpu *vcpu;
-	unsigned long index;
+	unsigned int i;
 
-	xa_for_each(&vm->vcpus, index, vcpu) {
-		/* cppcheck-suppress uninitvar ; xa_for_each() sets it */
-		if (vcpu->id == id)
+	for (i = 0; i < vm->vcpu_count; i++)
+		if (vm_vcpu(vm, i)->id == id)
 			return true;
-	}
 	return false;
+}
+
+/* Room for one more; it stays when that is not created after all. */
+static int reserve_place(struct host_vm *vm)
+{
+	struct host_vcpu ***chunk = &vm->vcpus[vm->vcpu_count / VCPUS_PER_CHUNK];
+
+	if (!*chunk)
+		*chunk = kcalloc(VCPUS_PER_CHUNK, sizeof(**chunk), GFP_KERNEL_ACCOUNT);
+	return *chunk ? 0 : -ENOMEM;
 }
 
 /* Makes the vCPU known to the VM and to user space, or neither. */
 static int publish(struct host_vm *vm, struct host_vcpu *vcpu)
 {
+	unsigned int place = vm->vcpu_count;
 	struct file *file;
 	char name[32];
 	int fd, r;
 
 	snprintf(name, sizeof(name), "kvm-vcpu:%u", vcpu->id);
-	r = xa_reserve(&vm->vcpus, vm->vcpu_count, GFP_KERNEL_ACCOUNT);
+	r = reserve_place(vm);
 	if (r)
 		return r;
 	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0) {
-		r = fd;
-		goto out_reserved;
-	}
+	if (fd < 0)
+		return fd;
 	file = anon_inode_getfile(name, &vcpu_fops, vcpu, O_RDWR);
 	if (IS_ERR(file)) {
-		r = PTR_ERR(file);
-		goto out_fd;
+		put_unused_fd(fd);
+		return PTR_ERR(file);
 	}
 	vm_get(vm);
-	xa_store(&vm->vcpus, vm->vcpu_count, vcpu, GFP_KERNEL_ACCOUNT);
-	vm->vcpu_count++;
+	vm->vcpus[place / VCPUS_PER_CHUNK][place % VCPUS_PER_CHUNK] = vcpu;
+	smp_store_release(&vm->vcpu_count, place + 1);
 	fd_install(fd, file);
 	return fd;
-
-out_fd:
-	put_unused_fd(fd);
-out_reserved:
-	xa_release(&vm->vcpus, vm->vcpu_count);
-	return r;
 }
 
 int vcpu_create_fd(struct host_vm *vm, u32 id)

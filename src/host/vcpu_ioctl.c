@@ -23,30 +23,47 @@
  */
 static void sigset_activate(struct host_vcpu *vcpu)
 {
-	if (vcpu->sigset_active)
-		sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
+	sigprocmask(SIG_SETMASK, &vcpu->sigset, &current->real_blocked);
 }
 
 static void sigset_deactivate(struct host_vcpu *vcpu)
 {
-	if (!vcpu->sigset_active)
-		return;
 	sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
 	sigemptyset(&current->real_blocked);
 }
 
-static int run(struct host_vcpu *vcpu)
+/*
+ * It mostly needs no sleep, so the thread stays on this CPU until the core says otherwise:
+ * host_let_sleep().
+ */
+static int run_loaded(struct host_vcpu *vcpu)
 {
-	int r;
+	int r = vcpu_load_pinned(vcpu);
 
-	sigset_activate(vcpu);
+	if (r)
+		return r;
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	/* User space ran, whose data the guest must not find in the cache. */
 	vcpu->area.flush_l1d = 1;
 	r = core_vcpu_run(vcpu->core);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+	vcpu_put(vcpu);
+	return r;
+}
+
+static noinline int run_with_sigset(struct host_vcpu *vcpu)
+{
+	int r;
+
+	sigset_activate(vcpu);
+	r = run_loaded(vcpu);
 	sigset_deactivate(vcpu);
 	return r;
+}
+
+static int run(struct host_vcpu *vcpu)
+{
+	return likely(!vcpu->sigset_active) ? run_loaded(vcpu) : run_with_sigset(vcpu);
 }
 
 /* ---- Registers ---- */
@@ -203,7 +220,7 @@ static int set_signal_mask_compat(struct host_vcpu *vcpu, const struct kvm_signa
 
 /* ---- Dispatch ---- */
 
-/* The ioctls that look into the vCPU or run it: its state is loaded. */
+/* The ioctls that look into the vCPU: its state is loaded. */
 static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, unsigned long arg)
 {
 	void __user *user = (void __user *)arg;
@@ -211,8 +228,6 @@ static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, unsigned lo
 	if (_IOC_TYPE(ioctl) == MINIVMX_IO)
 		return vcpu_own_ioctl(vcpu, ioctl, user);
 	switch (ioctl) {
-	case KVM_RUN:
-		return run(vcpu);
 	case KVM_GET_REGS:
 		return get_regs(vcpu, user);
 	case KVM_SET_REGS:
@@ -241,15 +256,13 @@ static long ioctl_loaded(struct host_vcpu *vcpu, unsigned int ioctl, unsigned lo
 	}
 }
 
-static long ioctl_locked(struct host_vcpu *vcpu, unsigned int ioctl, unsigned long arg)
+static noinline long ioctl_locked(struct host_vcpu *vcpu, unsigned int ioctl, unsigned long arg)
 {
 	void __user *user = (void __user *)arg;
 	long r;
 
 	if (ioctl == KVM_SET_SIGNAL_MASK)
 		return set_signal_mask(vcpu, user);
-	if (ioctl == KVM_RUN && arg)
-		return -EINVAL;
 	r = vcpu_load(vcpu);
 	if (r)
 		return r;
@@ -269,7 +282,10 @@ long vcpu_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 		return -EINVAL;
 	if (mutex_lock_killable(&vcpu->mutex))
 		return -EINTR;
-	r = ioctl_locked(vcpu, ioctl, arg);
+	if (likely(ioctl == KVM_RUN))
+		r = arg ? -EINVAL : run(vcpu);
+	else
+		r = ioctl_locked(vcpu, ioctl, arg);
 	mutex_unlock(&vcpu->mutex);
 	return r;
 }

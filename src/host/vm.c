@@ -25,16 +25,18 @@ static void init_vm(struct host_vm *vm)
 	spin_lock_init(&vm->mmu_lock);
 	mutex_init(&vm->routing_lock);
 	irqfd_init(vm);
-	xa_init_flags(&vm->vcpus, XA_FLAGS_ACCOUNT);
 	mmgrab(current->mm);
 	vm->mm = current->mm;
 }
 
-static void free_vm(struct host_vm *vm)
+/* All but the struct itself. */
+static void uninit_vm(struct host_vm *vm)
 {
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(vm->vcpus); i++)
+		kfree(vm->vcpus[i]);
 	mmdrop(vm->mm);
-	xa_destroy(&vm->vcpus);
-	kfree(vm);
 }
 
 /* With one user, or ERR_PTR. */
@@ -75,14 +77,14 @@ out_core:
 out_cpus:
 	cpus_put();
 out_free:
-	free_vm(vm);
+	uninit_vm(vm);
+	kfree(vm);
 	return ERR_PTR(r);
 }
 
 static void destroy_vm(struct host_vm *vm)
 {
-	struct host_vcpu *vcpu;
-	unsigned long index;
+	unsigned int i;
 
 	/* First: who reads there looks at the VM and its vCPUs. */
 	debugfs_remove_vm(vm);
@@ -91,11 +93,12 @@ static void destroy_vm(struct host_vm *vm)
 	clock_unwatch_suspend(vm);
 	irqfd_destroy(vm);
 	core_vm_stop_timers(vm->core);
-	xa_for_each(&vm->vcpus, index, vcpu)
-		vcpu_destroy(vcpu);
+	for (i = 0; i < vm->vcpu_count; i++)
+		vcpu_destroy(vm_vcpu(vm, i));
 	core_vm_destroy(vm->core);
 	cpus_put();
-	free_vm(vm);
+	uninit_vm(vm);
+	vm_free_unwatched(vm);
 }
 
 void vm_get(struct host_vm *vm)
@@ -107,11 +110,6 @@ void vm_put(struct host_vm *vm)
 {
 	if (refcount_dec_and_test(&vm->users))
 		destroy_vm(vm);
-}
-
-int vm_check_caller(const struct host_vm *vm)
-{
-	return vm->mm != current->mm || READ_ONCE(vm->dead) ? -EIO : 0;
 }
 
 /* ---- Ioctls ---- */

@@ -12,19 +12,13 @@
 #include "compat.h"
 
 /*
- * world.h's declarations, which can't be included here: host.h and kvm's headers both name
+ * world.h's declaration, which can't be included here: host.h and kvm's headers both name
  * KVM_DEBUGREG_*.
  */
-bool work_pending_before_entry(void);
 int work_do_before_entry(void);
 
 static struct kvm_run unused_run;
 static struct kvm_vcpu unused_vcpu = { .run = &unused_run };
-
-bool work_pending_before_entry(void)
-{
-	return xfer_to_guest_mode_work_pending();
-}
 
 int work_do_before_entry(void)
 {

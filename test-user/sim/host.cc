@@ -86,6 +86,16 @@ void *host_page_alloc()
     return allocate_page(m, m.first_page);
 }
 
+void *host_page_alloc_unset()
+{
+    Machine &m = Machine::current();
+    m.may_sleep("host_page_alloc_unset");
+    void *page = allocate_page(m, m.first_page);
+    if (page != nullptr)
+        std::memset(page, 0x5a, 4096);
+    return page;
+}
+
 void *host_page_alloc_low()
 {
     Machine &m = Machine::current();
@@ -166,6 +176,19 @@ int host_read_user_atomic(void *to, host_u64 hva, size_t size)
     return 0;
 }
 
+bool host_user_words_are(const host_user_word *words, host_u32 count)
+{
+    for (host_u32 i = 0; i < count; i++) {
+        host_u64 value;
+        if (words[i].hva % sizeof(value) != 0)
+            Machine::current().violation("host_user_words_are of an unaligned word");
+        if (host_read_user_atomic(&value, words[i].hva, sizeof(value)) != 0 ||
+            ((value ^ words[i].value) & words[i].mask) != 0)
+            return false;
+    }
+    return true;
+}
+
 int host_copy_to_user(host_u64 hva, const void *from, size_t size)
 {
     Machine &m = Machine::current();
@@ -216,6 +239,7 @@ int host_fault_in(host_vm *vm, host_u64 hva, bool want_write, host_frame *frame)
     frame->mmu_seq = vm->mmu_seq;
     frame->writable = range->writable;
     frame->order = range->order;
+    frame->at_hand = m.is_populated && m.is_populated(hva);
     m.faults++;
     return m.on_fault_in ? m.on_fault_in(hva, want_write, *frame) : 0;
 }
@@ -237,7 +261,28 @@ bool host_frame_at_hand(host_vm *vm, host_u64 hva, bool want_write, host_frame *
 
 void host_frame_put(host_frame *frame, bool dirty)
 {
-    Machine::current().frame_puts.push_back({frame->pfn, dirty});
+    Machine &m = Machine::current();
+    if (dirty && m.preempt_count == 0)
+        m.violation("host_frame_put of a frame in use without the mmu lock");
+    m.frame_puts.push_back({frame->pfn, dirty});
+}
+
+void host_frames_at_hand(host_vm *vm, host_u64 hva, host_u32 count, host_u64 *frames)
+{
+    Machine &m = Machine::current();
+    if (!vm->mmu_locked)
+        m.violation("host_frames_at_hand without the mmu lock");
+    for (host_u32 i = 0; i < count; i++, hva += kPage) {
+        const UserRange *const range = m.find_user(hva, 1);
+        if (range == nullptr)
+            m.violation("host_frames_at_hand outside of the process's memory");
+        frames[i] = 0;
+        if (range == nullptr || !m.is_populated || !m.is_populated(hva))
+            continue;
+        frames[i] = m.pfn_of(hva) << 12 | HOST_NEAR_PRESENT;
+        if (range->writable && !m.clean_pages.contains(hva >> 12))
+            frames[i] |= HOST_NEAR_WRITABLE;
+    }
 }
 
 void host_mmu_lock(host_vm *vm)
@@ -329,10 +374,17 @@ void host_get_cpu_state(host_cpu_state *state)
     state->exit_rip = 0xffffffff81000000;
 }
 
+void host_let_sleep(host_vcpu *vcpu)
+{
+    if (!vcpu->pinned)
+        return;
+    vcpu->pinned = false;
+    host_preempt_enable();
+}
+
 bool host_prepare_entry(host_vcpu *vcpu)
 {
     Machine &m = Machine::current();
-    m.may_sleep("host_prepare_entry");
     if (m.before_entry)
         m.before_entry(*vcpu);
     if (m.signal_pending || vcpu->area.requests != 0)
@@ -384,8 +436,14 @@ void host_finish_exit(host_vcpu *vcpu)
     m.preempt_count--;
 }
 
-int host_handle_pending_work(host_vcpu *)
+bool host_has_pending_work()
 {
+    return Machine::current().signal_pending;
+}
+
+int host_handle_pending_work(host_vcpu *vcpu)
+{
+    host_let_sleep(vcpu);
     return Machine::current().signal_pending ? -EINTR : 0;
 }
 

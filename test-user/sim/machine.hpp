@@ -29,6 +29,7 @@ struct host_vcpu {
     core_vcpu *core = nullptr;
     host_vm *vm = nullptr;
     minivmx::u64 kernel_gs_base = 0;
+    bool pinned = false; // preemption is off until host_let_sleep()
 };
 
 struct host_vm {
@@ -190,6 +191,9 @@ class Machine {
     /// Before host_read_user_atomic() looks: another CPU may write, or the page be gone (false).
     std::function<bool(u64 hva)> on_read_atomic;
     std::vector<FramePut> frame_puts;
+    /// Whether the process has touched the page at hva: what host_frames_at_hand() finds. Unset: no.
+    std::function<bool(u64 hva)> is_populated;
+    std::set<u64> clean_pages; ///< by hva >> 12: populated, but the host doesn't count as written
     u64 faults = 0;      ///< calls of host_fault_in() that found a page
     u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush
 

@@ -169,7 +169,7 @@ void host_yield()
     Machine::current().may_sleep("host_yield");
 }
 
-void host_vcpu_block(host_vcpu *vcpu)
+bool host_vcpu_block(host_vcpu *vcpu)
 {
     Machine &m = Machine::current();
     m.may_sleep("host_vcpu_block");
@@ -188,4 +188,5 @@ void host_vcpu_block(host_vcpu *vcpu)
             m.signal_pending = true;
         }
     }
+    return core_vcpu_runnable(vcpu->core);
 }

@@ -199,6 +199,16 @@ Vmx arch::vmwrite(u32 field, u64 value)
     return Vmx::kOk;
 }
 
+bool arch::vmread_succeeds(u32 field, u64 &value)
+{
+    return vmread(field, value) == Vmx::kOk;
+}
+
+bool arch::vmwrite_succeeds(u32 field, u64 value)
+{
+    return vmwrite(field, value) == Vmx::kOk;
+}
+
 Vmx arch::invept(u64 type, const InveptDescriptor &)
 {
     Machine &m = Machine::current();

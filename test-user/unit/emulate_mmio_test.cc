@@ -398,6 +398,7 @@ TEST_F(Mmio, TheVcpuIsMovedElsewhereMeanwhile)
     guest.reg(kRbx) = kDevice;
     guest.reg(kRax) = 0x1234;
     expect_exit(run({0x8b, 0x03}, kDevice, false), kDevice, 4, false);
+    note_place_of_pending(guest.vmx());
     write_rip(guest.vmx(), 0xfff0); // a reset, say
     expect_resume(answer(~u64{0}));
     EXPECT_EQ(guest.reg(kRax), 0x1234u);

@@ -142,6 +142,7 @@ TEST_P(PortIo, TheVcpuIsMovedElsewhereMeanwhile)
 {
     guest.reg(kRax) = 0x1234;
     expect_io(plain(true, 4, kPort, 1), true, 4, 1);
+    note_place_of_pending(guest.vmx());
     write_rip(guest.vmx(), 0xfff0);
     EXPECT_TRUE(answer().resumes());
     EXPECT_EQ(guest.reg(kRax), 0x1234u);
@@ -149,9 +150,24 @@ TEST_P(PortIo, TheVcpuIsMovedElsewhereMeanwhile)
     // The same offset in another segment is elsewhere, too.
     guest.set_rip(kCode);
     expect_io(plain(false, 4, kPort, 1), false, 4, 1);
+    note_place_of_pending(guest.vmx());
     guest.set(GUEST_CS_BASE, 0xf0000);
     EXPECT_TRUE(answer().resumes());
     EXPECT_EQ(guest.rip(), kCode);
+}
+
+TEST_P(PortIo, RegistersAreSetMeanwhileAndTheVcpuIsWhereItWas)
+{
+    guest.reg(kRax) = 0;
+    expect_io(plain(true, 1, kPort, 1), true, 1, 1);
+    note_place_of_pending(guest.vmx());
+    write_rip(guest.vmx(), 0xfff0);
+    note_place_of_pending(guest.vmx()); // the first one counts
+    write_rip(guest.vmx(), kCode);
+    *static_cast<u8 *>(guest.vmx().area->pio_data) = 0x5a;
+    EXPECT_TRUE(answer().resumes());
+    EXPECT_EQ(guest.reg(kRax), 0x5au);
+    EXPECT_EQ(guest.rip(), kCode + 1);
 }
 
 TEST_P(PortIo, WhateverUserSpaceWritesIntoKvmRun)

@@ -346,6 +346,8 @@ TEST_F(LapicPreemptionTimer, SurvivesATscThatGoesBack)
     core_vcpu_load(host().core, 0);
     lapic_write_tsc_deadline(vmx(), guest_tsc(vmx()) + 1'000'000);
     core_vcpu_put(host().core);
+    // The machine has slept, before which each CPU's VMCSs are cleared.
+    loaded_vmcs_clear(vmx().vmcs01);
     guest.machine.tsc = 5'000;
     EXPECT_EQ(run({EXIT_REASON_EXTERNAL_INTERRUPT}), 0);
     EXPECT_LE(entered[0].timer, 1'000'000u);

@@ -18,7 +18,7 @@ namespace minivmx::test {
 namespace {
 
 constexpr u64 kPage = 4096, k2M = u64{2} << 20;
-constexpr u64 kR = 1, kW = 2, kLarge = 1 << 7, kDirty = 1 << 9;
+constexpr u64 kR = 1, kW = 2, kLarge = 1 << 7, kAccessed = 1 << 8, kDirty = 1 << 9;
 
 struct Way {
     const char *name;
@@ -99,12 +99,14 @@ class Dirty : public testing::TestWithParam<Way> {
         take_requests();
     }
 
+    u64 use(u64 *entry) { return GetParam().eptad ? *entry |= kAccessed : *entry; }
+
     void read(u64 gfn)
     {
         unsigned level;
         while ((*leaf(gfn, level) & kR) == 0)
             violate(gfn, kEptViolationRead);
-        const u64 entry = *leaf(gfn, level);
+        const u64 entry = use(leaf(gfn, level));
         const bool silent = (entry & kW) != 0 && (!GetParam().eptad || (entry & kDirty) != 0);
         tlb.emplace(gfn, silent);
     }
@@ -128,6 +130,7 @@ class Dirty : public testing::TestWithParam<Way> {
                 }
                 *entry |= kDirty;
             }
+            use(entry);
             break;
         }
         tlb[gfn] = true;
@@ -413,6 +416,9 @@ TEST_P(Dirty, RandomHistoryAgreesWithAModel)
         frame.order = (address - hva) / k2M % 2 ? 9 : 0;
         return 0;
     };
+    machine.is_populated = [&](u64 address) { return (address >> 12) % 7 != 0; };
+    for (u64 page = 0; page < kPages; page += 5)
+        machine.clean_pages.insert((hva >> 12) + page);
     ASSERT_EQ(guest.set_region(0, kBase * kPage, kPages * kPage, hva), 0);
     bool logged = false;
     bool is_manual = false;

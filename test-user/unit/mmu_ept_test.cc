@@ -185,6 +185,21 @@ TEST_F(EptTest, NoMemoryForTables)
     EXPECT_NE(entry(0), 0u);
 }
 
+TEST_F(EptTest, PagesForTablesAreTakenInAdvance)
+{
+    guest.add_ram(0, 0, 64 * k2M);
+    EXPECT_EQ(read(0), 1);
+    const u32 taken = guest.vmx().ept_pages.count;
+    EXPECT_GT(taken, 3u);
+    machine.allocations_left = 0;
+    for (u32 table = 1; table <= taken - 2; table++)
+        EXPECT_EQ(read(table * k2M), 1) << "no allocation while there are enough for any mapping";
+    EXPECT_EQ(read(63 * k2M), -ENOMEM);
+    machine.allocations_left = 1; // fewer than a stock, but enough
+    EXPECT_EQ(read(63 * k2M), 1);
+    machine.allocations_left = -1;
+}
+
 TEST_F(EptTest, AMappingThatChangedMeanwhileIsNotUsed)
 {
     const u64 hva = guest.add_ram(0, 0, kPage);
@@ -298,18 +313,18 @@ TEST_F(EptTest, ADeletedSlotLeavesNothing)
 {
     guest.add_ram(0, 0, kPage);
     ASSERT_EQ(read(0), 1);
-    const usize pages = machine.pages.size();
+    auto used_pages = [&] { return machine.pages.size() - guest.vmx().ept_pages.count; };
+    const usize pages = used_pages();
     guest.add_ram(1, u64{7} << 30, 600 * kPage); // two tables of its own
     for (u64 page = 0; page < 600; page++)
         ASSERT_EQ(write((u64{7} << 30) + page * kPage), 1);
-    EXPECT_GT(machine.pages.size(), pages);
+    EXPECT_GE(used_pages(), pages + 2);
     EXPECT_FALSE(flush_requested());
     ASSERT_EQ(guest.set_region(1, 0, 0, 0), 0);
     EXPECT_TRUE(flush_requested());
     EXPECT_NE(entry(0), 0u);
     EXPECT_EQ(entry(u64{7} << 30), 0u);
-    // Its tables are freed, but for what waits in the vCPU's stock.
-    EXPECT_LE(machine.pages.size(), pages + kEptLevels - 1);
+    EXPECT_EQ(used_pages(), pages) << "its tables are freed";
     // Without translations there is nothing to flush.
     guest.add_ram(1, u64{7} << 30, kPage);
     ASSERT_EQ(guest.set_region(1, 0, 0, 0), 0);

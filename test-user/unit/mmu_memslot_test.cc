@@ -248,8 +248,10 @@ TEST_P(SlotsModel, RandomUpdatesAgree)
         const int expected = model.set(id, slot);
         ASSERT_EQ(set(id, slot.gfn * kPage, slot.pages * kPage, slot.hva), expected);
         changed += expected == 0;
+        // And around it, where what the last lookup left behind may be of use.
         const u64 gfn = below(frames + 20);
-        ASSERT_EQ(find(gfn), model.find(gfn));
+        for (const u64 near : {gfn, gfn, gfn + 1, gfn + 3, gfn, gfn < 2 ? gfn : gfn - 2})
+            ASSERT_EQ(find(near), model.find(near));
 
         const u64 start = hva + below(64) * kPage + below(2);
         const u64 end = start + 1 + below(3 * kPage);

@@ -219,7 +219,7 @@ TEST_F(Run, InterruptedDeliveryIsRepeated)
 TEST_F(Run, UnrepairableExitDuringDeliveryStops)
 {
     vectoring = {INTR_INFO_VALID | INTR_TYPE_EXT_INTR | 0x31};
-    exits({EXIT_REASON_CPUID});
+    exits({EXIT_REASON_HLT});
     ASSERT_EQ(guest.run(vcpu), 0);
     EXPECT_EQ(run().exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});
     EXPECT_EQ(run().internal.suberror, u32{KVM_INTERNAL_ERROR_DELIVERY_EV});

@@ -74,7 +74,11 @@ class GuestMachine {
     int run(host_vcpu &vcpu)
     {
         core_vcpu_load(vcpu.core, machine.this_cpu);
+        // What sleeps without host_let_sleep() is a violation.
+        host_preempt_disable();
+        vcpu.pinned = true;
         const int result = core_vcpu_run(vcpu.core);
+        host_let_sleep(&vcpu);
         core_vcpu_put(vcpu.core);
         return result;
     }

@@ -7,6 +7,7 @@
 #include "bzimage.hpp"
 #include "guest_memory.hpp"
 #include "kvm.hpp"
+#include "serial.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -51,5 +52,19 @@ GuestMemory build_linux_ram(const LinuxPlan &plan);
 /// them.
 std::vector<std::unique_ptr<Vcpu>> build_linux_vcpus(const LinuxPlan &plan, const GuestMemory &ram,
                                                      const Vm &vm);
+
+/// The serial port's interrupt, at the controllers of `vm`, which outlives it.
+class SerialLine : public InterruptLine {
+  public:
+    explicit SerialLine(const Vm &vm) : vm_(vm) {}
+    void set(bool level) override
+    {
+        constexpr std::uint32_t kCom1 = 4;
+        vm_.set_interrupt_line(kCom1, level);
+    }
+
+  private:
+    const Vm &vm_;
+};
 
 } // namespace minivmx::tool

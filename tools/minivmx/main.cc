@@ -2,6 +2,7 @@
 //
 // The `minivmx` command: parses the command line and hands over to a subcommand.
 #include "audit_command.hpp"
+#include "bench_command.hpp"
 #include "cpus_command.hpp"
 #include "error.hpp"
 #include "explain_command.hpp"
@@ -44,6 +45,7 @@ int parse_and_execute(int argc, char **argv)
     commands.push_back(minivmx::tool::make_cpus_command(app));
     commands.push_back(minivmx::tool::make_lab_command(app));
     commands.push_back(minivmx::tool::make_stat_command(app));
+    commands.push_back(minivmx::tool::make_bench_command(app));
     take_one_value_each(app);
 
     try {

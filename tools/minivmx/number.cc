@@ -107,4 +107,12 @@ std::uint64_t parse_seconds(std::string_view option, std::string_view text)
     return static_cast<double>(whole) < milliseconds ? whole + 1 : whole;
 }
 
+std::string grouped(std::uint64_t number)
+{
+    std::string text = std::to_string(number);
+    for (std::size_t at = text.size(); at > 3; at -= 3)
+        text.insert(at - 3, ",");
+    return text;
+}
+
 } // namespace minivmx::tool

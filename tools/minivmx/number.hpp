@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// Numbers as a person types them on a command line.
+// Numbers as a person types them on a command line, and as a person reads them.
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace minivmx::tool {
@@ -20,5 +21,8 @@ std::uint64_t parse_size(std::string_view option, std::string_view text, std::ui
 
 /// Seconds with an optional fraction ("2", "0.5"), in milliseconds, rounded up.
 std::uint64_t parse_seconds(std::string_view option, std::string_view text);
+
+/// 1234567 as 1,234,567.
+std::string grouped(std::uint64_t number);
 
 } // namespace minivmx::tool

@@ -120,20 +120,6 @@ LinuxRequest make_linux_request(const RunOptions &options)
     return request;
 }
 
-/// The serial port's interrupt, at the controllers of a VM.
-class SerialLine : public InterruptLine {
-  public:
-    explicit SerialLine(const Vm &vm) : vm_(vm) {}
-    void set(bool level) override
-    {
-        constexpr std::uint32_t kCom1 = 4;
-        vm_.set_interrupt_line(kCom1, level);
-    }
-
-  private:
-    const Vm &vm_;
-};
-
 /// What the guest wrote, and where it goes.
 struct Outputs {
     ByteSink &serial;

@@ -91,6 +91,27 @@ constexpr bool rules_in_order()
 static_assert(sizeof(kRules) / sizeof(kRules[0]) == static_cast<unsigned>(Rule::kCount));
 static_assert(rules_in_order());
 
+// parameter_mask(), looked up: every vCPU that is created asks a dozen times.
+struct ParameterMasks {
+    u64 clears[kControlFieldCount][kParameterCount];
+    u64 sets[kControlFieldCount][kParameterCount];
+};
+
+constexpr ParameterMasks parameter_masks()
+{
+    ParameterMasks masks{};
+    for (unsigned field = 0; field < kControlFieldCount; field++) {
+        for (unsigned parameter = 0; parameter < kParameterCount; parameter++) {
+            const auto f = static_cast<ControlField>(field);
+            const auto p = static_cast<Parameter>(parameter);
+            masks.clears[field][parameter] = parameter_mask(f, p, WhenOff::kClears);
+            masks.sets[field][parameter] = parameter_mask(f, p, WhenOff::kSets);
+        }
+    }
+    return masks;
+}
+constexpr ParameterMasks kParameterMasks = parameter_masks();
+
 } // namespace
 
 const RuleInfo &rule_info(Rule rule)
@@ -102,8 +123,9 @@ void ControlWord::apply_parameter(Parameter parameter, bool on)
 {
     if (on)
         return;
-    const u64 clears = parameter_mask(field_, parameter, WhenOff::kClears);
-    const u64 sets = parameter_mask(field_, parameter, WhenOff::kSets);
+    const auto field = static_cast<unsigned>(field_);
+    const u64 clears = kParameterMasks.clears[field][static_cast<unsigned>(parameter)];
+    const u64 sets = kParameterMasks.sets[field][static_cast<unsigned>(parameter)];
     change(Rule::kParameter, parameter, clears & value_, false);
     change(Rule::kParameter, parameter, sets & ~value_, true);
 }

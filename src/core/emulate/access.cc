@@ -45,6 +45,7 @@ void begin_access(PendingInstruction &pending, u32 size)
 {
     pending.access_size = static_cast<u8>(size);
     pending.fragment_count = pending.fragment_next = 0;
+    pending.in_place = true;
 }
 
 void add_fragment(PendingInstruction &pending, const MmioFragment &piece)
@@ -80,8 +81,12 @@ void ask_for_fragment(vcpu_vmx &vmx)
     run->mmio.phys_addr = fragment.gpa;
     run->mmio.len = size;
     run->mmio.is_write = write;
-    for (u32 i = 0; i < sizeof(run->mmio.data); i++)
-        run->mmio.data[i] = write && i < size ? pending.data[fragment.offset + i] : 0;
+    u64 value = 0;
+    if (write) {
+        __builtin_memcpy(&value, pending.data + fragment.offset, sizeof(value));
+        value &= size_mask(size);
+    }
+    __builtin_memcpy(run->mmio.data, &value, sizeof(value));
 }
 
 // The devices of the module answer what is theirs. False: the next fragment is user space's, and
@@ -91,7 +96,8 @@ bool serve_fragments(vcpu_vmx &vmx)
     PendingInstruction &pending = vmx.pending;
     while (pending.fragment_next < pending.fragment_count) {
         const MmioFragment &fragment = pending.fragments[pending.fragment_next];
-        if (!kernel_mmio(vmx, fragment.gpa, pending.kind == PendingIo::kMmioWrite,
+        if (!has_mmio_devices(*vmx.kvm) ||
+            !kernel_mmio(vmx, fragment.gpa, pending.kind == PendingIo::kMmioWrite,
                          pending.data + fragment.offset, device_bytes(fragment))) {
             ask_for_fragment(vmx);
             return false;
@@ -103,6 +109,14 @@ bool serve_fragments(vcpu_vmx &vmx)
 }
 
 } // namespace
+
+bool access_device(vcpu_vmx &vmx, PendingIo kind, u64 gpa, u32 size)
+{
+    begin_access(vmx.pending, size);
+    add_fragment(vmx.pending, {gpa, 0, static_cast<u8>(size)});
+    vmx.pending.kind = kind;
+    return serve_fragments(vmx);
+}
 
 bool next_fragment(vcpu_vmx &vmx)
 {

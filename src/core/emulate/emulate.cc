@@ -186,7 +186,14 @@ Outcome emulate_mmio(vcpu_vmx &vmx, u64 gpa)
         if (access.linear_address_valid && access.to_final_page)
             known = {true, access.write, vmcs_read(GUEST_LINEAR_ADDRESS), gpa};
     }
-    return emulate_access(vmx, known);
+    Emulation e{vmx};
+    e.forget_reads();
+    if (!fetch_and_decode(e))
+        return e.outcome;
+    e.known = known;
+    if (vmx.exit_reason == EXIT_REASON_EPT_MISCONFIG) // which all but the first access end in
+        remember_move(e, gpa);
+    return execute(e);
 }
 
 } // namespace minivmx

@@ -67,6 +67,9 @@ void advance_address_register(Emulation &e, u8 reg, u64 n, u32 size);
 bool direction_down(Emulation &e);
 // Writes of 32 bits clear the upper half, narrower ones keep the rest: SDM Vol. 1, 3.4.1.1.
 void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value);
+// Operands that are general registers.
+u64 read_register_operand(vcpu_vmx &vmx, const Operand &operand);
+void write_register_operand(vcpu_vmx &vmx, const Operand &operand, u64 value);
 
 // The linear address of size bytes at segment:offset. False: an exception is queued.
 [[nodiscard]] bool to_linear(Emulation &e, u8 segment, u64 offset, u32 size, bool write,
@@ -114,11 +117,17 @@ u64 memory_offset(vcpu_vmx &vmx, const Instruction &insn);
 // Whether size bytes may be read or written there. False: an exception is queued.
 [[nodiscard]] bool probe_read(Emulation &e, u64 linear, u32 size);
 [[nodiscard]] bool probe_write(Emulation &e, u64 linear, u32 size);
+// An access of a device by size bytes in one page, to or from pending.data. False: kvm_run asks user
+// space for it.
+[[nodiscard]] bool access_device(vcpu_vmx &vmx, PendingIo kind, u64 gpa, u32 size);
 // Takes user space's answer for the fragment it was asked for and goes on to the next. True: that
 // was the last; false: kvm_run asks for another one.
 [[nodiscard]] bool next_fragment(vcpu_vmx &vmx);
 // The access under way was a read and is complete: an instruction that runs again finds it.
 void keep_read(PendingInstruction &pending);
+
+// The pending instruction is a MOV to a register, and pending.data holds what it loads (pending.cc).
+void finish_load(vcpu_vmx &vmx);
 
 // ---- The stack (stack.cc) ---------------------------------------------------
 

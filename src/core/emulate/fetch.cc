@@ -89,7 +89,6 @@ bool fetch_and_decode(Emulation &e)
 {
     Fetched fetched;
     const CodeBytes &code = fetched.code;
-    e.pending.linear_rip = linear_rip(e.vmx);
     fetch(e.vmx, e.state, e.pending.instruction, fetched);
     if (fetched.result == MemoryResult::kFault) {
         inject_fault(e.vmx, fetched.fault);

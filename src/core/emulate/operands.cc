@@ -35,23 +35,19 @@ void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value)
     write_gpr(vmx, reg, value);
 }
 
-namespace {
-
-u64 read_register_operand(Emulation &e, const Operand &operand)
+u64 read_register_operand(vcpu_vmx &vmx, const Operand &operand)
 {
-    return read_gpr(e.vmx, operand.reg) >> (operand.high_byte ? 8 : 0) & size_mask(operand.size);
+    return read_gpr(vmx, operand.reg) >> (operand.high_byte ? 8 : 0) & size_mask(operand.size);
 }
 
-void write_register_operand(Emulation &e, const Operand &operand, u64 value)
+void write_register_operand(vcpu_vmx &vmx, const Operand &operand, u64 value)
 {
     if (operand.high_byte)
-        write_gpr_part(e.vmx, operand.reg, 2,
-                       (value & 0xff) << 8 | (read_gpr(e.vmx, operand.reg) & 0xff));
+        write_gpr_part(vmx, operand.reg, 2,
+                       (value & 0xff) << 8 | (read_gpr(vmx, operand.reg) & 0xff));
     else
-        write_gpr_part(e.vmx, operand.reg, operand.size, value);
+        write_gpr_part(vmx, operand.reg, operand.size, value);
 }
-
-} // namespace
 
 u64 address_mask(const Instruction &insn)
 {
@@ -155,7 +151,7 @@ bool load(Emulation &e, const Operand &operand, bool for_write, u64 &value)
     value = 0;
     switch (operand.kind) {
     case OperandKind::kRegister:
-        value = read_register_operand(e, operand);
+        value = read_register_operand(e.vmx, operand);
         break;
     case OperandKind::kImmediate:
         value = e.insn().immediate;
@@ -186,7 +182,7 @@ bool load_destination(Emulation &e, const Operand &operand, u64 &value)
 bool store_operand(Emulation &e, const Operand &operand, u64 value)
 {
     if (operand.kind == OperandKind::kRegister) {
-        write_register_operand(e, operand, value);
+        write_register_operand(e.vmx, operand, value);
         return true;
     }
     u64 linear;
@@ -199,7 +195,7 @@ bool store_operand(Emulation &e, const Operand &operand, u64 value)
 bool store_destination(Emulation &e, const Operand &operand, u64 old, u64 value)
 {
     if (operand.kind == OperandKind::kRegister) {
-        write_register_operand(e, operand, value);
+        write_register_operand(e.vmx, operand, value);
         return true;
     }
     store_little_endian(e.pending.data, value, operand.size);

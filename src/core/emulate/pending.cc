@@ -9,7 +9,13 @@ namespace minivmx {
 
 namespace {
 
-Outcome complete_port_in(vcpu_vmx &vmx)
+// Whether the instruction that asked is still the one at CS:RIP.
+bool is_where_it_was(vcpu_vmx &vmx)
+{
+    return vmx.pending.in_place || linear_rip(vmx) == vmx.pending.linear_rip;
+}
+
+void complete_port_in(vcpu_vmx &vmx)
 {
     const u32 size = vmx.pending.io_size;
     u8 data[4];
@@ -17,16 +23,33 @@ Outcome complete_port_in(vcpu_vmx &vmx)
         data[i] = static_cast<const volatile u8 *>(vmx.area->pio_data)[i];
     write_gpr_part(vmx, kRax, size, load_little_endian(data, size));
     skip_emulated_instruction(vmx);
-    return Outcome::resume();
+}
+
+Outcome complete_string_in(vcpu_vmx &vmx)
+{
+    host_let_sleep(vmx.host);
+    Emulation e{vmx};
+    return store_ins_data(e);
+}
+
+// What it reads is all there is to it, so it needn't run again from its start.
+bool is_load(const Instruction &insn)
+{
+    return insn.operation == Operation::kMov && insn.destination.kind == OperandKind::kRegister;
 }
 
 Outcome complete_mmio_read(vcpu_vmx &vmx)
 {
     if (!next_fragment(vmx))
         return Outcome::to_user();
-    keep_read(vmx.pending);
-    if (linear_rip(vmx) != vmx.pending.linear_rip)
+    if (!is_where_it_was(vmx))
         return Outcome::resume();
+    if (is_load(vmx.pending.instruction)) {
+        finish_load(vmx);
+        return Outcome::resume();
+    }
+    keep_read(vmx.pending);
+    host_let_sleep(vmx.host);
     Emulation e{vmx};
     return execute(e);
 }
@@ -39,13 +62,32 @@ Outcome complete_mmio_write(vcpu_vmx &vmx)
     if (vmx.pending.instruction.operation != Operation::kIns ||
         vmx.pending.done == vmx.pending.count)
         return Outcome::resume();
-    if (linear_rip(vmx) != vmx.pending.linear_rip)
+    if (!is_where_it_was(vmx))
         return Outcome::resume();
+    host_let_sleep(vmx.host);
     Emulation e{vmx};
     return store_ins_data(e);
 }
 
 } // namespace
+
+void finish_load(vcpu_vmx &vmx)
+{
+    const Instruction &insn = vmx.pending.instruction;
+    write_register_operand(vmx, insn.destination,
+                           load_little_endian(vmx.pending.data, insn.destination.size));
+    set_instruction_length(vmx, insn.length);
+    finish_instruction(vmx, insn.length);
+}
+
+void note_place_of_pending(vcpu_vmx &vmx)
+{
+    PendingInstruction &pending = vmx.pending;
+    if (pending.kind == PendingIo::kNone || !pending.in_place)
+        return;
+    pending.linear_rip = linear_rip(vmx);
+    pending.in_place = false;
+}
 
 Outcome complete_pending(vcpu_vmx &vmx)
 {
@@ -56,16 +98,14 @@ Outcome complete_pending(vcpu_vmx &vmx)
         return complete_mmio_write(vmx);
 
     vmx.pending.kind = PendingIo::kNone;
-    if (linear_rip(vmx) != vmx.pending.linear_rip)
+    if (!is_where_it_was(vmx))
         return Outcome::resume(); // user space made the vCPU go on elsewhere, as after a reset
-    if (kind == PendingIo::kPortIn)
-        return complete_port_in(vmx);
-    if (kind == PendingIo::kStringIn) {
-        Emulation e{vmx};
-        return store_ins_data(e);
-    }
     if (kind == PendingIo::kPortOut)
         skip_emulated_instruction(vmx);
+    else if (kind == PendingIo::kPortIn)
+        complete_port_in(vmx);
+    else
+        return complete_string_in(vmx);
     return Outcome::resume();
 }
 

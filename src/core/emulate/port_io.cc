@@ -14,7 +14,7 @@ namespace {
 // KVM_X86_QUIRK_OUT_7E_INC_RIP.
 constexpr u16 kQuirkPort = 0x7e;
 
-void ask_for_port(vcpu_vmx &vmx, u16 port, bool in, u32 size, u32 count)
+[[gnu::always_inline]] inline void ask_for_port(vcpu_vmx &vmx, u16 port, bool in, u32 size, u32 count)
 {
     kvm_run *run = vmx.area->run;
     run->exit_reason = KVM_EXIT_IO;
@@ -23,40 +23,47 @@ void ask_for_port(vcpu_vmx &vmx, u16 port, bool in, u32 size, u32 count)
     run->io.port = port;
     run->io.count = count;
     run->io.data_offset = KVM_PIO_PAGE_OFFSET * kPageSize;
+    vmx.pending.in_place = true;
 }
 
-Outcome port_out(vcpu_vmx &vmx, const IoInfo &info)
+// One store, as large as the port is.
+[[gnu::always_inline]] inline void put_port_data(vcpu_vmx &vmx, u32 data, u32 size)
 {
-    u8 data[4];
-    store_little_endian(data, read_gpr(vmx, kRax), info.size);
-    if (kernel_pio(vmx, info.port, true, data, info.size)) {
+    if (size == 1)
+        *static_cast<u8 *>(vmx.area->pio_data) = static_cast<u8>(data);
+    else
+        __builtin_memcpy(vmx.area->pio_data, &data, size == 2 ? 2 : 4);
+}
+
+[[gnu::always_inline]] inline Outcome port_out(vcpu_vmx &vmx, u16 port, u32 size)
+{
+    u32 data = static_cast<u32>(vmx.area->regs[kRax]);
+    if (has_port_devices(*vmx.kvm) && kernel_pio(vmx, port, true, &data, size)) {
         skip_emulated_instruction(vmx);
         return Outcome::resume();
     }
-    __builtin_memcpy(vmx.area->pio_data, data, info.size);
-    ask_for_port(vmx, info.port, false, info.size, 1);
-    if (info.port == kQuirkPort) {
+    put_port_data(vmx, data, size);
+    ask_for_port(vmx, port, false, size, 1);
+    if (port == kQuirkPort) {
         skip_emulated_instruction(vmx);
     } else {
         vmx.pending.kind = PendingIo::kPortOut;
-        vmx.pending.linear_rip = linear_rip(vmx);
     }
     return Outcome::to_user();
 }
 
-Outcome port_in(vcpu_vmx &vmx, const IoInfo &info)
+[[gnu::always_inline]] inline Outcome port_in(vcpu_vmx &vmx, u16 port, u32 size)
 {
-    u8 data[4] = {};
-    if (kernel_pio(vmx, info.port, false, data, info.size)) {
-        write_gpr_part(vmx, kRax, info.size, load_little_endian(data, info.size));
+    u32 data = 0;
+    if (has_port_devices(*vmx.kvm) && kernel_pio(vmx, port, false, &data, size)) {
+        write_gpr_part(vmx, kRax, size, data);
         skip_emulated_instruction(vmx);
         return Outcome::resume();
     }
-    store_little_endian(static_cast<u8 *>(vmx.area->pio_data), 0, info.size);
-    ask_for_port(vmx, info.port, true, info.size, 1);
+    put_port_data(vmx, 0, size);
+    ask_for_port(vmx, port, true, size, 1);
     vmx.pending.kind = PendingIo::kPortIn;
-    vmx.pending.io_size = info.size;
-    vmx.pending.linear_rip = linear_rip(vmx);
+    vmx.pending.io_size = size;
     return Outcome::to_user();
 }
 
@@ -75,7 +82,6 @@ void describe_string_io(Emulation &e, const IoInfo &info)
     insn.rep = info.rep;
     insn.memory.segment = static_cast<u8>(details >> 15 & 7);
     insn.destination.size = insn.source.size = info.size;
-    e.pending.linear_rip = linear_rip(e.vmx);
     e.pending.code_size = 0;
     e.ports_allowed = true; // which bytes that are fetched now need not be
 }
@@ -100,6 +106,12 @@ Outcome string_io(vcpu_vmx &vmx, const IoInfo &info)
             return Outcome::resume(); // another vCPU changed the code meanwhile: the new code runs
     }
     return execute(e);
+}
+
+[[gnu::noinline]] Outcome handle_string_io(vcpu_vmx &vmx)
+{
+    host_let_sleep(vmx.host);
+    return string_io(vmx, IoInfo::decode(exit_qualification(vmx)));
 }
 
 // Elements that lie in the page of the first one, at offset in their segment. At least 1: an
@@ -146,11 +158,19 @@ u64 ins_batch(Emulation &e, u32 size)
 
 } // namespace
 
+Outcome handle_io(vcpu_vmx &vmx)
+{
+    const IoInfo info = IoInfo::decode(exit_qualification(vmx));
+    if (info.string) [[unlikely]]
+        return handle_string_io(vmx);
+    return info.in ? port_in(vmx, info.port, info.size) : port_out(vmx, info.port, info.size);
+}
+
 Outcome handle_port_io(vcpu_vmx &vmx, const IoInfo &info)
 {
     if (info.string)
         return string_io(vmx, info);
-    return info.in ? port_in(vmx, info) : port_out(vmx, info);
+    return info.in ? port_in(vmx, info.port, info.size) : port_out(vmx, info.port, info.size);
 }
 
 // One element an exit, as kvm_intel does it: user space that has never met another count for OUT

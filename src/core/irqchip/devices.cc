@@ -33,6 +33,12 @@ bool kernel_pio(vcpu_vmx &vmx, u16 port, bool write, void *data, u32 size)
     return write && bus_write(kvm, IoBusKind::kPio, port, data, size);
 }
 
+bool signal_by_pio(vcpu_vmx &vmx, u16 port, void *data, u32 size)
+{
+    return bus_signals(*vmx.kvm, IoBusKind::kPio, port, data, size) &&
+           kernel_pio(vmx, port, true, data, size);
+}
+
 // ---- Ioeventfds ---------------------------------------------------------------
 
 namespace {
@@ -152,6 +158,8 @@ int register_coalesced(kvm_vm &kvm, const kvm_coalesced_mmio_zone &zone)
     const IoBus *bus = bus_of(kvm, kind);
     if (bus && bus->count - bus->ioeventfds + own_devices(kvm, kind) >= kBusDevices)
         return -ENOSPC;
+    if (!coalesced_ring(kvm))
+        return -ENOMEM;
     IoRange range{};
     range.addr = zone.addr;
     range.len = zone.size;
@@ -194,12 +202,23 @@ bool coalesce_write(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32
 
 int devices_create(kvm_vm &kvm)
 {
-    kvm.coalesced_ring = host_page_alloc();
     kvm.ring_lock = host_lock_create();
-    if (kvm.coalesced_ring && kvm.ring_lock)
-        return 0;
-    devices_destroy(kvm);
-    return -ENOMEM;
+    return kvm.ring_lock ? 0 : -ENOMEM;
+}
+
+void *coalesced_ring(kvm_vm &kvm)
+{
+    void *ring = __atomic_load_n(&kvm.coalesced_ring, __ATOMIC_ACQUIRE);
+    if (ring)
+        return ring;
+    void *fresh = host_page_alloc();
+    if (!fresh)
+        return nullptr;
+    if (__atomic_compare_exchange_n(&kvm.coalesced_ring, &ring, fresh, false, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
+        return fresh;
+    host_page_free(fresh); // another thread was first
+    return ring;
 }
 
 void devices_destroy(kvm_vm &kvm)

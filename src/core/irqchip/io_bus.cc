@@ -139,6 +139,20 @@ void bus_destroy(kvm_vm &kvm, IoBusKind kind)
     host_free(bus);
 }
 
+namespace {
+
+// The ranges that hold addr, of those that begin before and don't end before it.
+Span<const IoRange> ranges_around(const IoBus &bus, u64 addr)
+{
+    const u32 end = first_range_above(bus, addr);
+    u32 begin = end;
+    while (begin > 0 && bus.ranges()[begin - 1].max_last >= addr)
+        begin--;
+    return {bus.ranges() + begin, end - begin};
+}
+
+} // namespace
+
 // In the order of their addresses, as KVM asks them.
 bool bus_write(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32 size)
 {
@@ -149,12 +163,22 @@ bool bus_write(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32 size
     const IoBus *bus = __atomic_load_n(&bus_of(kvm, kind), __ATOMIC_ACQUIRE);
     if (!bus)
         return false;
-    const u32 end = first_range_above(*bus, addr);
-    u32 i = end;
-    while (i > 0 && bus->ranges()[i - 1].max_last >= addr)
-        i--;
-    for (; i < end; i++)
-        if (offer_write(kvm, kind, bus->ranges()[i], addr, data, size))
+    for (const IoRange &range : ranges_around(*bus, addr))
+        if (offer_write(kvm, kind, range, addr, data, size))
+            return true;
+    return false;
+}
+
+bool bus_signals(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32 size)
+{
+    if (!__atomic_load_n(&bus_of(kvm, kind), __ATOMIC_RELAXED))
+        return false;
+    RcuReader reader;
+    const IoBus *bus = __atomic_load_n(&bus_of(kvm, kind), __ATOMIC_ACQUIRE);
+    if (!bus || !bus->ioeventfds)
+        return false;
+    for (const IoRange &range : ranges_around(*bus, addr))
+        if (range.eventfd && ioeventfd_matches(range, addr, data, size))
             return true;
     return false;
 }

@@ -43,6 +43,8 @@ void bus_destroy(kvm_vm &kvm, IoBusKind kind);
 
 // A guest's write of size bytes (at most 8). Whether somebody took it. [any but NMI]
 bool bus_write(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32 size);
+// Whether an ioeventfd waits for this write. [any but NMI]
+bool bus_signals(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32 size);
 // Into the ring. False: it is full.
 bool coalesce_write(kvm_vm &kvm, IoBusKind kind, u64 addr, const void *data, u32 size);
 

@@ -258,6 +258,13 @@ int ioapic_set_line(kvm_vm &kvm, u32 pin, IrqSource source, bool level, bool lin
 
 // Whoever waits for the pin's end hears of it before the pin may ask again: it may take the line
 // down.
+bool ioapic_waits_for_eoi(const kvm_vm &kvm, u8 vector, bool level)
+{
+    if (irqchip_of(kvm) != Irqchip::kKernel)
+        return level;
+    return level || ioapic_has_edge_vector(*kvm.ioapic, vector);
+}
+
 void ioapic_eoi(vcpu_vmx &vmx, u8 vector, bool level)
 {
     kvm_vm &kvm = *vmx.kvm;

@@ -196,7 +196,7 @@ int core_unregister_coalesced(core_vm *vm, const kvm_coalesced_mmio_zone *zone)
 
 void *core_coalesced_ring(core_vm *vm)
 {
-    return to_kvm(vm).coalesced_ring;
+    return coalesced_ring(to_kvm(vm));
 }
 
 } // extern "C"

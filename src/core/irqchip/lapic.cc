@@ -35,6 +35,8 @@ void reset_bitmaps(Lapic &apic)
         set_apic_register(apic, kApicTmr + 16 * i, 0);
         set_apic_register(apic, kApicIrr + 16 * i, 0);
     }
+    apic.irr_words = 0;
+    __atomic_store_n(&apic.isr_words, 0, __ATOMIC_RELAXED);
     for (u64 &word : apic.posted)
         __atomic_store_n(&word, 0, __ATOMIC_RELAXED);
 }

@@ -52,6 +52,14 @@ constexpr SavedRegister kSavedRegisters[] = {
     {kApicDivide, 0xb},
 };
 
+u8 words_in_use(const Lapic &apic, u32 bitmap)
+{
+    u32 words = 0;
+    for (u32 i = 0; i < 8; i++)
+        words |= u32{apic_register(apic, bitmap + 16 * i) != 0} << i;
+    return static_cast<u8>(words);
+}
+
 void restore_bitmaps(Lapic &apic, const kvm_lapic_state &state)
 {
     for (u64 &word : apic.posted)
@@ -60,6 +68,8 @@ void restore_bitmaps(Lapic &apic, const kvm_lapic_state &state)
     // client put there, and no such vector is delivered, its class being 0 (SDM Vol. 3A, 11.8.3).
     for (u32 offset = kApicIsr; offset < kApicEsr; offset += 16)
         set_apic_register(apic, offset, load_saved(state, offset));
+    apic.irr_words = words_in_use(apic, kApicIrr);
+    __atomic_store_n(&apic.isr_words, words_in_use(apic, kApicIsr), __ATOMIC_RELAXED);
 }
 
 void restore_identity(Lapic &apic, u32 id, const kvm_lapic_state &state)

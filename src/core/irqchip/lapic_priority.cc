@@ -8,18 +8,26 @@ namespace minivmx {
 
 namespace {
 
-int highest_vector(const Lapic &apic, u32 bitmap)
+u32 highest_bit(u32 word)
 {
-    for (int i = 7; i >= 0; i--) {
-        const u32 word = apic_register(apic, bitmap + 16 * static_cast<u32>(i));
-        if (word)
-            return 32 * i + 31 - __builtin_clz(word);
+    return 31 - static_cast<u32>(__builtin_clz(word));
+}
+
+// words: those that may hold a bit.
+[[gnu::always_inline]] inline int highest_vector(const Lapic &apic, u32 bitmap, u32 words)
+{
+    while (words) {
+        const u32 i = highest_bit(words);
+        const u32 word = apic_register(apic, bitmap + 16 * i);
+        if (word) [[likely]]
+            return static_cast<int>(32 * i + highest_bit(word));
+        words &= ~bit32(i);
     }
     return -1;
 }
 
 // SDM Vol. 3A, 11.8.4: posted vectors become requests.
-void take_posted(Lapic &apic)
+[[gnu::noinline]] void take_posted(Lapic &apic)
 {
     for (u32 i = 0; i < 4; i++) {
         if (!__atomic_load_n(&apic.posted[i], __ATOMIC_RELAXED))
@@ -30,14 +38,34 @@ void take_posted(Lapic &apic)
             set_apic_register(apic, offset,
                               apic_register(apic, offset) | static_cast<u32>(bits >> 32 * half));
         }
+        apic.irr_words |= static_cast<u8>(3u << 2 * i);
     }
 }
 
-void set_vector(Lapic &apic, u32 bitmap, u32 vector, bool on)
+[[gnu::always_inline]] inline int highest_request(Lapic &apic)
 {
-    const u32 offset = vector_register(bitmap, vector), bit = bit32(vector % 32);
-    const u32 word = apic_register(apic, offset);
-    set_apic_register(apic, offset, on ? word | bit : word & ~bit);
+    u64 posted = 0;
+    for (const u64 &word : apic.posted)
+        posted |= __atomic_load_n(&word, __ATOMIC_RELAXED);
+    if (posted)
+        take_posted(apic);
+    return highest_vector(apic, kApicIrr, apic.irr_words);
+}
+
+void set_vector(Lapic &apic, u32 bitmap, u8 &words, u32 vector)
+{
+    const u32 offset = vector_register(bitmap, vector);
+    set_apic_register(apic, offset, apic_register(apic, offset) | bit32(vector % 32));
+    __atomic_store_n(&words, static_cast<u8>(words | 1u << vector / 32), __ATOMIC_RELAXED);
+}
+
+void clear_vector(Lapic &apic, u32 bitmap, u8 &words, u32 vector)
+{
+    const u32 offset = vector_register(bitmap, vector);
+    const u32 word = apic_register(apic, offset) & ~bit32(vector % 32);
+    set_apic_register(apic, offset, word);
+    if (!word)
+        __atomic_store_n(&words, static_cast<u8>(words & ~(1u << vector / 32)), __ATOMIC_RELAXED);
 }
 
 bool pic_asks(vcpu_vmx &vmx)
@@ -52,13 +80,12 @@ bool pic_asks(vcpu_vmx &vmx)
 
 int lapic_highest_request(Lapic &apic)
 {
-    take_posted(apic);
-    return highest_vector(apic, kApicIrr);
+    return highest_request(apic);
 }
 
 int lapic_highest_in_service(const Lapic &apic)
 {
-    return highest_vector(apic, kApicIsr);
+    return highest_vector(apic, kApicIsr, __atomic_load_n(&apic.isr_words, __ATOMIC_RELAXED));
 }
 
 u8 lapic_update_ppr(Lapic &apic)
@@ -76,7 +103,7 @@ int lapic_deliverable(Lapic &apic)
 {
     if (apic_mode(apic) == ApicMode::kDisabled)
         return -1;
-    const int vector = lapic_highest_request(apic);
+    const int vector = highest_request(apic);
     if (vector < 0)
         return -1;
     return (vector & 0xf0) > (lapic_update_ppr(apic) & 0xf0) ? vector : -1;
@@ -91,12 +118,13 @@ bool lapic_accepts_pic(const Lapic &apic)
     return (apic_register(apic, kApicLvtLint0) & (kLvtMasked | kLvtDelivery)) == kLvtExtInt;
 }
 
-bool has_interrupt(vcpu_vmx &vmx)
+// Flat, like the next one: each vCPU that sleeps or wakes asks several times.
+[[gnu::flatten]] bool has_interrupt(vcpu_vmx &vmx)
 {
     return pic_asks(vmx) || lapic_deliverable(*vmx.apic) >= 0;
 }
 
-int take_interrupt(vcpu_vmx &vmx)
+[[gnu::flatten]] int take_interrupt(vcpu_vmx &vmx)
 {
     Lapic &apic = *vmx.apic;
     if (pic_asks(vmx)) {
@@ -109,10 +137,16 @@ int take_interrupt(vcpu_vmx &vmx)
     const int vector = lapic_deliverable(apic);
     if (vector < 0)
         return -1;
-    set_vector(apic, kApicIrr, static_cast<u32>(vector), false);
-    set_vector(apic, kApicIsr, static_cast<u32>(vector), true);
+    clear_vector(apic, kApicIrr, apic.irr_words, static_cast<u32>(vector));
+    set_vector(apic, kApicIsr, apic.isr_words, static_cast<u32>(vector));
     lapic_update_ppr(apic);
     return vector;
+}
+
+void lapic_priority_fell(Lapic &apic)
+{
+    if (apic.vapic_gpa || highest_request(apic) >= 0)
+        apic.attention = true;
 }
 
 void lapic_eoi(vcpu_vmx &vmx)
@@ -121,9 +155,9 @@ void lapic_eoi(vcpu_vmx &vmx)
     const int vector = lapic_highest_in_service(apic);
     if (vector < 0)
         return; // SDM Vol. 3A, 11.8.5: nothing to end
-    set_vector(apic, kApicIsr, static_cast<u32>(vector), false);
+    clear_vector(apic, kApicIsr, apic.isr_words, static_cast<u32>(vector));
     lapic_update_ppr(apic);
-    apic.attention = true;
+    lapic_priority_fell(apic);
     const bool level = test_vector(apic, kApicTmr, static_cast<u32>(vector));
     // SDM Vol. 3A, 11.8.5: software may tell the IOAPIC itself.
     if (level && apic_register(apic, kApicSvr) & kSvrDirectedEoi)
@@ -140,7 +174,7 @@ void lapic_set_cr8(Lapic &apic, u64 value)
 {
     set_apic_register(apic, kApicTpr, static_cast<u32>(value & 15) << 4);
     lapic_update_ppr(apic);
-    apic.attention = true;
+    lapic_priority_fell(apic);
 }
 
 void lapic_update_tpr_threshold(vcpu_vmx &vmx)
@@ -148,7 +182,7 @@ void lapic_update_tpr_threshold(vcpu_vmx &vmx)
     Lapic &apic = *vmx.apic;
     if (!cpu_need_tpr_shadow(vmx))
         return;
-    const int request = apic_mode(apic) == ApicMode::kDisabled ? -1 : lapic_highest_request(apic);
+    const int request = apic_mode(apic) == ApicMode::kDisabled ? -1 : highest_request(apic);
     const u32 wanted = request < 0 ? 0 : static_cast<u32>(request) >> 4;
     // Only where TPR holds it back: a threshold above TPR is refused at entry, or exits at once
     // (SDM Vol. 3C, 27.2.1.1 and 27.7.7).

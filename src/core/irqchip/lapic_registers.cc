@@ -168,7 +168,7 @@ void write_register(vcpu_vmx &vmx, u32 offset, u32 value)
         note_tpr_access(apic, true);
         set_apic_register(apic, kApicTpr, value & 0xff);
         lapic_update_ppr(apic);
-        apic.attention = true;
+        lapic_priority_fell(apic);
         break;
     case kApicEoi:
         lapic_eoi(vmx);
@@ -305,6 +305,26 @@ bool lapic_read_msr(vcpu_vmx &vmx, u32 index, u64 &value)
     if (offset == kApicIcr)
         value |= u64{apic_register(*apic, kApicIcrHigh)} << 32;
     return true;
+}
+
+bool lapic_writes_msr_at_once(const vcpu_vmx &vmx, u32 index, u64 value)
+{
+    constexpr u32 kEoiMsr = kFirstX2apicMsr + kApicEoi / 16;
+    constexpr u32 kIcrMsr = kFirstX2apicMsr + kApicIcr / 16;
+    constexpr u64 kBroadcast = 0xffffffff;
+    if (index == kEoiMsr && vmx.apic) {
+        const int vector = lapic_highest_in_service(*vmx.apic);
+        return vector < 0 ||
+               !ioapic_waits_for_eoi(*vmx.kvm, static_cast<u8>(vector),
+                                     test_vector(*vmx.apic, kApicTmr, static_cast<u32>(vector)));
+    }
+    if (index != kIcrMsr)
+        return true;
+    const auto mode = static_cast<DeliveryMode>(value >> 8 & 7);
+    const auto shorthand = static_cast<Shorthand>(value >> 18 & 3);
+    return mode == DeliveryMode::kFixed &&
+           (shorthand == Shorthand::kSelf ||
+            (shorthand == Shorthand::kNone && value >> 32 != kBroadcast));
 }
 
 bool lapic_write_msr(vcpu_vmx &vmx, u32 index, u64 value)

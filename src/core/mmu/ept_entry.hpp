@@ -8,6 +8,8 @@
 
 namespace minivmx {
 
+struct MemSlot;
+
 inline constexpr u64 kEptRead = bit64(0), kEptWrite = bit64(1), kEptExecute = bit64(2);
 inline constexpr u64 kEptPermissions = kEptRead | kEptWrite | kEptExecute;
 inline constexpr u64 kEptMemoryTypeWriteBack = u64{6} << 3;
@@ -86,5 +88,16 @@ inline bool ept_table_is_empty(const u64 *table)
 // Adds a table of this level, with all below it, to the list of tables to be freed. The CPU may
 // still be walking it.
 void ept_unlink_table(u64 *table, unsigned level, u64 *&unlinked);
+
+// The leaf that maps the frame for an access. In a logged slot only a write makes a page writable,
+// or, where dirty flags show writes, dirty.
+u64 ept_leaf_value(const EptFeatures &features, const MemSlot &slot, const host_frame &frame,
+                   unsigned level, bool write);
+
+// A small page was mapped at this entry for an access: maps what is at hand around it, if the guest
+// seems to go through its memory in sequence. The mmu lock is held. current->mm is the VM's.
+// [atomic]
+void ept_map_around(host_vm *host, const Ept &ept, const MemSlot &slot, u64 gfn, u64 *entry,
+                    bool write);
 
 } // namespace minivmx

@@ -17,6 +17,29 @@
 
 namespace minivmx {
 
+u64 ept_leaf_value(const EptFeatures &features, const MemSlot &slot, const host_frame &frame,
+                   unsigned level, bool write)
+{
+    // Ordinary memory is cached as the host caches it, whatever the guest's PAT says: nothing that
+    // bypasses the caches reads it. A device's registers are not.
+    u64 value = kEptRead | (frame.device ? 0 : kEptMemoryTypeWriteBack | kEptIgnorePat);
+    value |= (frame.pfn & ~(ept_span(level) - 1)) << 12 & kEptAddressMask;
+    const bool owner_writable = frame.writable && !slot.read_only();
+    const bool written = owner_writable && (write || !slot.logged());
+    if (owner_writable)
+        value |= kEptOwnerWritable;
+    if (written || (owner_writable && hardware.params.pml))
+        value |= kEptWrite;
+    if (level == 1 || !features.nx_huge_pages)
+        value |= kEptExecute;
+    if (level > 1)
+        value |= kEptLarge;
+    // The access that faulted will set them anyway; this way the CPU need not.
+    if (features.accessed_dirty)
+        value |= kEptAccessed | (written ? kEptDirty : 0);
+    return value;
+}
+
 namespace {
 
 constexpr int kErrHwPoison = -133, kErrAgain = -11, kErrIntr = -4, kErrNoMem = -12,
@@ -28,13 +51,16 @@ u64 needed_permissions(const EptViolationInfo &access)
            (access.fetch ? kEptExecute : 0);
 }
 
-// Pages for every table that a mapping can lack, before the mmu lock is taken.
+// Pages for every table that a mapping can lack, before the mmu lock is taken. More are welcome, not
+// needed.
 bool fill_stock(EptPageStock &stock)
 {
-    while (stock.count < kEptLevels - 1) {
+    if (stock.count >= EptPageStock::kLeast) [[likely]]
+        return true;
+    while (stock.count < EptPageStock::kMost) {
         void *page = host_page_alloc();
         if (!page)
-            return false;
+            return stock.count >= EptPageStock::kLeast;
         stock.pages[stock.count++] = page;
     }
     return true;
@@ -109,33 +135,14 @@ unsigned leaf_level(const EptFeatures &features, const MemSlot &slot, u64 gfn,
     return level;
 }
 
-// In a logged slot only a write makes a page writable, or, where dirty flags show writes, dirty.
-u64 leaf_value(const EptFeatures &features, const MemSlot &slot, const host_frame &frame,
-               unsigned level, bool write)
-{
-    // Ordinary memory is cached as the host caches it, whatever the guest's PAT says: nothing that
-    // bypasses the caches reads it. A device's registers are not.
-    u64 value = kEptRead | (frame.device ? 0 : kEptMemoryTypeWriteBack | kEptIgnorePat);
-    value |= (frame.pfn & ~(ept_span(level) - 1)) << 12 & kEptAddressMask;
-    const bool owner_writable = frame.writable && !slot.read_only();
-    const bool written = owner_writable && (write || !slot.logged());
-    if (owner_writable)
-        value |= kEptOwnerWritable;
-    if (written || (owner_writable && hardware.params.pml))
-        value |= kEptWrite;
-    if (level == 1 || !features.nx_huge_pages)
-        value |= kEptExecute;
-    if (level > 1)
-        value |= kEptLarge;
-    // The access that faulted will set them anyway; this way the CPU need not.
-    if (features.accessed_dirty)
-        value |= kEptAccessed | (written ? kEptDirty : 0);
-    return value;
-}
-
 struct MapResult {
     bool flush; // something that a CPU may have cached is no longer so
     u64 *unlinked;
+};
+
+struct Leaf {
+    u64 *entry;
+    unsigned level;
 };
 
 // Fills a new table with what a large leaf of `level` maps, in leaves one level below.
@@ -185,12 +192,10 @@ void write_leaf(u64 *entry, u64 value, MapResult &result)
     result.flush |= ept_in_use(old) && !same_page;
 }
 
-// Writes the leaf, making the tables above it from the stock. Where a table already stands at the
-// leaf's level, the leaf goes below it, unless the table is empty. The mmu lock is held.
-MapResult install_leaf(Ept &ept, EptPageStock &stock, u64 gfn, const MemSlot &slot,
-                       const host_frame &frame, unsigned level, bool write)
+// The place for a leaf of this level, making the tables above it from the stock. Where a table
+// already stands there, the leaf goes below it, unless the table is empty. The mmu lock is held.
+Leaf make_place(Ept &ept, EptPageStock &stock, u64 gfn, unsigned level, MapResult &result)
 {
-    MapResult result{};
     u64 *entry = make_path(ept, stock, gfn, level, result);
     while (level > 1) {
         const u64 old = ept_load(entry);
@@ -205,32 +210,43 @@ MapResult install_leaf(Ept &ept, EptPageStock &stock, u64 gfn, const MemSlot &sl
         }
         entry = &table[ept_index(gfn, --level)];
     }
-    write_leaf(entry, leaf_value(ept.features, slot, frame, level, write), result);
+    return {entry, level};
+}
+
+// Enters what was found and, perhaps, what lies around it. The mmu lock is held.
+MapResult enter_frame(vcpu_vmx &vmx, const MemSlot &slot, u64 gfn, const host_frame &frame,
+                      const EptViolationInfo &access)
+{
+    Ept &ept = vmx.kvm->ept;
+    MapResult result{};
+    const unsigned wanted = leaf_level(ept.features, slot, gfn, frame, access.fetch);
+    const Leaf leaf = make_place(ept, vmx.ept_pages, gfn, wanted, result);
+    write_leaf(leaf.entry, ept_leaf_value(ept.features, slot, frame, leaf.level, access.write),
+               result);
+    if (access.write)
+        mark_page_dirty(slot, gfn);
+    // Where this page had to be made, the next ones, too.
+    if (leaf.level == 1 && frame.at_hand)
+        ept_map_around(vmx.kvm->host, ept, slot, gfn, leaf.entry, access.write);
     return result;
 }
 
-// With the page's reference held: maps it, unless the owner's mapping or the slots changed
-// meanwhile.
+// Maps the frame, unless the owner's mapping or the slots changed meanwhile.
 void map_frame(vcpu_vmx &vmx, const SlotsReader &slots, const MemSlot &slot, u64 gfn,
                host_frame &frame, const EptViolationInfo &access)
 {
-    kvm_vm &kvm = *vmx.kvm;
+    host_vm *host = vmx.kvm->host;
     MapResult result{};
-    bool mapped = false;
-
-    host_mmu_lock(kvm.host);
-    if (slots.current() && !host_mmu_retry(kvm.host, &frame, slot.hva_of_gfn(gfn))) {
-        const unsigned level = leaf_level(kvm.ept.features, slot, gfn, frame, access.fetch);
-        result = install_leaf(kvm.ept, vmx.ept_pages, gfn, slot, frame, level, access.write);
-        mapped = true;
-        if (access.write)
-            mark_page_dirty(slot, gfn);
+    host_mmu_lock(host);
+    const bool usable = slots.current() && !host_mmu_retry(host, &frame, slot.hva_of_gfn(gfn));
+    if (usable) {
+        result = enter_frame(vmx, slot, gfn, frame, access);
         // Under the lock: a notifier that comes next finds nothing left to flush.
         if (result.flush)
-            host_request_all(kvm.host, VCPU_REQUEST_TLB_FLUSH);
+            host_request_all(host, VCPU_REQUEST_TLB_FLUSH);
     }
-    host_mmu_unlock(kvm.host);
-    host_frame_put(&frame, mapped && frame.writable && !slot.read_only());
+    host_frame_put(&frame, usable && frame.writable && !slot.read_only());
+    host_mmu_unlock(host);
     ept_free_unlinked(result.unlinked);
 }
 

@@ -97,7 +97,7 @@ SlotsReader::~SlotsReader()
 
 const MemSlot *SlotsReader::find(u64 gfn) const
 {
-    return hazard_.array ? hazard_.array->find(gfn, hazard_.hint) : nullptr;
+    return hazard_.array ? hazard_.array->find(gfn, hazard_.hint, hazard_.gap) : nullptr;
 }
 
 bool SlotsReader::current() const
@@ -198,6 +198,7 @@ int replace_slots(kvm_vm &kvm, SlotsUpdate &update, const SlotChange &change)
         return failure(Errno::kExist);
     }
     const MemSlotArray *old = kvm.slots.current;
+    __atomic_store_n(&kvm.slots.generation, kvm.slots.generation + 1, __ATOMIC_RELEASE);
     __atomic_store_n(&kvm.slots.current, update.next(), __ATOMIC_SEQ_CST);
     zap_for_change(kvm, change, unlinked);
     host_mmu_unlock(kvm.host);

@@ -297,16 +297,17 @@ bool enter(Miss &m, const Backing &backing)
     return true;
 }
 
-// Whether it was entered.
-bool map(Miss &m, const Backing &backing)
+// Enters it, if it still can be, and is done with the frame.
+void map(Miss &m, Backing &backing)
 {
     host_vm *host = m.vmx.kvm->host;
     host_mmu_lock(host);
     const bool entered = enter(m, backing);
     shadow_finish(*m.mmu, m.changes);
+    if (backing.slot)
+        host_frame_put(&backing.frame, entered && backing.writable());
     host_mmu_unlock(host);
     shadow_free(m.changes);
-    return entered;
 }
 
 // What CPU features and real mode look for where no slot is: see private_pages.hpp.
@@ -318,7 +319,7 @@ EptFault map_private_page(Miss &m)
     Backing backing{};
     backing.frame.pfn = host_page_phys(page) >> kPageShift;
     backing.frame.writable = true;
-    (void)map(m, backing);
+    map(m, backing);
     return EptFault::kMapped;
 }
 
@@ -344,8 +345,7 @@ EptFault map_page(Miss &m)
         host_frame_put(&frame, false);
         return EptFault::kFault;
     }
-    const bool entered = map(m, backing);
-    host_frame_put(&frame, entered && backing.writable());
+    map(m, backing);
     return EptFault::kMapped;
 }
 

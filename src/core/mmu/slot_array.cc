@@ -36,21 +36,48 @@ u32 SlotChunk::position_above(u64 gfn) const
     return low;
 }
 
-const MemSlot *MemSlotArray::find(u64 gfn, u32 &hint) const
+const MemSlot *MemSlotArray::slot_at(u32 place) const
 {
-    if (hint / SlotChunk::kSlots < chunk_count_) {
-        const SlotChunk &chunk = *entries()[hint / SlotChunk::kSlots].chunk;
-        const u32 position = hint % SlotChunk::kSlots;
-        if (position < chunk.count && chunk.slots[position].contains(gfn))
-            return &chunk.slots[position];
-    }
+    if (place / SlotChunk::kSlots >= chunk_count_)
+        return nullptr;
+    const SlotChunk &chunk = *entries()[place / SlotChunk::kSlots].chunk;
+    const u32 position = place % SlotChunk::kSlots;
+    return position < chunk.count ? &chunk.slots[position] : nullptr;
+}
+
+bool MemSlotArray::is_gap_behind(u32 place, u64 gfn) const
+{
+    const MemSlot *before = slot_at(place);
+    if (!before || gfn < before->end_gfn())
+        return false;
+    const u32 index = place / SlotChunk::kSlots;
+    if (place % SlotChunk::kSlots + 1 < entries()[index].chunk->count)
+        return gfn < before[1].base_gfn;
+    return index + 1 == chunk_count_ || gfn < entries()[index + 1].first_gfn;
+}
+
+const MemSlot *MemSlotArray::find(u64 gfn, u32 &hint, u32 &gap) const
+{
+    const MemSlot *slot = slot_at(hint);
+    if (slot && slot->contains(gfn))
+        return slot;
+    if (is_gap_behind(gap, gfn))
+        return nullptr;
     const u32 index = chunk_of(gfn);
     const SlotChunk &chunk = *entries()[index].chunk;
     const u32 above = chunk.position_above(gfn);
-    if (above == 0 || !chunk.slots[above - 1].contains(gfn))
+    if (above == 0)
         return nullptr;
-    hint = index * SlotChunk::kSlots + above - 1;
-    return &chunk.slots[above - 1];
+    slot = &chunk.slots[above - 1];
+    const bool found = slot->contains(gfn);
+    (found ? hint : gap) = index * SlotChunk::kSlots + above - 1;
+    return found ? slot : nullptr;
+}
+
+const MemSlot *MemSlotArray::find(u64 gfn, u32 &hint) const
+{
+    u32 no_gap = kNoPlace;
+    return find(gfn, hint, no_gap);
 }
 
 bool MemSlotArray::overlaps(u64 base_gfn, u64 end_gfn, u32 id) const

@@ -250,8 +250,10 @@ void inject_from_controllers(vcpu_vmx &vmx, bool entering)
             enable_irq_window(vmx);
     }
     lapic_update_tpr_threshold(vmx);
-    if (vmx.apic->vapic_gpa) [[unlikely]]
+    if (vmx.apic->vapic_gpa) [[unlikely]] {
+        host_let_sleep(vmx.host);
         lapic_sync_to_vapic(vmx);
+    }
 }
 
 void requeue(vcpu_vmx &vmx, u32 information, u32 instruction_length, u32 error_code)
@@ -380,16 +382,24 @@ void take_nmis(vcpu_vmx &vmx)
     vmx.nmi_pending = static_cast<u8>(latched < limit ? latched : limit);
 }
 
+EventsAllowed events_allowed(vcpu_vmx &vmx)
+{
+    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+    if (state & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
+        return {};
+    const bool nmis_blocked =
+        hardware.params.vnmi ? (state & GUEST_INTR_STATE_NMI) != 0 : vmx.nmi_blocked_soft;
+    return {.interrupt = (read_rflags(vmx) & X86_EFLAGS_IF) != 0, .nmi = !nmis_blocked};
+}
+
 bool interrupt_allowed(vcpu_vmx &vmx)
 {
-    return read_rflags(vmx) & X86_EFLAGS_IF && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
-                                                 (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+    return read_rflags(vmx) & X86_EFLAGS_IF && events_allowed(vmx).interrupt;
 }
 
 bool nmi_allowed(vcpu_vmx &vmx)
 {
-    return !nmis_masked(vmx) && !(vmcs_read(GUEST_INTERRUPTIBILITY_INFO) &
-                                  (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS));
+    return events_allowed(vmx).nmi;
 }
 
 bool irq_window_requested(const vcpu_vmx &vmx)
@@ -441,10 +451,7 @@ void complete_interrupted_events(vcpu_vmx &vmx)
     const u32 information = vmx.idt_vectoring_info;
     const bool vectoring = (information & INTR_INFO_VALID) != 0;
 
-    // Whatever was injected has been delivered, unless the exit says otherwise.
-    vmx.exception.pending = false;
-    vmx.interrupt.pending = false;
-    vmx.nmi_injected = false;
+    events_delivered(vmx);
     recover_nmi_blocking(vmx, vectoring);
     if (vectoring)
         requeue(vmx, information, vmcs_read(VM_EXIT_INSTRUCTION_LEN),

@@ -22,22 +22,6 @@ Outcome handle_external_interrupt(vcpu_vmx &)
     return Outcome::resume(); // the host took it right after the exit
 }
 
-// The local APIC's timer, or the longest countdown, which the next entry starts again.
-Outcome handle_preemption_timer(vcpu_vmx &vmx)
-{
-    if (vmx.has_apic)
-        lapic_preemption_timer_expired(vmx);
-    return Outcome::resume();
-}
-
-Outcome handle_interrupt_window(vcpu_vmx &vmx)
-{
-    exec_controls_clearbit<CPU_BASED_INTR_WINDOW_EXITING>(vmx.vmcs01);
-    if (vmx.has_apic)
-        vmx.apic->attention = true;
-    return Outcome::resume();
-}
-
 Outcome handle_nmi_window(vcpu_vmx &vmx)
 {
     exec_controls_clearbit<CPU_BASED_NMI_WINDOW_EXITING>(vmx.vmcs01);
@@ -48,11 +32,6 @@ Outcome handle_triple_fault(vcpu_vmx &vmx)
 {
     vmx.area->run->exit_reason = KVM_EXIT_SHUTDOWN;
     return Outcome::to_user();
-}
-
-Outcome handle_io(vcpu_vmx &vmx)
-{
-    return handle_port_io(vmx, IoInfo::decode(exit_qualification(vmx)));
 }
 
 Outcome handle_memory(vcpu_vmx &vmx)
@@ -71,14 +50,6 @@ Outcome handle_mmio(vcpu_vmx &vmx)
 
 Outcome unexpected_exit(vcpu_vmx &vmx);
 Outcome delivery_error(vcpu_vmx &vmx);
-
-// The guest has lowered its TPR below an interrupt that waits.
-Outcome handle_tpr_below_threshold(vcpu_vmx &vmx)
-{
-    if (vmx.has_apic)
-        vmx.apic->attention = true;
-    return Outcome::resume();
-}
 
 // An access to the APIC's page that the CPU doesn't virtualize: SDM Vol. 3C, 30.4, and 28.2.1,
 // table 28-6. Its commonest one, an EOI, needs no decoding: the value doesn't matter.
@@ -160,6 +131,30 @@ Outcome delivery_error(vcpu_vmx &vmx)
 
 } // namespace
 
+// The local APIC's timer, or the longest countdown, which the next entry starts again.
+Outcome handle_preemption_timer(vcpu_vmx &vmx)
+{
+    if (vmx.has_apic)
+        lapic_preemption_timer_expired(vmx);
+    return Outcome::resume();
+}
+
+Outcome handle_interrupt_window(vcpu_vmx &vmx)
+{
+    exec_controls_clearbit<CPU_BASED_INTR_WINDOW_EXITING>(vmx.vmcs01);
+    if (vmx.has_apic)
+        vmx.apic->attention = true;
+    return Outcome::resume();
+}
+
+// The guest has lowered its TPR below an interrupt that waits.
+Outcome handle_tpr_below_threshold(vcpu_vmx &vmx)
+{
+    if (vmx.has_apic)
+        vmx.apic->attention = true;
+    return Outcome::resume();
+}
+
 // Instructions the hypervisor has nothing to do for: their effect on a virtual machine's caches and
 // hints is none.
 Outcome handle_as_nop(vcpu_vmx &vmx)
@@ -196,6 +191,19 @@ Outcome handle_rdpmc(vcpu_vmx &vmx)
 
 Outcome vmx_handle_exit(vcpu_vmx &vmx)
 {
+    // The exits that mostly lead to user space, and need no sleep on their way, are asked about
+    // first.
+    if (!vmx.intercepts && !(vmx.idt_vectoring_info & INTR_INFO_VALID)) [[likely]] {
+        if (vmx.exit_reason == EXIT_REASON_IO_INSTRUCTION)
+            return handle_io(vmx);
+        if (vmx.exit_reason == EXIT_REASON_HLT)
+            return handle_halt(vmx);
+        Outcome moved = Outcome::resume();
+        if (vmx.exit_reason == EXIT_REASON_EPT_MISCONFIG &&
+            repeat_known_move(vmx, vmcs_read(GUEST_PHYSICAL_ADDRESS), moved))
+            return moved;
+    }
+    host_let_sleep(vmx.host);
     if (vmx.intercepts) [[unlikely]]
         return handle_intercepted_exit(vmx);
     return dispatch_exit(vmx);

@@ -57,18 +57,19 @@ bool may_wake(vcpu_vmx &vmx)
 // can't be read.
 void note_what_wakes(vcpu_vmx &vmx)
 {
-    vmx.wakes_for_interrupt = is_halted(vmx) && interrupt_allowed(vmx);
-    vmx.wakes_for_nmi = is_halted(vmx) && nmi_allowed(vmx);
+    const EventsAllowed allowed = is_halted(vmx) ? events_allowed(vmx) : EventsAllowed{};
+    vmx.wakes_for_interrupt = allowed.interrupt;
+    vmx.wakes_for_nmi = allowed.nmi;
 }
 
-void sleep(vcpu_vmx &vmx)
+// Whether the vCPU may wake; no: a signal has come.
+bool sleep(vcpu_vmx &vmx)
 {
     lapic_timer_to_host(*vmx.apic);
-    if (!may_wake(vmx)) {
-        vmx.stats.halts++;
-        host_vcpu_block(vmx.host);
-    }
+    vmx.stats.halts++;
+    const bool runnable = host_vcpu_block(vmx.host);
     lapic_timer_to_guest(*vmx.apic);
+    return runnable;
 }
 
 } // namespace
@@ -78,6 +79,7 @@ void accept_init_and_sipi(vcpu_vmx &vmx)
     Lapic &apic = *vmx.apic;
     if (!__atomic_load_n(&apic.events, __ATOMIC_RELAXED))
         return;
+    host_let_sleep(vmx.host);
     const u32 events = __atomic_exchange_n(&apic.events, 0, __ATOMIC_ACQUIRE);
     if (events & kApicEventInit) {
         reset_by_init(vmx);
@@ -95,11 +97,8 @@ void accept_init_and_sipi(vcpu_vmx &vmx)
 void wait_until_runnable(vcpu_vmx &vmx)
 {
     note_what_wakes(vmx);
-    if (!may_wake(vmx)) {
-        sleep(vmx);
-        if (!may_wake(vmx))
-            return; // a signal
-    }
+    if (!may_wake(vmx) && !sleep(vmx))
+        return;
     accept_init_and_sipi(vmx);
     if (is_halted(vmx))
         vmx.mp_state = KVM_MP_STATE_RUNNABLE;
@@ -111,7 +110,8 @@ Outcome wait_for_init(vcpu_vmx &vmx)
     if (vmx.area->run->immediate_exit)
         return Outcome::error(-EINTR);
     note_what_wakes(vmx);
-    sleep(vmx);
+    if (!may_wake(vmx))
+        (void)sleep(vmx);
     accept_init_and_sipi(vmx);
     const int interrupted = host_handle_pending_work(vmx.host);
     if (interrupted == -EINTR)

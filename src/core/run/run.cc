@@ -68,43 +68,87 @@ void hand_host_events_over(vcpu_vmx &vmx)
         host_handle_machine_check();
 }
 
-void read_exit_reason(vcpu_vmx &vmx)
-{
-    vmx.exit_reason = vmcs_read(VM_EXIT_REASON);
-    count_exit(vmx.stats, vmx.exit_reason & kExitReasonBasicMask);
-    if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
-        return;
-    vmx.area->launched = 1;
-    mend_entry(vmx);
-    vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
-    flush_pml_buffer(vmx);
-}
-
-// From interrupts off before the entry to interrupts off after the exit: no instruction here may
-// fault or sleep.
-void vmx_vcpu_run(vcpu_vmx &vmx)
+// One entry and the reason of the exit that ends it.
+[[gnu::always_inline]] inline void enter_once(vcpu_vmx &vmx)
 {
     write_dirty_registers(vmx);
     // In a shadow VM entry wants RFLAGS.TF to have its trap pending (SDM Vol. 3C, 27.3.1.5), but
     // this TF is the debugger's, and the trap still to come.
     if (single_steps(vmx)) [[unlikely]]
         set_interrupt_shadow_off(vmx);
-    refresh_host_state(vmx);
-    load_guest_xcr0(vmx);
     if (vmx.has_apic && pin_controls_get(vmx.vmcs01) & PIN_BASED_VMX_PREEMPTION_TIMER)
         lapic_program_preemption_timer(vmx);
 
-    vmx.last_vmentry_cpu = host_cpu();
     break_entry(vmx);
     trace_entry(vmx);
     vmx.entry_failed = host_vmenter(vmx.host) != 0;
 
-    load_host_xcr0(vmx);
     vmx.state_available = 0;
+    if (vmx.entry_failed) [[unlikely]]
+        return;
+    vmx.exit_reason = vmcs_read(VM_EXIT_REASON);
+    count_exit(vmx.stats, vmx.exit_reason & kExitReasonBasicMask);
+    if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
+        return;
+    vmx.area->launched = 1;
+    mend_entry(vmx);
+}
+
+// What an exit tells beside its reason, and has to be known before interrupts are on.
+void read_exit_information(vcpu_vmx &vmx)
+{
     vmx.idt_vectoring_info = 0;
-    if (!vmx.entry_failed) [[likely]]
-        read_exit_reason(vmx);
-    trace_exit(vmx);
+    if (!vmx.entry_failed && !(vmx.exit_reason & kExitReasonFailedEntry)) [[likely]] {
+        if (!vmx.answered)
+            vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
+        if (secondary_exec_controls_get(vmx.vmcs01) & SECONDARY_EXEC_ENABLE_PML)
+            flush_pml_buffer(vmx);
+    }
+    if (!vmx.answered)
+        trace_exit(vmx);
+}
+
+// Exits to devices and to the host, which are asked about nothing else first.
+bool leaves_guest_for_sure(const vcpu_vmx &vmx)
+{
+    constexpr u64 kReasons = bit64(EXIT_REASON_EXTERNAL_INTERRUPT) | bit64(EXIT_REASON_HLT) |
+                             bit64(EXIT_REASON_EPT_VIOLATION) | bit64(EXIT_REASON_EPT_MISCONFIG);
+    const u32 reason = vmx.exit_reason;
+    if (reason == EXIT_REASON_IO_INSTRUCTION)
+        return !vmx.kvm->pio_bus;
+    return reason < 64 && kReasons >> reason & 1;
+}
+
+// Whether the last exit has been answered already.
+bool run_guest(vcpu_vmx &vmx)
+{
+    enter_once(vmx);
+    if (leaves_guest_for_sure(vmx) || !may_answer_at_once(vmx))
+        return false;
+    for (u32 i = 0; i < kMostAnsweredAtOnce; i++) {
+        const AtOnce answer = answer_at_once(vmx);
+        if (answer != AtOnce::kGuestGoesOn)
+            return answer == AtOnce::kAnswered;
+        if (!may_enter_again(vmx))
+            return true;
+        enter_once(vmx);
+    }
+    return false;
+}
+
+// From interrupts off before the entry to interrupts off after the exit: no instruction here may
+// fault or sleep. Exits that need nothing of the host are answered here, and the guest goes on at
+// once.
+void vmx_vcpu_run(vcpu_vmx &vmx)
+{
+    refresh_host_state(vmx);
+    if (switches_xcr0(vmx))
+        load_guest_xcr0(vmx);
+    vmx.last_vmentry_cpu = host_cpu();
+    vmx.answered = run_guest(vmx);
+    if (switches_xcr0(vmx))
+        load_host_xcr0(vmx);
+    read_exit_information(vmx);
 }
 
 // As if VM entry had met it: an event whose delivery needs what isn't memory.
@@ -116,7 +160,15 @@ Outcome undeliverable_event(vcpu_vmx &vmx)
     return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
 }
 
-Outcome handle_requests(vcpu_vmx &vmx)
+// Whether handle_requests() has anything to do.
+bool has_requests(const vcpu_vmx &vmx)
+{
+    return __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED) || vmx.triple_fault ||
+           vmx.undeliverable || vmx.ioapic_eoi_pending;
+}
+
+// [sleep]
+[[gnu::noinline]] Outcome handle_requests(vcpu_vmx &vmx)
 {
     u32 requests = __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED);
     if (requests) [[unlikely]]
@@ -173,24 +225,66 @@ Outcome failed_entry(vcpu_vmx &vmx)
     return Outcome::to_user();
 }
 
+// Whether inject_pending_events() has anything to do.
+bool has_pending_events(const vcpu_vmx &vmx)
+{
+    return vmx.exception.pending || vmx.interrupt.pending || vmx.nmi_injected || vmx.nmi_pending ||
+           __atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED) ||
+           (vmx.has_apic && vmx.apic->attention) || vmx.area->run->request_interrupt_window;
+}
+
+// What was injected has been delivered, unless the exit says otherwise.
+void conclude_injection(vcpu_vmx &vmx)
+{
+    const u32 basic = vmx.exit_reason & kExitReasonBasicMask;
+    if (vmx.idt_vectoring_info & INTR_INFO_VALID || basic == EXIT_REASON_EXCEPTION_NMI ||
+        !hardware.params.vnmi) [[unlikely]]
+        complete_interrupted_events(vmx);
+    else
+        events_delivered(vmx);
+}
+
+// What CPUs without "unrestricted guest" or EPT need before an entry. False: `outcome` says what
+// comes instead of it. [sleep]
+[[gnu::noinline]] bool prepare_without_support(vcpu_vmx &vmx, Outcome &outcome)
+{
+    if (!hardware.params.unrestricted_guest) {
+        if (must_emulate(vmx)) [[unlikely]] {
+            outcome = emulate_until_valid(vmx);
+            return false;
+        }
+        // A trap comes before the events that software is going to deliver.
+        if (vmx.vm86_active)
+            outcome = deliver_pending_traps(vmx);
+        if (!outcome.resumes()) [[unlikely]]
+            return false;
+    }
+    return prepare_shadow_root(vmx, outcome);
+}
+
+// The same for what may be there to do on any CPU.
+bool prepare_guest(vcpu_vmx &vmx, Outcome &outcome)
+{
+    if (vmx.time.update_due) [[unlikely]] {
+        host_let_sleep(vmx.host);
+        update_guest_clock(vmx);
+    }
+    if (!hardware.params.unrestricted_guest || !hardware.params.ept) [[unlikely]] {
+        host_let_sleep(vmx.host);
+        if (!prepare_without_support(vmx, outcome))
+            return false;
+    }
+    if (has_pending_events(vmx))
+        inject_pending_events(vmx);
+    // A handler in real mode may need emulation again.
+    return !vmx.vm86_active || (!cannot_go_on(vmx) && !must_emulate(vmx));
+}
+
 Outcome vcpu_enter_guest(vcpu_vmx &vmx)
 {
-    update_guest_clock(vmx);
-    if (!hardware.params.unrestricted_guest) {
-        if (must_emulate(vmx)) [[unlikely]]
-            return emulate_until_valid(vmx);
-        // A trap comes before the events that software is going to deliver.
-        const Outcome trapped = vmx.vm86_active ? deliver_pending_traps(vmx) : Outcome::resume();
-        if (!trapped.resumes()) [[unlikely]]
-            return trapped;
-    }
     Outcome unprepared = Outcome::resume();
-    if (!prepare_shadow_root(vmx, unprepared)) [[unlikely]]
+    if (!prepare_guest(vmx, unprepared)) [[unlikely]]
         return unprepared;
-    inject_pending_events(vmx);
-    // A handler in real mode may need emulation again.
-    if (vmx.vm86_active && (cannot_go_on(vmx) || must_emulate(vmx))) [[unlikely]]
-        return Outcome::resume();
     if (!host_prepare_entry(vmx.host)) {
         cancel_injection(vmx);
         return Outcome::resume();
@@ -211,20 +305,26 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
 
     if (vmx.entry_failed || vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
         return failed_entry(vmx);
-    complete_interrupted_events(vmx);
-    if (vmx.has_apic && vmx.apic->vapic_gpa) [[unlikely]]
+    conclude_injection(vmx);
+    if (vmx.has_apic && vmx.apic->vapic_gpa) [[unlikely]] {
+        host_let_sleep(vmx.host);
         lapic_sync_from_vapic(vmx);
-    return vmx_handle_exit(vmx);
+    }
+    return vmx.answered ? Outcome::resume() : vmx_handle_exit(vmx);
 }
 
 // One turn: into the guest and back, or asleep until there is a reason to enter.
 Outcome vcpu_step(vcpu_vmx &vmx)
 {
-    const Outcome requested = handle_requests(vmx);
-    if (!requested.resumes())
-        return requested;
+    if (has_requests(vmx)) [[unlikely]] {
+        host_let_sleep(vmx.host);
+        const Outcome requested = handle_requests(vmx);
+        if (!requested.resumes())
+            return requested;
+    }
     if (vmx.mp_state == KVM_MP_STATE_RUNNABLE) [[likely]]
         return vcpu_enter_guest(vmx);
+    host_let_sleep(vmx.host);
     wait_until_runnable(vmx);
     return Outcome::resume();
 }
@@ -263,21 +363,24 @@ Outcome vcpu_run(vcpu_vmx &vmx)
 void post_kvm_run_save(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
-    run.if_flag = (read_rflags(vmx) & X86_EFLAGS_IF) != 0;
-    run.cr8 = guest_cr8(vmx);
+    const bool interrupts_on = (read_rflags(vmx) & X86_EFLAGS_IF) != 0;
+    run.if_flag = interrupts_on;
+    run.cr8 = vmx.has_apic ? guest_cr8(vmx) : vmx.cr8;
     run.apic_base = vmx.apic_base;
-    run.ready_for_interrupt_injection =
-        vmx.kvm->irqchip == Irqchip::kKernel || ready_for_interrupt_injection(vmx);
+    run.ready_for_interrupt_injection = vmx.kvm->irqchip == Irqchip::kKernel ||
+                                        (interrupts_on && ready_for_interrupt_injection(vmx));
 }
 
-Outcome use_answer(vcpu_vmx &vmx)
+[[gnu::always_inline]] inline Outcome use_answer(vcpu_vmx &vmx)
 {
     if (vmx.pending_msr != PendingMsr::kNone)
         complete_pending_msr(vmx);
     if (vmx.pending.kind != PendingIo::kNone)
         return complete_pending(vmx);
-    if (vmx.pending_intercept.kind != InterceptWait::kNone)
+    if (vmx.pending_intercept.kind != InterceptWait::kNone) [[unlikely]] {
+        host_let_sleep(vmx.host);
         return answer_intercept(vmx);
+    }
     return Outcome::resume();
 }
 
@@ -286,18 +389,31 @@ Outcome complete_last_exit(vcpu_vmx &vmx)
 {
     if (!vmx.intercepts) [[likely]]
         return use_answer(vmx);
+    host_let_sleep(vmx.host);
     const u64 rip = read_rip(vmx);
     return report_emulated_step(vmx, rip, use_answer(vmx));
+}
+
+// KVM_CAP_SYNC_REGS is in use. User space may change its mind at any moment, which is its affair.
+bool wants_sync_regs(const kvm_run &run)
+{
+    return (__atomic_load_n(&run.kvm_valid_regs, __ATOMIC_RELAXED) |
+            __atomic_load_n(&run.kvm_dirty_regs, __ATOMIC_RELAXED)) != 0;
 }
 
 Outcome run_once(vcpu_vmx &vmx)
 {
     const kvm_run &run = *vmx.area->run;
-    if (vmx.mp_state == KVM_MP_STATE_UNINITIALIZED)
+    if (vmx.mp_state == KVM_MP_STATE_UNINITIALIZED) {
+        host_let_sleep(vmx.host);
         return wait_for_init(vmx);
-    if (const int error = take_synced_regs(vmx))
-        return Outcome::error(error);
-    if (!vmx.has_apic && !set_cr8(vmx, run.cr8))
+    }
+    if (wants_sync_regs(run)) [[unlikely]] {
+        host_let_sleep(vmx.host);
+        if (const int error = take_synced_regs(vmx))
+            return Outcome::error(error);
+    }
+    if (!vmx.has_apic && run.cr8 != vmx.cr8 && !set_cr8(vmx, run.cr8))
         return Outcome::error(-EINVAL);
     const Outcome completed = complete_last_exit(vmx);
     if (!completed.resumes())
@@ -335,7 +451,8 @@ int core_vcpu_run(core_vcpu *vcpu)
     // -EIO: the VM can't run any more. When that is because the machine goes down, VMX is off, and
     // there is no VMCS to read.
     if (result != -EIO) {
-        give_synced_regs(vmx);
+        if (wants_sync_regs(*vmx.area->run)) [[unlikely]]
+            give_synced_regs(vmx);
         post_kvm_run_save(vmx);
     }
     return result;

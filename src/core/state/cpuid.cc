@@ -46,6 +46,32 @@ Entries entries_of(const Cpuid &cpuid)
     return {cpuid.entries, cpuid.count};
 }
 
+// Leaves that guests ask for: the first 32 of the basic and of the extended class. Where one has an
+// entry, the search begins there.
+u32 shortcut_slot(u32 leaf)
+{
+    return (leaf & 0x7fffffe0) == 0 ? (leaf & 0x1f) | (leaf >> 26 & 0x20) : kCpuidShortcuts;
+}
+
+void make_shortcuts(Cpuid &cpuid)
+{
+    for (u16 &first : cpuid.shortcut)
+        first = static_cast<u16>(cpuid.count);
+    for (u32 i = cpuid.count; i-- > 0;) {
+        const u32 slot = shortcut_slot(cpuid.entries[i].function);
+        if (slot < kCpuidShortcuts)
+            cpuid.shortcut[slot] = static_cast<u16>(i);
+    }
+}
+
+// The entries from the first one for this leaf on.
+Entries entries_for(const Cpuid &cpuid, u32 leaf)
+{
+    const u32 slot = shortcut_slot(leaf);
+    const u32 first = slot < kCpuidShortcuts ? cpuid.shortcut[slot] : 0;
+    return {cpuid.entries + first, cpuid.count - first};
+}
+
 // What follows the vCPU's state. SDM Vol. 2A, CPUID, leaf 01H and Vol. 1, 13.2.
 void show_state(vcpu_vmx &vmx, Entries entries)
 {
@@ -98,6 +124,7 @@ u32 physical_bits(Entries entries)
 
 void compute_derived(Cpuid &cpuid)
 {
+    make_shortcuts(cpuid);
     const Entries entries = entries_of(cpuid);
     for (unsigned i = 0; i < kCpuidWordCount; i++) {
         const kvm_cpuid_entry2 *entry =
@@ -242,28 +269,36 @@ void update_cpuid_runtime(vcpu_vmx &vmx)
 
 CpuidAnswer guest_cpuid(const vcpu_vmx &vmx, u32 leaf, u32 subleaf)
 {
+    const kvm_cpuid_entry2 *entry = find_entry(entries_for(vmx.cpuid, leaf), leaf, subleaf);
+    if (entry) [[likely]]
+        return {entry->eax, entry->ebx, entry->ecx, entry->edx};
     const Entries entries = entries_of(vmx.cpuid);
-    const kvm_cpuid_entry2 *entry = find_entry(entries, leaf, subleaf);
-    if (!entry)
-        entry = out_of_range_entry(entries, leaf, subleaf);
+    entry = out_of_range_entry(entries, leaf, subleaf);
     if (!entry)
         return topology_answer(entries, leaf, subleaf);
     return {entry->eax, entry->ebx, entry->ecx, entry->edx};
 }
 
+// Flat: what it calls is all there is to one of the commonest exits.
+[[gnu::flatten]] bool answer_cpuid(vcpu_vmx &vmx)
+{
+    if (cpuid_faults(vmx))
+        return false;
+    u64 *regs = vmx.area->regs; // none of them RSP, which has a cache
+    const CpuidAnswer answer =
+        guest_cpuid(vmx, static_cast<u32>(regs[kRax]), static_cast<u32>(regs[kRcx]));
+    regs[kRax] = answer.eax;
+    regs[kRbx] = answer.ebx;
+    regs[kRcx] = answer.ecx;
+    regs[kRdx] = answer.edx;
+    skip_emulated_instruction(vmx);
+    return true;
+}
+
 Outcome handle_cpuid(vcpu_vmx &vmx)
 {
-    if (cpuid_faults(vmx)) {
+    if (!answer_cpuid(vmx))
         inject_gp(vmx);
-        return Outcome::resume();
-    }
-    const CpuidAnswer answer = guest_cpuid(vmx, static_cast<u32>(read_gpr(vmx, kRax)),
-                                           static_cast<u32>(read_gpr(vmx, kRcx)));
-    write_gpr(vmx, kRax, answer.eax);
-    write_gpr(vmx, kRbx, answer.ebx);
-    write_gpr(vmx, kRcx, answer.ecx);
-    write_gpr(vmx, kRdx, answer.edx);
-    skip_emulated_instruction(vmx);
     return Outcome::resume();
 }
 

@@ -36,11 +36,15 @@ Outcome unknown_cr_access(vcpu_vmx &vmx)
     return Outcome::to_user();
 }
 
+u64 mov_source(vcpu_vmx &vmx, const CrAccessInfo &access)
+{
+    const u64 value = read_gpr(vmx, access.gpr);
+    return is_64_bit_code(vmx) ? value : static_cast<u32>(value);
+}
+
 Outcome mov_to_cr(vcpu_vmx &vmx, const CrAccessInfo &access)
 {
-    u64 value = read_gpr(vmx, access.gpr);
-    if (!is_64_bit_code(vmx))
-        value = static_cast<u32>(value);
+    const u64 value = mov_source(vmx, access);
     switch (access.cr) {
     case 0:
         return complete_or_gp(vmx, set_cr0(vmx, value));
@@ -107,6 +111,21 @@ Outcome access_control_register(vcpu_vmx &vmx, const CrAccessInfo &access)
                               set_cr0(vmx, cr0_after_lmsw(guest_cr0(vmx), access.lmsw_source)));
     }
     return unknown_cr_access(vmx);
+}
+
+// MOV to CR0 that leaves paging and protection as they are. Not in PAE paging, where a change of
+// the caching bits reads guest memory: it reloads the PDPTEs (SDM Vol. 3A, 4.4.1).
+bool answer_cr_access(vcpu_vmx &vmx)
+{
+    constexpr u64 kModeBits = X86_CR0_PE | X86_CR0_WP | X86_CR0_PG;
+    const CrAccessInfo access = CrAccessInfo::decode(exit_qualification(vmx));
+    if (access.cr != 0 || access.type != CrAccessInfo::kMovTo || is_pae_paging(vmx))
+        return false;
+    const u64 value = mov_source(vmx, access);
+    if ((value ^ guest_cr0(vmx)) & kModeBits || !set_cr0(vmx, value))
+        return false;
+    skip_emulated_instruction(vmx);
+    return true;
 }
 
 Outcome handle_cr_access(vcpu_vmx &vmx)

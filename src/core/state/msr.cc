@@ -29,6 +29,11 @@ bool ignore_write(vcpu_vmx &, u32, u64)
     return true;
 }
 
+constexpr bool always(const vcpu_vmx &, u32, u64)
+{
+    return true;
+}
+
 u64 canonical_form(vcpu_vmx &vmx, u64 address)
 {
     const unsigned width = guest_cr4(vmx) & X86_CR4_LA57 ? 57 : 48;
@@ -211,7 +216,7 @@ constexpr MsrRow kMsrTable[] = {
     {0x00000011, 0x00000011, read_kvm_wall_clock, write_kvm_wall_clock},           // MSR_KVM_WALL_CLOCK
     {0x00000012, 0x00000012, read_kvm_system_time, write_kvm_system_time},         // MSR_KVM_SYSTEM_TIME
     {0x00000017, 0x00000017, read_zero, nullptr},                                  // IA32_PLATFORM_ID
-    {0x0000001b, 0x0000001b, read_apic_base, write_guest_apic_base},               // IA32_APIC_BASE
+    {0x0000001b, 0x0000001b, read_apic_base, write_guest_apic_base, always},       // IA32_APIC_BASE
     {0x0000002a, 0x0000002a, read_zero, nullptr},                                  // MSR_EBL_CR_POWERON
     {0x0000002c, 0x0000002c, read_constant<kEbcFrequencyId>, nullptr},             // MSR_EBC_FREQUENCY_ID
     {0x00000034, 0x00000034, read_zero, nullptr},                                  // MSR_SMI_COUNT
@@ -260,8 +265,8 @@ constexpr MsrRow kMsrTable[] = {
     {0x00000619, 0x00000619, read_zero, nullptr},                                  // MSR_DRAM_ENERGY_STATUS
     {0x00000639, 0x00000639, read_zero, nullptr},                                  // MSR_PP0_ENERGY_STATUS
     {0x00000641, 0x00000641, read_zero, nullptr},                                  // MSR_PP1_ENERGY_STATUS
-    {0x000006e0, 0x000006e0, read_tsc_deadline, write_tsc_deadline},               // IA32_TSC_DEADLINE
-    {0x00000800, 0x000008ff, read_x2apic, write_x2apic},                           // x2APIC
+    {0x000006e0, 0x000006e0, read_tsc_deadline, write_tsc_deadline, always},       // IA32_TSC_DEADLINE
+    {0x00000800, 0x000008ff, read_x2apic, write_x2apic, lapic_writes_msr_at_once}, // x2APIC
     {0x00000d90, 0x00000d90, read_bndcfgs, write_bndcfgs},                         // IA32_BNDCFGS
     {0x00000da0, 0x00000da0, read_xss, write_xss},                                 // IA32_XSS
     {0x4b564d00, 0x4b564d00, read_kvm_wall_clock, write_kvm_wall_clock},           // MSR_KVM_WALL_CLOCK_NEW
@@ -300,9 +305,32 @@ constexpr bool in_order()
             return false;
     return true;
 }
-static_assert(in_order(), "find_row() searches by halves");
+static_assert(in_order(), "search_row() searches by halves");
 
-const MsrRow *find_row(u32 index)
+// The row of each low MSR, and of those from IA32_EFER on: what guests read and write. 0: none.
+constexpr u32 kLowMsrs = 0x900, kHighMsrs = 0x90, kFirstHighMsr = 0xc0000080;
+
+struct MsrIndex {
+    u8 low[kLowMsrs], high[kHighMsrs];
+};
+
+consteval MsrIndex make_msr_index()
+{
+    static_assert(kMsrRows < 255);
+    MsrIndex made{};
+    for (usize i = 0; i < kMsrRows; i++) {
+        for (u32 msr = kMsrTable[i].first; msr <= kMsrTable[i].last; msr++) {
+            if (msr < kLowMsrs)
+                made.low[msr] = static_cast<u8>(i + 1);
+            else if (msr - kFirstHighMsr < kHighMsrs)
+                made.high[msr - kFirstHighMsr] = static_cast<u8>(i + 1);
+        }
+    }
+    return made;
+}
+constexpr MsrIndex kMsrIndex = make_msr_index();
+
+const MsrRow *search_row(u32 index)
 {
     usize low = 0, high = kMsrRows;
     while (low < high) {
@@ -316,6 +344,18 @@ const MsrRow *find_row(u32 index)
             return &row;
     }
     return nullptr;
+}
+
+const MsrRow *find_row(u32 index)
+{
+    u8 place;
+    if (index < kLowMsrs)
+        place = kMsrIndex.low[index];
+    else if (index - kFirstHighMsr < kHighMsrs)
+        place = kMsrIndex.high[index - kFirstHighMsr];
+    else
+        return search_row(index);
+    return place ? &kMsrTable[place - 1] : nullptr;
 }
 
 } // namespace
@@ -373,17 +413,37 @@ Outcome msr_failed(vcpu_vmx &vmx, MsrResult why, PendingMsr kind, u32 index, u64
 
 } // namespace
 
-Outcome handle_rdmsr(vcpu_vmx &vmx)
+bool answer_rdmsr(vcpu_vmx &vmx)
 {
     const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
-    if (!msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_READ))
-        return msr_failed(vmx, MsrResult::kFiltered, PendingMsr::kRead, index, 0);
     u64 value;
-    if (!get_msr(vmx, index, value))
-        return msr_failed(vmx, failure_of(index), PendingMsr::kRead, index, 0);
+    if (!msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_READ) || !get_msr(vmx, index, value))
+        return false;
     write_edx_eax(vmx, value);
     skip_emulated_instruction(vmx);
-    return Outcome::resume();
+    return true;
+}
+
+Outcome handle_rdmsr(vcpu_vmx &vmx)
+{
+    if (answer_rdmsr(vmx))
+        return Outcome::resume();
+    const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
+    const bool allowed = msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_READ);
+    return msr_failed(vmx, allowed ? failure_of(index) : MsrResult::kFiltered, PendingMsr::kRead,
+                      index, 0);
+}
+
+bool answer_wrmsr(vcpu_vmx &vmx)
+{
+    const u32 index = static_cast<u32>(read_gpr(vmx, kRcx));
+    const u64 value = read_edx_eax(vmx);
+    const MsrRow *row = find_row(index);
+    if (!row || !row->writes_at_once || !row->writes_at_once(vmx, index, value) ||
+        !msr_allowed(*vmx.kvm, index, KVM_MSR_FILTER_WRITE) || !row->write(vmx, index, value))
+        return false;
+    skip_emulated_instruction(vmx);
+    return true;
 }
 
 Outcome handle_wrmsr(vcpu_vmx &vmx)

@@ -11,10 +11,15 @@ namespace minivmx {
 using MsrReadFn = bool(vcpu_vmx &vmx, u32 index, u64 &value);
 using MsrWriteFn = bool(vcpu_vmx &vmx, u32 index, u64 value);
 
+// Whether write() with this value neither sleeps nor takes long, so that it may be called with
+// interrupts off.
+using MsrWriteKindFn = bool(const vcpu_vmx &vmx, u32 index, u64 value);
+
 struct MsrRow {
     u32 first, last;
     MsrReadFn *read;   // nullptr: #GP
     MsrWriteFn *write; // nullptr: #GP
+    MsrWriteKindFn *writes_at_once = nullptr; // nullptr: never
 };
 
 // How an access went.

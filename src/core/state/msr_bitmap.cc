@@ -95,9 +95,7 @@ void pass_msrs(vcpu_vmx &vmx)
 
 void init_msr_bitmap(vcpu_vmx &vmx)
 {
-    u64 *words = static_cast<u64 *>(vmx.msr_bitmap);
-    for (u32 i = 0; i < kPageSize / sizeof(u64); i++)
-        words[i] = ~u64{0};
+    __builtin_memset(vmx.msr_bitmap, 0xff, kPageSize);
     pass_msrs(vmx);
 }
 

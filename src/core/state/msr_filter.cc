@@ -86,7 +86,7 @@ u32 exit_reason_of(MsrResult result)
 
 bool msr_allowed(const kvm_vm &kvm, u32 index, u32 access)
 {
-    if (is_x2apic_msr(index))
+    if (is_x2apic_msr(index) || !__atomic_load_n(&kvm.msr_filter, __ATOMIC_RELAXED)) [[likely]]
         return true;
     const RcuReader reader;
     const MsrFilter *filter = __atomic_load_n(&kvm.msr_filter, __ATOMIC_ACQUIRE);

@@ -20,20 +20,9 @@ constexpr u64 kVirtual8086Flags = X86_EFLAGS_VM | X86_EFLAGS_IOPL;
 
 } // namespace
 
-u64 read_rip(vcpu_vmx &vmx)
+u64 without_virtual_8086_flags(const vcpu_vmx &vmx, u64 flags)
 {
-    if (!(vmx.state_available & kStateRip)) {
-        vmx.rip = vmcs_read(GUEST_RIP);
-        vmx.state_available |= kStateRip;
-    }
-    return vmx.rip;
-}
-
-void write_rip(vcpu_vmx &vmx, u64 value)
-{
-    vmx.rip = value;
-    vmx.state_available |= kStateRip;
-    vmx.state_dirty |= kStateRip;
+    return (flags & ~kVirtual8086Flags) | (vmx.rmode.rflags & kVirtual8086Flags);
 }
 
 u64 read_rsp(vcpu_vmx &vmx)
@@ -50,17 +39,6 @@ void write_rsp(vcpu_vmx &vmx, u64 value)
     vmx.area->regs[kRsp] = value;
     vmx.state_available |= kStateRsp;
     vmx.state_dirty |= kStateRsp;
-}
-
-u64 read_rflags(vcpu_vmx &vmx)
-{
-    if (!(vmx.state_available & kStateRflags)) {
-        vmx.rflags = vmcs_read(GUEST_RFLAGS);
-        if (vmx.vm86_active) // the CPU's VM and IOPL are ours
-            vmx.rflags = (vmx.rflags & ~kVirtual8086Flags) | (vmx.rmode.rflags & kVirtual8086Flags);
-        vmx.state_available |= kStateRflags;
-    }
-    return vmx.rflags;
 }
 
 void write_rflags(vcpu_vmx &vmx, u64 value)
@@ -121,7 +99,7 @@ void set_interrupt_shadow_off(vcpu_vmx &vmx)
 
 namespace {
 
-void advance_rip(vcpu_vmx &vmx, u32 length)
+[[gnu::always_inline]] inline void advance_rip(vcpu_vmx &vmx, u32 length)
 {
     const u64 before = read_rip(vmx);
     u64 after = before + length;
@@ -158,21 +136,31 @@ void step_over_instruction(vcpu_vmx &vmx)
 
 namespace {
 
-void retire_instruction(vcpu_vmx &vmx)
+[[gnu::noinline]] void retire_traced_instruction(vcpu_vmx &vmx)
 {
     trap_single_step(vmx);
     // SDM Vol. 3B, 18.3.1.1: a completed instruction clears RF.
-    const u64 flags = read_rflags(vmx);
-    if (flags & X86_EFLAGS_RF)
-        write_rflags(vmx, flags & ~X86_EFLAGS_RF);
+    if (read_rflags(vmx) & X86_EFLAGS_RF)
+        write_rflags(vmx, read_rflags(vmx) & ~X86_EFLAGS_RF);
+}
+
+[[gnu::always_inline]] inline void retire_instruction(vcpu_vmx &vmx)
+{
+    if (read_rflags(vmx) & (X86_EFLAGS_TF | X86_EFLAGS_RF)) [[unlikely]]
+        retire_traced_instruction(vmx);
+}
+
+[[gnu::always_inline]] inline void finish(vcpu_vmx &vmx, u32 length)
+{
+    advance_rip(vmx, length);
+    retire_instruction(vmx);
 }
 
 } // namespace
 
 void finish_instruction(vcpu_vmx &vmx, u32 length)
 {
-    advance_rip(vmx, length);
-    retire_instruction(vmx);
+    finish(vmx, length);
 }
 
 void finish_jump(vcpu_vmx &vmx, u64 rip)
@@ -184,7 +172,7 @@ void finish_jump(vcpu_vmx &vmx, u64 rip)
 
 void skip_emulated_instruction(vcpu_vmx &vmx)
 {
-    finish_instruction(vmx, exit_instruction_length(vmx));
+    finish(vmx, exit_instruction_length(vmx));
 }
 
 void finish_iteration(vcpu_vmx &vmx)
@@ -195,15 +183,6 @@ void finish_iteration(vcpu_vmx &vmx)
     write_rflags(vmx, read_rflags(vmx) | X86_EFLAGS_RF);
 }
 
-u64 exit_qualification(vcpu_vmx &vmx)
-{
-    if (!(vmx.state_available & kStateQualification)) {
-        vmx.exit_qualification = vmcs_read(EXIT_QUALIFICATION);
-        vmx.state_available |= kStateQualification;
-    }
-    return vmx.exit_qualification;
-}
-
 u32 exit_intr_info(vcpu_vmx &vmx)
 {
     if (!(vmx.state_available & kStateIntrInfo)) {
@@ -211,13 +190,6 @@ u32 exit_intr_info(vcpu_vmx &vmx)
         vmx.state_available |= kStateIntrInfo;
     }
     return vmx.exit_intr_info;
-}
-
-u32 exit_instruction_length(vcpu_vmx &vmx)
-{
-    if (!(vmx.state_available & kStateInstructionLength))
-        set_instruction_length(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
-    return vmx.instruction_length;
 }
 
 } // namespace minivmx

@@ -87,6 +87,7 @@ bool translates_otherwise(vcpu_vmx &vmx, const kvm_sregs &sregs)
 
 void write_sregs(vcpu_vmx &vmx, const kvm_sregs &sregs)
 {
+    note_place_of_pending(vmx);
     if (translates_otherwise(vmx, sregs))
         forget_shadow_tables(*vmx.kvm);
     write_apic_base(vmx, sregs.apic_base);
@@ -145,6 +146,7 @@ int core_get_regs(core_vcpu *vcpu, kvm_regs *regs)
 int core_set_regs(core_vcpu *vcpu, const kvm_regs *regs)
 {
     vcpu_vmx &vmx = to_vmx(vcpu);
+    note_place_of_pending(vmx);
     for (const GprField &gpr : kGprFields)
         write_gpr(vmx, gpr.index, regs->*gpr.field);
     write_rip(vmx, regs->rip);

@@ -46,10 +46,9 @@ Outcome handle_xsetbv(vcpu_vmx &vmx)
     return Outcome::resume();
 }
 
-// CR4.OSXSAVE is never the guest's own, so the cached CR4 has it and no VMREAD is needed.
 void load_guest_xcr0(vcpu_vmx &vmx)
 {
-    if (!(vmx.cr4 & X86_CR4_OSXSAVE))
+    if (!switches_xcr0(vmx))
         return;
     if (vmx.msrs.xcr0 != hardware.info.xcr0)
         arch::xsetbv(0, vmx.msrs.xcr0);
@@ -59,7 +58,7 @@ void load_guest_xcr0(vcpu_vmx &vmx)
 
 void load_host_xcr0(vcpu_vmx &vmx)
 {
-    if (!(vmx.cr4 & X86_CR4_OSXSAVE))
+    if (!switches_xcr0(vmx))
         return;
     if (vmx.msrs.xcr0 != hardware.info.xcr0)
         arch::xsetbv(0, hardware.info.xcr0);

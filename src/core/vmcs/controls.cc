@@ -27,6 +27,8 @@ void apply_intercepts(ControlWord &word, const VcpuControlInputs &in)
 {
     if (word.field() == ControlField::kPrimary && in.intercepts_ports)
         word.set(Rule::kIntercepted, CPU_BASED_USE_IO_BITMAPS);
+    if (!in.intercepts)
+        return;
     word.set(Rule::kIntercepted,
              intercept_bits(in.intercepts, word.field(), InterceptEffect::kSets));
     word.clear(Rule::kIntercepted,

@@ -57,6 +57,19 @@ void write_host_cpu_state()
     vmcs_write(HOST_IA32_SYSENTER_ESP, state.sysenter_esp);
 }
 
+[[gnu::cold]] void report_vmcs_access_failure(const char *access, u32 encoding, arch::Vmx outcome)
+{
+    if (access_failure_told)
+        return;
+    access_failure_told = true;
+    Line line;
+    line.put(access, " VMCS field ", hex(encoding, 4));
+    line.put(outcome == arch::Vmx::kFaulted       ? " faulted: this CPU is not in VMX operation"
+             : outcome == arch::Vmx::kFailInvalid ? " failed: no VMCS is loaded on this CPU"
+                                                  : " failed: this CPU does not have the field");
+    host_log(HOST_LOG_ERROR, line.c_str());
+}
+
 } // namespace
 
 int cpu_table_alloc()
@@ -71,17 +84,15 @@ void cpu_table_free()
     cpu_table = nullptr;
 }
 
-void report_vmcs_access_failure(u32 encoding, arch::Vmx outcome, bool write)
+[[gnu::cold]] void report_vmcs_read_failure(u32 encoding)
 {
-    if (access_failure_told)
-        return;
-    access_failure_told = true;
-    Line line;
-    line.put(write ? "VMWRITE to" : "VMREAD of", " VMCS field ", hex(encoding, 4));
-    line.put(outcome == arch::Vmx::kFaulted       ? " faulted: this CPU is not in VMX operation"
-             : outcome == arch::Vmx::kFailInvalid ? " failed: no VMCS is loaded on this CPU"
-                                                  : " failed: this CPU does not have the field");
-    host_log(HOST_LOG_ERROR, line.c_str());
+    u64 value;
+    report_vmcs_access_failure("VMREAD of", encoding, arch::vmread(encoding, value));
+}
+
+[[gnu::cold]] void report_vmcs_write_failure(u32 encoding, u64 value)
+{
+    report_vmcs_access_failure("VMWRITE to", encoding, arch::vmwrite(encoding, value));
 }
 
 void flush_all_contexts()
@@ -195,6 +206,10 @@ void core_cpu_emergency_off(void)
 void core_vcpu_load(core_vcpu *vcpu, host_u32 cpu)
 {
     vcpu_vmx &vmx = to_vmx(vcpu);
+    // Mostly it comes back before another one did. The CPU's TSC has gone on evenly meanwhile: a
+    // sleep of the machine would have cleared the VMCS.
+    if (cpu_table[cpu].current == &vmx.vmcs01) [[likely]]
+        return;
     const bool moved = vmx.vmcs01.cpu != cpu;
     vmx_vcpu_load(vmx, cpu);
     time_vcpu_load(vmx, moved);

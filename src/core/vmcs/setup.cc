@@ -209,12 +209,33 @@ int create_apic(vcpu_vmx &vmx)
     return create_apic_access_page(*vmx.kvm);
 }
 
+// The place of the next vCPU: the number of places if none in between is empty. At most kMaxVcpus.
 u32 free_vcpu_slot(const kvm_vm &kvm)
 {
+    if (kvm.created_vcpus == kvm.vcpu_slots) // none is
+        return kvm.vcpu_slots;
     u32 slot = 0;
-    while (slot < kvm.vcpu_slots && kvm.vcpus[slot])
+    while (slot < kvm.vcpu_slots && vcpu_at(kvm, slot))
         slot++;
     return slot;
+}
+
+// Makes room for one vCPU more. -EINVAL: there are too many.
+int reserve_vcpu_slot(kvm_vm &kvm)
+{
+    const u32 slot = free_vcpu_slot(kvm);
+    if (slot == kMaxVcpus)
+        return -EINVAL;
+    vcpu_vmx **&chunk = kvm.vcpus[slot / kVcpusPerChunk];
+    if (!chunk)
+        chunk = static_cast<vcpu_vmx **>(host_zalloc(kVcpusPerChunk * sizeof(vcpu_vmx *)));
+    return chunk ? 0 : -ENOMEM;
+}
+
+void set_vcpu_at(kvm_vm &kvm, u32 slot, vcpu_vmx *vmx)
+{
+    __atomic_store_n(&kvm.vcpus[slot / kVcpusPerChunk][slot % kVcpusPerChunk], vmx,
+                     __ATOMIC_RELEASE);
 }
 
 // From now on others find it.
@@ -222,7 +243,8 @@ void publish_vcpu(vcpu_vmx &vmx)
 {
     kvm_vm &kvm = *vmx.kvm;
     const u32 slot = free_vcpu_slot(kvm);
-    __atomic_store_n(&kvm.vcpus[slot], &vmx, __ATOMIC_RELEASE);
+    kvm.created_vcpus++;
+    set_vcpu_at(kvm, slot, &vmx);
     if (slot == kvm.vcpu_slots)
         __atomic_store_n(&kvm.vcpu_slots, slot + 1, __ATOMIC_RELEASE);
 }
@@ -234,9 +256,9 @@ void withdraw_vcpu(vcpu_vmx &vmx)
     kvm_vm &kvm = *vmx.kvm;
     kvm.created_vcpus--;
     for (u32 slot = 0; slot < vcpu_count(kvm); slot++) {
-        if (kvm.vcpus[slot] != &vmx)
+        if (vcpu_at(kvm, slot) != &vmx)
             continue;
-        __atomic_store_n(&kvm.vcpus[slot], nullptr, __ATOMIC_RELEASE);
+        set_vcpu_at(kvm, slot, nullptr);
         host_rcu_wait();
     }
 }
@@ -244,12 +266,12 @@ void withdraw_vcpu(vcpu_vmx &vmx)
 int vmx_create_vcpu(vcpu_vmx &vmx)
 {
     if (cpu_has_vmx_msr_bitmap(hardware.config)) {
-        vmx.msr_bitmap = host_page_alloc();
+        vmx.msr_bitmap = host_page_alloc_unset();
         if (!vmx.msr_bitmap)
             return -ENOMEM;
     }
     if (hardware.params.pml) {
-        vmx.pml_buffer = host_page_alloc();
+        vmx.pml_buffer = host_page_alloc_unset();
         if (!vmx.pml_buffer)
             return -ENOMEM;
         // Logging may begin before other threads can see this vCPU: it looks once more when it
@@ -306,8 +328,9 @@ extern "C" {
 
 int core_vcpu_create(core_vm *vm, host_vcpu *host, vcpu_area *area, host_u32 id, core_vcpu **vcpu)
 {
-    if (free_vcpu_slot(to_kvm(vm)) == kMaxVcpus)
-        return -EINVAL;
+    int error = reserve_vcpu_slot(to_kvm(vm));
+    if (error)
+        return error;
     vcpu_vmx *vmx = static_cast<vcpu_vmx *>(host_zalloc(sizeof(vcpu_vmx)));
     if (!vmx)
         return -ENOMEM;
@@ -316,14 +339,13 @@ int core_vcpu_create(core_vm *vm, host_vcpu *host, vcpu_area *area, host_u32 id,
     vmx->area = area;
     vmx->vcpu_id = id;
 
-    const int error = vmx_create_vcpu(*vmx);
+    error = vmx_create_vcpu(*vmx);
     if (error) {
         free_vcpu(*vmx);
         return error;
     }
     kvm_arch_vcpu_postcreate(*vmx);
     mmu_vcpu_create(*vmx);
-    vmx->kvm->created_vcpus++;
     publish_vcpu(*vmx);
     *vcpu = vmx;
     return 0;

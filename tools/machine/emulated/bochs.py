@@ -35,6 +35,8 @@ DISPLAY = re.compile(rb'Bochs connected to screen "(/dev/pts/\d+)"')
 # Lines of the emulator's log begin with a time, a letter for how bad it is, and the device.
 PANIC = re.compile(r"^\d+p\[")
 PR_SET_PDEATHSIG = 1
+# How often a machine can switch tracing on and off; its debugger takes its commands from a file.
+MOST_TRACES = 1000
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,8 @@ class Hardware:
 class Bochs:
     """A running emulator. `console` and `second` are file descriptors of its serial ports, `screen` of its terminal."""
 
-    def __init__(self, hardware, iso, directory):
+    def __init__(self, hardware, iso, directory, tracing=False):
+        """tracing: XCHG BX, BX in the machine makes the debugger print each instruction, until the next one."""
         if not os.path.exists(BOCHS):
             raise MachineError("the package bochs is not installed")
         directory = Path(directory)
@@ -60,9 +63,10 @@ class Bochs:
         self.screen, _ = self._open_pty()
         self._set_size(self.screen)
         config = directory / "bochsrc"
-        config.write_text(_configuration(hardware, iso, self.log, console_path, second_path))
+        config.write_text(_configuration(hardware, iso, self.log, console_path, second_path)
+                          + "magic_break: enabled=1\n" * tracing)
         commands = directory / "commands"
-        commands.write_text("c\n")
+        commands.write_text("c\n" + "trace on\nc\ntrace off\nc\n" * (MOST_TRACES * tracing))
         terminal = self._slaves[-1]
         self._process = subprocess.Popen(
             [BOCHS, "-q", "-f", config, "-rc", commands], stdin=terminal, stdout=terminal, stderr=terminal,

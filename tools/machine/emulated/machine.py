@@ -48,6 +48,7 @@ class Job:
     console_level: int = 6
     interactive: bool = False
     emulator_log: Path = None  # where to leave the emulator's own log
+    trace: Path = None         # where to leave the instructions between magic breakpoints (trace.py)
 
 
 @dataclass
@@ -71,7 +72,7 @@ def run(job, on_console=None, on_output=None, on_stage=None):
         stage(f"image of {chosen.release}")
         iso = _build_image(job, chosen, directory)
         stage(f"boot on {job.hardware.cpu}, {job.hardware.cpus} CPU{'s' * (job.hardware.cpus > 1)}")
-        emulator = Bochs(job.hardware, iso, directory)
+        emulator = Bochs(job.hardware, iso, directory, tracing=job.trace is not None)
         session = _Session(job, emulator, on_console, on_output, stage)
         try:
             failure = session.follow()
@@ -144,6 +145,7 @@ class _Session:
         self._output = Lines()
         self._on_console = on_console or (lambda line: None)
         self._on_output = on_output or (lambda line: None)
+        self._trace = open(job.trace, "wb") if job.trace else None
         self._started = False
         self._deadline = time.monotonic() + job.timeout
         self._selector = selectors.SelectSelector()  # takes a file or /dev/null as the keyboard, epoll does not
@@ -156,6 +158,8 @@ class _Session:
         if self._keyboard:
             self._keyboard.close()
         self._bochs.stop()
+        if self._trace:
+            self._trace.close()
         self._selector.close()
 
     def follow(self):
@@ -205,6 +209,8 @@ class _Session:
         return events
 
     def _from_screen(self, data):
+        if self._trace:
+            self._trace.write(data)
         display = self._bochs.open_display(data)
         if display is not None:
             self._selector.register(display, selectors.EVENT_READ, lambda picture: self._from_display(display, picture))

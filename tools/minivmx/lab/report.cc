@@ -2,6 +2,7 @@
 #include "report.hpp"
 
 #include "check.hpp"
+#include "number.hpp"
 
 #include <minivmx/controls.hpp>
 #include <minivmx/exit_name.hpp>
@@ -65,14 +66,6 @@ std::string outcome_text(const LabSide &side, const LabRun &run, bool in_short)
         text += (text.empty() ? "" : ", ") + vector_name(run.fault);
     if (text.empty())
         text = run.counted || !side.expected.expects_exit() ? "stays in" : "not seen";
-    return text;
-}
-
-std::string grouped(std::uint64_t number)
-{
-    std::string text = fmt::format("{}", number);
-    for (std::size_t at = text.size(); at > 3; at -= 3)
-        text.insert(at - 3, ",");
     return text;
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "stat/statistics.hpp"
 
+#include "number.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -56,17 +58,6 @@ std::string vm_name(const VcpuCounters &vcpu)
 std::string vcpu_name(const VcpuCounters &vcpu)
 {
     return vcpu.name.text() + " " + vcpu.process;
-}
-
-/// 1234567 as 1,234,567.
-std::string grouped(std::uint64_t number)
-{
-    std::string digits = std::to_string(number);
-    for (std::size_t at = digits.size(); at > 3;) {
-        at -= 3;
-        digits.insert(at, 1, ',');
-    }
-    return digits;
 }
 
 std::string per_second_text(double rate)
