@@ -47,8 +47,8 @@ struct PendingInstruction {
     u8 fragment_next;  // the one that user space is asked for
     u8 io_size;        // bytes of one port access
     u8 code_size;
-    u32 count;      // elements of a string port access
-    u32 done;       // of these, the ones in guest memory
+    u32 count; // elements of a string port access
+    u32 done;  // of these, the ones in guest memory
     // Nobody has changed CS or RIP since user space was asked; else the instruction was at
     // linear_rip, and if the vCPU isn't, user space has moved it elsewhere.
     bool in_place;

@@ -43,8 +43,9 @@ struct EptFeatures {
     u64 max_gfn; // the last guest frame that a slot may hold
 };
 
-// Pages for tables, taken before the mmu lock. Of one vCPU. Filled when a mapping might lack one, and
-// then for several, so that a guest that goes through new memory waits for the allocator but rarely.
+// Pages for tables, taken before the mmu lock. Of one vCPU. Filled when a mapping might lack one,
+// and then for several, so that a guest that goes through new memory waits for the allocator but
+// rarely.
 struct EptPageStock {
     static constexpr u32 kLeast = kEptLevels - 1, kMost = 24;
     void *pages[kMost];

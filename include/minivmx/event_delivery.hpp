@@ -24,8 +24,9 @@ enum class Delivered : u8 {
     kNotMemory, // a table or the stack isn't in memory; nothing has happened to the vCPU
 };
 
-// Into whatever mode the guest is in. vmx.exception holds the event meanwhile, if it is an exception,
-// and no longer when it is delivered; what an interrupt or an NMI comes from is the caller's. [sleep]
+// Into whatever mode the guest is in. vmx.exception holds the event meanwhile, if it is an
+// exception, and no longer when it is delivered; what an interrupt or an NMI comes from is the
+// caller's. [sleep]
 Delivered deliver_event(vcpu_vmx &vmx, const GuestEvent &event);
 
 } // namespace minivmx

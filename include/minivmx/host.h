@@ -243,7 +243,7 @@ void host_frame_put(struct host_frame *frame, bool dirty);
  * Writable is only what the host counts as written, so none of it is put back. Under the mmu lock,
  * which the frames don't outlast. current->mm is the VM's. [atomic]
  */
-#define HOST_NEAR_PRESENT 1u
+#define HOST_NEAR_PRESENT  1u
 #define HOST_NEAR_WRITABLE 2u
 void host_frames_at_hand(struct host_vm *vm, host_u64 hva, host_u32 count, host_u64 *frames);
 

@@ -70,7 +70,7 @@ struct Lapic {
     u32 arbitration; // how often it was chosen among several of lowest priority
 
     // The vCPU's thread's.
-    bool attention;      // interrupts, TPR or ISR may have changed since they were last looked at
+    bool attention; // interrupts, TPR or ISR may have changed since they were last looked at
     // Which registers of IRR and ISR may hold a bit, a bit each: most are empty. Others read them
     // to guess a priority.
     u8 irr_words, isr_words;

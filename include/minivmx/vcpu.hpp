@@ -18,8 +18,8 @@
 #include <minivmx/intercept.hpp>
 #include <minivmx/known_move.hpp>
 #include <minivmx/memslot.hpp>
-#include <minivmx/shadow.hpp>
 #include <minivmx/real_mode.hpp>
+#include <minivmx/shadow.hpp>
 #include <minivmx/stats.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
@@ -98,8 +98,8 @@ enum class PendingMsr : u8 { kNone, kRead, kWrite };
 
 struct Lapic;
 
-// Which translations of a vCPU may be stale on this CPU. With EPT the CPU caches two kinds: those of
-// guest-physical addresses, and combined ones from linear to host-physical addresses. SDM Vol.
+// Which translations of a vCPU may be stale on this CPU. With EPT the CPU caches two kinds: those
+// of guest-physical addresses, and combined ones from linear to host-physical addresses. SDM Vol.
 // 3C, 29.4.1.
 enum class StaleTranslations : u8 {
     kNone,

@@ -7,8 +7,8 @@
 #include <minivmx/ept.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
-#include <minivmx/private_pages.hpp>
 #include <minivmx/mmu_pages.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/time.hpp>
 #include <minivmx/types.hpp>
 

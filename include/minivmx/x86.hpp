@@ -32,10 +32,9 @@ inline constexpr u64 EFER_SCE = 1ull << 0, EFER_LME = 1ull << 8, EFER_LMA = 1ull
 inline constexpr u64 X86_EFLAGS_CF = 1ull << 0, X86_EFLAGS_FIXED = 1ull << 1,
                      X86_EFLAGS_PF = 1ull << 2, X86_EFLAGS_AF = 1ull << 4,
                      X86_EFLAGS_ZF = 1ull << 6, X86_EFLAGS_SF = 1ull << 7,
-                     X86_EFLAGS_OF = 1ull << 11,
-                     X86_EFLAGS_TF = 1ull << 8, X86_EFLAGS_IF = 1ull << 9,
-                     X86_EFLAGS_DF = 1ull << 10, X86_EFLAGS_IOPL = 3ull << 12,
-                     X86_EFLAGS_NT = 1ull << 14,
+                     X86_EFLAGS_OF = 1ull << 11, X86_EFLAGS_TF = 1ull << 8,
+                     X86_EFLAGS_IF = 1ull << 9, X86_EFLAGS_DF = 1ull << 10,
+                     X86_EFLAGS_IOPL = 3ull << 12, X86_EFLAGS_NT = 1ull << 14,
                      X86_EFLAGS_RF = 1ull << 16, X86_EFLAGS_VM = 1ull << 17,
                      X86_EFLAGS_AC = 1ull << 18, X86_EFLAGS_VIF = 1ull << 19,
                      X86_EFLAGS_VIP = 1ull << 20, X86_EFLAGS_ID = 1ull << 21;

@@ -128,8 +128,7 @@ int host_fault_in(struct host_vm *vm, host_u64 hva, bool want_write, struct host
 	return r;
 }
 
-bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write,
-			struct host_frame *frame)
+bool host_frame_at_hand(struct host_vm *vm, host_u64 hva, bool want_write, struct host_frame *frame)
 {
 	struct page *page;
 

@@ -42,7 +42,7 @@ struct perf_guest_switch_msr;
 
 /* What people call a VM in debugfs and in traces: PID/NUMBER. */
 struct vm_name {
-	pid_t pid;  /* of the process that created it */
+	pid_t pid; /* of the process that created it */
 	u32 number; /* among that process's VMs, from 0 */
 };
 

@@ -114,11 +114,11 @@ class Machine {
     std::map<u32, u64> msr;                                 ///< absent ones raise #GP
     std::vector<std::pair<u32, u64>> wrmsr_log;
     u64 tsc = 0;
-    bool clock_counts_tsc = true; ///< see host_clock
+    bool clock_counts_tsc = true;                ///< see host_clock
     u64 realtime_ns = 1'700'000'000'000'000'000; ///< when time_ns was 0
-    u64 xcr0 = 0; ///< what XSETBV wrote last
-    u64 random_number = 0x0123456789abcdef; ///< what RDRAND and RDSEED give ...
-    bool random_ready = true;               ///< ... if they give one
+    u64 xcr0 = 0;                                ///< what XSETBV wrote last
+    u64 random_number = 0x0123456789abcdef;      ///< what RDRAND and RDSEED give ...
+    bool random_ready = true;                    ///< ... if they give one
     std::vector<Cpu> cpus;
     u32 this_cpu = 0;
     VmxMsrs vmx_msrs() const; ///< of `msr`, read anew
@@ -128,7 +128,7 @@ class Machine {
     std::vector<FieldWrite> vmwrites;
     u64 vmreads = 0;
     u64 invalidations = 0; ///< INVEPT and INVVPID
-    u64 invvpids = 0; ///< the latter alone
+    u64 invvpids = 0;      ///< the latter alone
     /// Called for an INVVPID that the CPU accepts.
     std::function<void(u64 type, u64 vpid, u64 linear)> on_invvpid;
     /// The current VMCS of this CPU; aborts when there is none.
@@ -161,7 +161,7 @@ class Machine {
     std::map<void *, u64> pages;
     std::map<u64, void *> pages_by_phys;
     std::map<u64, void *> page_owners; ///< by physical address
-    u64 first_page = 0x100000; ///< from here on host_page_alloc() gives frames
+    u64 first_page = 0x100000;         ///< from here on host_page_alloc() gives frames
     std::set<void *> allocations;
     /// When not negative: how many more allocations succeed.
     int allocations_left = -1;
@@ -191,11 +191,12 @@ class Machine {
     /// Before host_read_user_atomic() looks: another CPU may write, or the page be gone (false).
     std::function<bool(u64 hva)> on_read_atomic;
     std::vector<FramePut> frame_puts;
-    /// Whether the process has touched the page at hva: what host_frames_at_hand() finds. Unset: no.
+    /// Whether the process has touched the page at hva: what host_frames_at_hand() finds. Unset:
+    /// no.
     std::function<bool(u64 hva)> is_populated;
     std::set<u64> clean_pages; ///< by hva >> 12: populated, but the host doesn't count as written
-    u64 faults = 0;      ///< calls of host_fault_in() that found a page
-    u64 flush_calls = 0; ///< calls of host_request_all() that ask for a TLB flush
+    u64 faults = 0;            ///< calls of host_fault_in() that found a page
+    u64 flush_calls = 0;       ///< calls of host_request_all() that ask for a TLB flush
 
     // The guest's vector registers
     u8 ymm[16][32] = {}; ///< XMM registers are their first halves

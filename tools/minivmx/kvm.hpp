@@ -5,8 +5,8 @@
 #pragma once
 
 #include "guest_memory.hpp"
-#include <minivmx.h>
 #include "unique_fd.hpp"
+#include <minivmx.h>
 
 #include <cstddef>
 #include <cstdint>

@@ -117,8 +117,8 @@ u64 memory_offset(vcpu_vmx &vmx, const Instruction &insn);
 // Whether size bytes may be read or written there. False: an exception is queued.
 [[nodiscard]] bool probe_read(Emulation &e, u64 linear, u32 size);
 [[nodiscard]] bool probe_write(Emulation &e, u64 linear, u32 size);
-// An access of a device by size bytes in one page, to or from pending.data. False: kvm_run asks user
-// space for it.
+// An access of a device by size bytes in one page, to or from pending.data. False: kvm_run asks
+// user space for it.
 [[nodiscard]] bool access_device(vcpu_vmx &vmx, PendingIo kind, u64 gpa, u32 size);
 // Takes user space's answer for the fragment it was asked for and goes on to the next. True: that
 // was the last; false: kvm_run asks for another one.
@@ -126,7 +126,8 @@ u64 memory_offset(vcpu_vmx &vmx, const Instruction &insn);
 // The access under way was a read and is complete: an instruction that runs again finds it.
 void keep_read(PendingInstruction &pending);
 
-// The pending instruction is a MOV to a register, and pending.data holds what it loads (pending.cc).
+// The pending instruction is a MOV to a register, and pending.data holds what it loads
+// (pending.cc).
 void finish_load(vcpu_vmx &vmx);
 
 // ---- The stack (stack.cc) ---------------------------------------------------

@@ -14,7 +14,8 @@ namespace {
 // KVM_X86_QUIRK_OUT_7E_INC_RIP.
 constexpr u16 kQuirkPort = 0x7e;
 
-[[gnu::always_inline]] inline void ask_for_port(vcpu_vmx &vmx, u16 port, bool in, u32 size, u32 count)
+[[gnu::always_inline]] inline void ask_for_port(vcpu_vmx &vmx, u16 port, bool in, u32 size,
+                                                u32 count)
 {
     kvm_run *run = vmx.area->run;
     run->exit_reason = KVM_EXIT_IO;

@@ -342,8 +342,8 @@ bool describe_exception(vcpu_vmx &vmx, Facts &facts, InterceptWait &kind)
     if (facts.number == PF_VECTOR) {
         facts.address = exit_qualification(vmx);
         GuestFault fault;
-        if (!hardware.params.ept && !guest_faults(vmx, facts.address,
-                                                  static_cast<u32>(facts.value), fault))
+        if (!hardware.params.ept &&
+            !guest_faults(vmx, facts.address, static_cast<u32>(facts.value), fault))
             return false; // a miss in the shadow tables
         if (!hardware.params.ept)
             facts.value = fault.error_code;

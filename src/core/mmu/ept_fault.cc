@@ -51,8 +51,8 @@ u64 needed_permissions(const EptViolationInfo &access)
            (access.fetch ? kEptExecute : 0);
 }
 
-// Pages for every table that a mapping can lack, before the mmu lock is taken. More are welcome, not
-// needed.
+// Pages for every table that a mapping can lack, before the mmu lock is taken. More are welcome,
+// not needed.
 bool fill_stock(EptPageStock &stock)
 {
     if (stock.count >= EptPageStock::kLeast) [[likely]]

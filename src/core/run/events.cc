@@ -418,7 +418,8 @@ void inject_pending_events(vcpu_vmx &vmx)
 {
     take_nmis(vmx);
     bool entering = inject_one(vmx);
-    // Delivered by software, it may have raised another exception, until they end in a triple fault.
+    // Delivered by software, it may have raised another exception, until they end in a triple
+    // fault.
     while (entering && vmx.exception.pending && delivers_by_software(vmx) && !cannot_go_on(vmx))
         (void)inject_one(vmx);
     const bool nmis = vmx.nmi_pending && !holds_interrupts(vmx);

@@ -72,8 +72,8 @@ Outcome handle_apic_access(vcpu_vmx &vmx)
     return emulate_mmio(vmx, (kApicAccessGfn << 12) + offset);
 }
 
-// SGDT and its kin exit while UMIP is emulated, which forbids them outside of CPL 0, and for clients
-// that want to see them: SDM Vol. 3C, 26.1.3.
+// SGDT and its kin exit while UMIP is emulated, which forbids them outside of CPL 0, and for
+// clients that want to see them: SDM Vol. 3C, 26.1.3.
 Outcome handle_gdtr_idtr(vcpu_vmx &vmx)
 {
     return emulate_exited(vmx, Operation::kSgdt, Operation::kLidt);

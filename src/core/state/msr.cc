@@ -92,13 +92,15 @@ bool write_address_field(vcpu_vmx &vmx, u32, u64 value)
     return true;
 }
 
-template <Segment which> bool read_segment_base(vcpu_vmx &vmx, u32, u64 &value)
+template <Segment which>
+bool read_segment_base(vcpu_vmx &vmx, u32, u64 &value)
 {
     value = segment_base(vmx, which);
     return true;
 }
 
-template <Segment which> bool write_segment_base_msr(vcpu_vmx &vmx, u32, u64 value)
+template <Segment which>
+bool write_segment_base_msr(vcpu_vmx &vmx, u32, u64 value)
 {
     if (!is_canonical_address(vmx, value))
         return false;

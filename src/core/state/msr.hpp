@@ -17,8 +17,8 @@ using MsrWriteKindFn = bool(const vcpu_vmx &vmx, u32 index, u64 value);
 
 struct MsrRow {
     u32 first, last;
-    MsrReadFn *read;   // nullptr: #GP
-    MsrWriteFn *write; // nullptr: #GP
+    MsrReadFn *read;                          // nullptr: #GP
+    MsrWriteFn *write;                        // nullptr: #GP
     MsrWriteKindFn *writes_at_once = nullptr; // nullptr: never
 };
 

@@ -160,8 +160,7 @@ void add_emulated()
     set_feature(CpuidFeature::kX2apic, true);
     set_feature(CpuidFeature::kArchCapabilities, true);
     // Without UMIP of its own the CPU can make the guest exit where it would count.
-    supported.umip_emulated =
-        !supports(CpuidFeature::kUmip) && vmx_umip_emulated(hardware.config);
+    supported.umip_emulated = !supports(CpuidFeature::kUmip) && vmx_umip_emulated(hardware.config);
     if (supported.umip_emulated)
         set_feature(CpuidFeature::kUmip, true);
 

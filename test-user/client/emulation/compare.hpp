@@ -16,8 +16,8 @@ class Comparison {
     {
         if (records()) {
             printf("@ %s, CPL %d, %s mode: %s\n", what.c_str(), cpl == Cpl::k3 ? 3 : 0,
-                   name(world.mode()), world.run(code, cpl, has_argument("--emulated"), flags)
-                                           .text().c_str());
+                   name(world.mode()),
+                   world.run(code, cpl, has_argument("--emulated"), flags).text().c_str());
             return;
         }
         const State native = world.run(code, cpl, false, flags);

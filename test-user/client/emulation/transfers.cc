@@ -44,16 +44,17 @@ Code far_memory(uint8_t extension, uint32_t selector)
 
 Code load(uint8_t segment, uint32_t selector)
 {
-    return Code{0xb8}.number(selector, 4).byte(0x8e).byte(static_cast<uint8_t>(0xc0 | segment << 3));
+    return Code{0xb8}
+        .number(selector, 4)
+        .byte(0x8e)
+        .byte(static_cast<uint8_t>(0xc0 | segment << 3));
 }
 
 // As an outer level would have left it on the stack: SS, rSP, and for IRET the flags.
 Code return_frame(uint32_t selector, bool interrupt, bool wide)
 {
     Code code;
-    push(code, (selector & 3) == 0   ? kData0
-               : (selector & 3) == 1 ? kData1 | 1u
-                                     : kData3);
+    push(code, (selector & 3) == 0 ? kData0 : (selector & 3) == 1 ? kData1 | 1u : kData3);
     push(code, kOuterTop - 0x40);
     if (interrupt)
         push(code, 0x3202);

@@ -24,14 +24,17 @@ struct Gate {
     uint8_t access;
 };
 constexpr Gate kGates[] = {
-    {kCode0, 0x8e},      {kCode0, 0xee},      {kCode0, 0x8f},     {kCode0, 0xef},
-    {kCode0, 0x86},      {kCode0, 0xe7},      {kCode0, 0x6e},     {kCode0, 0x0e},
-    {kCode0, 0xec},      {kCode0, 0xe1},      {kCode0, 0xf2},     {0, 0xee},
-    {3, 0xee},           {kData0, 0xee},      {kCode3, 0xee},     {kCode3, 0x8e},
-    {kConforming, 0xee}, {kAbsentCode, 0xee}, {kLast, 0xee},      {kCode16, 0xee},
-    {kCode16, 0xe6},     {kCode1, 0xee},      {kCode64, 0xee},    {kCode64, 0x8f},
-    {kOtherTask, 0xe5},  {kTask, 0xe5},       {kOtherTask, 0x85}, {kTaskGate, 0xe5},
-    {kExecuteOnly, 0xee}, {kTable, 0xee},     {kCode3of64, 0xee}, {0x0c, 0xee},
+    {kCode0, 0x8e},     {kCode0, 0xee},       {kCode0, 0x8f},
+    {kCode0, 0xef},     {kCode0, 0x86},       {kCode0, 0xe7},
+    {kCode0, 0x6e},     {kCode0, 0x0e},       {kCode0, 0xec},
+    {kCode0, 0xe1},     {kCode0, 0xf2},       {0, 0xee},
+    {3, 0xee},          {kData0, 0xee},       {kCode3, 0xee},
+    {kCode3, 0x8e},     {kConforming, 0xee},  {kAbsentCode, 0xee},
+    {kLast, 0xee},      {kCode16, 0xee},      {kCode16, 0xe6},
+    {kCode1, 0xee},     {kCode64, 0xee},      {kCode64, 0x8f},
+    {kOtherTask, 0xe5}, {kTask, 0xe5},        {kOtherTask, 0x85},
+    {kTaskGate, 0xe5},  {kExecuteOnly, 0xee}, {kTable, 0xee},
+    {kCode3of64, 0xee}, {0x0c, 0xee},
 };
 
 // FNV-1a, over words.
@@ -138,7 +141,7 @@ void World::write_gdt()
     describe(kAbsentData, kDataRights & ~kPresentBit);
     describe(kReadOnly, kDataRights & ~(3ULL << 40));    // not accessed yet
     describe(kExecuteOnly, kCodeRights & ~(3ULL << 40)); // nor this
-    describe(kCode16, 0x00009a030000ffff); // at 0x30000
+    describe(kCode16, 0x00009a030000ffff);               // at 0x30000
     describe(kData16, 0x000092030000ffff);
     describe(kGate, gate(handler, kTarget, 0xec, 2));
     if (!lm)
@@ -289,9 +292,9 @@ State World::state(uint64_t exit)
     const kvm_regs r = guest_.vcpu.regs();
     const kvm_sregs s = guest_.vcpu.sregs();
     const uint64_t *words = reinterpret_cast<const uint64_t *>(&r);
-    constexpr const char *kNames[] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8",
-                                      "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "rip",
-                                      "rflags"};
+    constexpr const char *kNames[] = {"rax", "rbx", "rcx", "rdx", "rsi", "rdi",
+                                      "rsp", "rbp", "r8",  "r9",  "r10", "r11",
+                                      "r12", "r13", "r14", "r15", "rip", "rflags"};
     for (size_t i = 0; i < sizeof(kNames) / sizeof(kNames[0]); i++)
         result.add(kNames[i], words[i]);
     add_segment(result, "es", s.es);

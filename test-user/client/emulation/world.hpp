@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
-// A guest with descriptors of every kind, started with one piece of code after the other, by the CPU
-// or, where a segment register makes VM entry impossible, by the emulator. What comes of each is a
-// list of named numbers.
+// A guest with descriptors of every kind, started with one piece of code after the other, by the
+// CPU or, where a segment register makes VM entry impossible, by the emulator. What comes of each
+// is a list of named numbers.
 #pragma once
 
 #include <string>

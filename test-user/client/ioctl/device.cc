@@ -188,8 +188,8 @@ TEST(supported_cpuid_content)
     uint32_t software = 1u << 21 | 1u << 24 | 1u << 31;
     EXPECT_EQ(leaf->ecx & ~c & ~software, 0);
     if (!test::options.reference()) {
-        // minivmx has no nested VMX: offering it would be a lie. The TSC-deadline timer is a matter of
-        // KVM_CAP_TSC_DEADLINE_TIMER; x2APIC is there whatever the CPU has.
+        // minivmx has no nested VMX: offering it would be a lie. The TSC-deadline timer is a matter
+        // of KVM_CAP_TSC_DEADLINE_TIMER; x2APIC is there whatever the CPU has.
         EXPECT_EQ(leaf->ecx & (1u << 5 | 1u << 24), 0);
         EXPECT_EQ(leaf->ecx & (1u << 21), 1u << 21);
     }
