@@ -55,6 +55,7 @@ struct ShadowVcpu {
     u64 known_keys[kKnownRoots]; // by the guest's CR3; 0: none
     RootSet known[kKnownRoots];
     RootSet *current; // one of them; null: none yet
+    u64 current_key;
     u32 next_known;
     u64 generation; // ShadowMmu's when they were found
     // The mode they are for, in short: the bits of CR3 that name a table, whether the

@@ -156,9 +156,10 @@ bool may_be_used(const vcpu_vmx &vmx, const RootSet &set)
     return true;
 }
 
-void use_roots(vcpu_vmx &vmx, RootSet &set)
+void use_roots(vcpu_vmx &vmx, RootSet &set, u64 key)
 {
     vmx.shadow.current = &set;
+    vmx.shadow.current_key = key;
     vmcs_write(GUEST_CR3, set.hardware_cr3);
 }
 
@@ -170,11 +171,16 @@ bool go_to_known_roots(vcpu_vmx &vmx)
     if (vmx.shadow_mode_stale || !shadow.current ||
         shadow.generation != __atomic_load_n(&mmu.generation, __ATOMIC_RELAXED))
         return false;
-    const u32 which = known_roots(shadow, root_key(shadow, guest_cr3(vmx)));
-    if (which == ShadowVcpu::kKnownRoots || !may_be_used(vmx, shadow.known[which]))
-        return false;
-    if (&shadow.known[which] != shadow.current)
-        use_roots(vmx, shadow.known[which]);
+    const u64 key = root_key(shadow, guest_cr3(vmx));
+    if (key == shadow.current_key) {
+        if (!may_be_used(vmx, *shadow.current))
+            return false;
+    } else {
+        const u32 which = known_roots(shadow, key);
+        if (which == ShadowVcpu::kKnownRoots || !may_be_used(vmx, shadow.known[which]))
+            return false;
+        use_roots(vmx, shadow.known[which], key);
+    }
     shadow.upper_changes = __atomic_load_n(&mmu.upper_changes, __ATOMIC_RELAXED);
     return true;
 }
@@ -266,7 +272,8 @@ bool find_roots(vcpu_vmx &vmx, const AddressState &state, ShadowChanges &changes
     shadow.own_pdptes = roots.role.table == GuestTable::kPae;
     shadow.root_count = static_cast<u8>(roots.count);
     vmx.shadow_mode_stale = false;
-    use_roots(vmx, know_roots(vmx, root_key(shadow, state.cr3), pages, changes));
+    const u64 key = root_key(shadow, state.cr3);
+    use_roots(vmx, know_roots(vmx, key, pages, changes), key);
     return true;
 }
 
