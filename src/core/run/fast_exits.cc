@@ -106,7 +106,8 @@ AtOnce answer_at_once(vcpu_vmx &vmx)
 
 bool may_enter_again(vcpu_vmx &vmx)
 {
-    if (__atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED)) [[unlikely]]
+    // An NMI that waits may come in after any exit, or through the window of interrupts.
+    if (__atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED) || vmx.nmi_pending) [[unlikely]]
         return false;
     if (!vmx.has_apic || !vmx.apic->attention)
         return true;
