@@ -9,6 +9,7 @@
 #include <minivmx/hardware.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/segment.hpp>
+#include <minivmx/state.hpp>
 #include <minivmx/vcpu.hpp>
 
 #include "guest_walk.hpp"
