@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // What `minivmx bench` makes of measurements that are made up here: table, JSON, picture,
 // comparison.
+#include "bench/bench_vm.hpp"
 #include "bench/choice.hpp"
 #include "bench/compare.hpp"
 #include "bench/exit_count.hpp"
+#include "bench/groups.hpp"
 #include "bench/measure.hpp"
+#include "bench/paging_guest.hpp"
 #include "bench/report.hpp"
 #include "tool_support.hpp"
 
@@ -83,6 +86,7 @@ TEST(BenchCases, NamesAreUniqueAndGroupsAreTogether)
         EXPECT_TRUE(names.insert(one.name).second) << one.name;
         EXPECT_LE(last, one.group) << one.name;
         EXPECT_NE(one.measure, nullptr) << one.name;
+        EXPECT_EQ(group_of_key(group_facts(one.group).key), one.group) << one.name;
         last = one.group;
     }
     for (const char *name :
@@ -90,7 +94,8 @@ TEST(BenchCases, NamesAreUniqueAndGroupsAreTogether)
           "cr0-write",  "halt-wakeup",  "self-ipi",        "ipi",         "apic-timer",
           "pio-out",    "pio-in",       "pio-string",      "mmio-write",  "mmio-read",
           "ioeventfd",  "touch-fresh",  "touch-populated", "touch-large", "dirty-round",
-          "vm-memory",  "eventfd-ping", "host-touch",      "l1d-flush"})
+          "vm-memory",  "eventfd-ping", "host-touch",      "l1d-flush",   "cr3-switch",
+          "fork",       "demand-fault", "cr3-switch-many", "mprotect"})
         EXPECT_TRUE(names.contains(name)) << name;
 }
 
@@ -100,6 +105,21 @@ TEST(BenchCases, EveryExitThatTheKernelAnswersIsCounted)
         const unsigned expected = one.group == BenchGroup::kInKernel ? 1 : one.exits;
         EXPECT_EQ(one.exits, expected) << one.name;
     }
+}
+
+TEST(BenchCases, WhatRunsInTheGuestIsInItsSection)
+{
+    const auto begin = reinterpret_cast<std::uint64_t>(__start_bench_paging);
+    const auto end = reinterpret_cast<std::uint64_t>(__stop_bench_paging);
+    for (void (*const entry)() :
+         {paging_setup, paging_switch, paging_demand, paging_fork, paging_protect}) {
+        EXPECT_GE(reinterpret_cast<std::uint64_t>(entry), begin);
+        EXPECT_LT(reinterpret_cast<std::uint64_t>(entry), end);
+    }
+    EXPECT_GE(reinterpret_cast<std::uint64_t>(paging_fault), begin);
+    EXPECT_LT(reinterpret_cast<std::uint64_t>(paging_fault), end);
+    EXPECT_LE(kPagingCode + (end - begin), kPagingState);
+    EXPECT_LE(kPagingState + sizeof(PagingState), kBenchLowMemory);
 }
 
 Strings chosen(const Strings &names)

@@ -22,6 +22,7 @@ enum class BenchGroup : std::uint8_t {
     kToUser,     ///< exits that go to the VMM and back
     kInterrupts, ///< from an event to the guest's handler
     kMemory,     ///< the first touch of memory, and who wrote it
+    kPaging,     ///< what the guest does to its page tables
     kLife,       ///< VMs that come and go
     kGrowth,     ///< the same in a VM that has much of something
 };
@@ -69,6 +70,7 @@ std::span<const BenchCase> growth_bench_cases();
 std::span<const BenchCase> interrupt_bench_cases();
 std::span<const BenchCase> life_bench_cases();
 std::span<const BenchCase> memory_bench_cases();
+std::span<const BenchCase> paging_bench_cases();
 
 /// Boots this Linux kernel (as `minivmx run --kernel`) until it turns its machine off. Throws a
 /// usage Error when the files are none that could be booted.

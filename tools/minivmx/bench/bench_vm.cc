@@ -55,7 +55,12 @@ BenchVm::BenchVm(const Device &device, bool interrupts)
 void BenchVm::set_handler(std::span<const std::uint8_t> code)
 {
     std::ranges::copy(code, memory_.range(kBenchHandler, code.size()).begin());
-    write_gate(memory_, kBenchIdt, kBenchVector, kBenchHandler);
+    set_gate(kBenchVector, kBenchHandler);
+}
+
+void BenchVm::set_gate(std::uint8_t vector, std::uint64_t handler)
+{
+    write_gate(memory_, kBenchIdt, vector, handler);
 }
 
 Vcpu &BenchVm::add_vcpu(std::span<const std::uint8_t> code)

@@ -41,6 +41,9 @@ class BenchVm {
     /// What vector kBenchVector does; all vCPUs made later have it.
     void set_handler(std::span<const std::uint8_t> code);
 
+    /// Where vector `vector` goes, which is in memory() already.
+    void set_gate(std::uint8_t vector, std::uint64_t handler);
+
     /// Runs to the guest's end and returns its R13. Throws at any other exit.
     std::uint64_t run_to_end(Vcpu &vcpu) const;
 

@@ -16,12 +16,13 @@ struct BenchGroupFacts {
     const char *headline;
 };
 
-constexpr std::array<BenchGroupFacts, 7> kBenchGroups = {{
+constexpr std::array<BenchGroupFacts, 8> kBenchGroups = {{
     {"floor", "What no hypervisor can save"},
     {"in-kernel", "Exits that the kernel answers"},
     {"to-user", "Exits to the VMM and back"},
     {"interrupts", "Interrupts"},
     {"memory", "Memory, for each page"},
+    {"paging", "What a guest does to its page tables"},
     {"life", "VMs that come and go"},
     {"growth", "In a VM that has much of something"},
 }};
