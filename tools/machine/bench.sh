@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# What tools/machine/bench runs inside the machine: the cases of `minivmx bench`, then two boots of Linux. Each report of
-# JSON is between two lines that begin with @.
+# What tools/machine/bench runs inside the machine: the cases of `minivmx bench`, then two boots of Linux; or CASES only.
+# PARAMS are for both modules. Each report of JSON is between two lines that begin with @.
 
 DEVICES="--device /dev/kvm --device /dev/minivmx"
 
@@ -23,7 +23,8 @@ report() {
 
 # pml=0: Bochs logs addresses within pages, of which kvm_intel complains (SDM Vol. 3C, 29.3.6: bits 11:0 are 0), so both
 # go without.
-modprobe kvm-intel pml=0 && insmod /minivmx.ko report=0 pml=0 || exit 1
+# shellcheck disable=SC2086
+modprobe kvm-intel pml=0 $PARAMS && insmod /minivmx.ko report=0 pml=0 $PARAMS || exit 1
 [ -d /sys/kernel/debug/kvm ] || mount -t debugfs debugfs /sys/kernel/debug || exit 1
 # A small machine has them off.
 echo madvise >/sys/kernel/mm/transparent_hugepage/enabled

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+from dataclasses import dataclass
 
 from . import build, kernel
 from .bochs import Hardware
@@ -17,6 +18,26 @@ SCRIPT = build.TOP / "tools/machine/bench.sh"
 HARDWARE = Hardware(cpu="corei7_skylake_x", megabytes=1024, ips=100_000_000)
 TIMEOUT = 3600
 REPORT = re.compile(r"^@report (\S+)$")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One machine, and what is measured there: data/bench/NAME.json. params: of both modules; cases: all without."""
+
+    name: str
+    kernel: str
+    params: str = ""
+    cases: tuple = ()
+
+
+# What a guest does to its page tables, and beside it what else changes without EPT.
+PAGING = ("cr3-switch", "cr3-switch-many", "demand-fault", "fork", "mprotect")
+MEASUREMENTS = (
+    Measurement("lean", "lean"),
+    Measurement("stock", "stock"),
+    Measurement("lean-ept0", "lean", "ept=0", (*PAGING, "cpuid", "pio-out", "mmio-write", "touch-fresh")),
+)
+
 # The case `command` is a boot here.
 QEMU = {"name": "qemu-boot", "operation": "Debian's QEMU (q35) and a Linux kernel in it, from start to end"}
 
@@ -38,15 +59,16 @@ def prepare(kernels, module, command, on_stage):
     return files
 
 
-def measure(name, files, cases=""):
-    """The report of one kernel's machine, as `minivmx bench --json` writes it."""
+def measure(what, files):
+    """The report of one machine, as `minivmx bench --json` writes it."""
     lines, log = [], []
-    job = Job(kernel=name, hardware=HARDWARE, script=SCRIPT.read_bytes(), files=files, carries=["qemu", "linux"],
-              timeout=TIMEOUT, environment={"CASES": cases})
+    job = Job(kernel=what.kernel, hardware=HARDWARE, script=SCRIPT.read_bytes(), files=files,
+              carries=[] if what.cases else ["qemu", "linux"], timeout=TIMEOUT,
+              environment={"CASES": " ".join(what.cases), "PARAMS": what.params})
     outcome = run(job, log.append, lines.append)
     if outcome.failure or outcome.status or outcome.faults:
         why = outcome.failure or "; ".join(outcome.faults) or f"the script ended with status {outcome.status}"
-        raise MachineError(f"kernel {name}: {why}", [*log[-10:], *lines[-20:]])
+        raise MachineError(f"{what.name}: {why}", [*log[-10:], *lines[-20:]])
     return joined(reports(lines))
 
 

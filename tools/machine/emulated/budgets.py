@@ -6,6 +6,8 @@ A budget is a share of kvm_intel's figure, after each side's floor has been take
 
 from dataclasses import dataclass
 
+from .benchmark import PAGING
+
 BOTH = ("lean", "stock")
 # Every KVM_RUN is an ioctl, and flushes the L1D cache once where that is in force.
 KVM_RUN = (("null-ioctl", 1), ("l1d-flush", 1))
@@ -18,7 +20,7 @@ LIFE = ("create-1-vcpu", "destroy-1-vcpu", "create-4-vcpus", "destroy-4-vcpus")
 class Budget:
     case: str
     limit: float
-    kernels: tuple = BOTH
+    measurements: tuple = BOTH
     floors: tuple = ()  # (case, how many of it)
 
     def __str__(self):
@@ -39,6 +41,7 @@ BUDGETS = (
     Budget("ipi", 0.5, floors=(("eventfd-ping", 0.5),)), Budget("self-ipi", 0.5),
     Budget("linux-boot", 1), Budget("qemu-boot", 1),
     Budget("vm-memory", 1), Budget("vcpu-memory", 1),
+    *(Budget(case, 1, ("lean-ept0",)) for case in PAGING),
 )
 # In a VM that has much of something an exit may cost so much more.
 GROWTH = 100
@@ -49,7 +52,7 @@ LINEAR = (("create-64-vcpus", "create-1-vcpu"), ("destroy-64-vcpus", "destroy-1-
 
 @dataclass(frozen=True)
 class Verdict:
-    """One budget on one kernel. ratio: net of the floors; excess: what is too much, in the case's unit; below 0: to spare."""
+    """One budget, judged. ratio: net of the floors; excess: what is too much, in the case's unit; below 0: to spare."""
 
     what: str
     case: str
@@ -79,11 +82,11 @@ class Figures:
         return [cell.get("waiting", 0) for cell in self.cases[name]["devices"]]
 
 
-def verdicts(kernel, report):
-    """Every budget that can be judged by this report of `kernel`."""
+def verdicts(name, report):
+    """Every budget that can be judged by this report of the measurement `name`."""
     figures = Figures(report)
     found = [judge(budget, figures) for budget in BUDGETS
-             if kernel in budget.kernels and all(name in figures for name in (budget.case, *dict(budget.floors)))]
+             if name in budget.measurements and all(name in figures for name in (budget.case, *dict(budget.floors)))]
     found += [absolute(f"{name}: ticks slept", name, figures.waiting(name)[1], 0) for name in LIFE if name in figures]
     found += [absolute(name, name, figures.busy(name)[1], GROWTH) for name in GROWING if name in figures]
     found += [absolute(f"{name}, a vCPU", name, figures.busy(name)[1], figures.busy(one)[1])

@@ -12,7 +12,7 @@
 
 BOTH="--device /dev/kvm --device /dev/minivmx"
 EXITS="cpuid vmcall rdmsr wrmsr cr0-write ioeventfd pio-out pio-in pio-string mmio-write mmio-read"
-EXPECTED=/data/bench/$MACHINE_KERNEL.json
+PAGING="cr3-switch cr3-switch-many demand-fault fork mprotect"
 
 # ends NAME STATUS TEXT ARGUMENTS...: `minivmx bench` ends with STATUS, and TEXT is in its output.
 ends() {
@@ -28,6 +28,25 @@ ends() {
         echo "not ok - $name: no '$text' in its output"
     else
         echo "ok - $name"
+    fi
+}
+
+# compare NAME CASES: their ratios with those of data/bench/NAME.json, a test each.
+compare() {
+    # shellcheck disable=SC2086
+    minivmx bench $BOTH --expect "/data/bench/$1.json" $2 >/tmp/table 2>/tmp/errors
+    status=$?
+    cat /tmp/errors /tmp/table
+    # A line "  cpuid  0.351 was 0.350   +0.3 %, as expected" is a test.
+    sed -n '/^Ratios beside/,$ {
+        s/^  \([a-z0-9-]*\)  *\([0-9.]* was [0-9.]*  *[-+].*\(as expected\|shrank\)\)$/ok - \1: \2/p
+        s/^  \([a-z0-9-]*\)  *\([0-9.]* was .*\(GREW\|NOT .*\)\)$/not ok - \1: \2; if there is a good reason, `make bench` renews data\/bench/p
+    }' /tmp/table >/tmp/lines
+    cat /tmp/lines
+    if [ "$(wc -l </tmp/lines)" -ne "$(echo "$2" | wc -w)" ]; then
+        echo "not ok - $1: every case was compared: status $status, $(wc -l </tmp/lines) of $(echo "$2" | wc -w): $(tail -n 1 /tmp/errors)"
+    else
+        echo "ok - $1: every case was compared"
     fi
 }
 
@@ -58,21 +77,7 @@ if [ "$MACHINE_KERNEL" = lean ]; then
 fi
 [ -d /sys/kernel/debug/kvm ] || mount -t debugfs debugfs /sys/kernel/debug || exit 1
 
-# shellcheck disable=SC2086
-minivmx bench $BOTH --expect "$EXPECTED" $EXITS >/tmp/table 2>/tmp/errors
-status=$?
-cat /tmp/errors /tmp/table
-# A line "  cpuid  0.351 was 0.350   +0.3 %, as expected" is a test.
-sed -n '/^Ratios beside/,$ {
-    s/^  \([a-z0-9-]*\)  *\([0-9.]* was [0-9.]*  *[-+].*\(as expected\|shrank\)\)$/ok - \1: \2/p
-    s/^  \([a-z0-9-]*\)  *\([0-9.]* was .*\(GREW\|NOT .*\)\)$/not ok - \1: \2; if there is a good reason, `make bench` renews data\/bench/p
-}' /tmp/table >/tmp/lines
-cat /tmp/lines
-if [ "$(wc -l </tmp/lines)" -ne "$(echo "$EXITS" | wc -w)" ]; then
-    echo "not ok - every exit was compared: status $status, $(wc -l </tmp/lines) of $(echo "$EXITS" | wc -w): $(tail -n 1 /tmp/errors)"
-else
-    echo "ok - every exit was compared"
-fi
+compare "$MACHINE_KERNEL" "$EXITS"
 
 if [ "$MACHINE_KERNEL" = lean ]; then
     # shellcheck disable=SC2086
@@ -94,4 +99,10 @@ if [ "$MACHINE_KERNEL" = lean ]; then
     [ $? -eq 0 ] && echo "ok - a command's output is not the report's" || echo "not ok - a command: $(tail -n 1 /tmp/output)"
 fi
 rmmod minivmx
+if [ "$MACHINE_KERNEL" = lean ]; then
+    rmmod kvm-intel
+    modprobe kvm-intel pml=0 ept=0 && insmod /minivmx.ko report=0 pml=0 ept=0 || exit 1
+    compare lean-ept0 "$PAGING"
+    rmmod minivmx
+fi
 exit 0
