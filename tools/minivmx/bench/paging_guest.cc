@@ -143,10 +143,9 @@ GUEST void read_pages(unsigned first, unsigned count)
 
 } // namespace
 
-__attribute__((interrupt)) GUEST void paging_fault(PagingFrame *, std::uint64_t error_code)
+extern "C" __attribute__((used)) GUEST void bench_paging_fault(std::uint64_t address,
+                                                               std::uint64_t error_code)
 {
-    std::uint64_t address;
-    asm volatile("mov %%cr2, %0" : "=r"(address));
     Entry &entry = entries(state().table)[address / kPage % kEntries];
     state().faults++;
     if ((error_code & kPresent) == 0) { // SDM Vol. 3A, 4.7: bit 0 says that it was
@@ -163,6 +162,17 @@ __attribute__((interrupt)) GUEST void paging_fault(PagingFrame *, std::uint64_t 
         entry = entry | kWritable | kDirty;
     }
     flush_page(address);
+}
+
+/// Saves what a C++ function need not, and hands it CR2 and the error code, which it removes.
+__attribute__((naked)) GUEST void paging_fault()
+{
+    asm("push %rax; push %rcx; push %rdx; push %rsi; push %rdi\n"
+        "push %r8; push %r9; push %r10; push %r11\n"
+        "mov %cr2, %rdi; mov 72(%rsp), %rsi; call bench_paging_fault\n"
+        "pop %r11; pop %r10; pop %r9; pop %r8\n"
+        "pop %rdi; pop %rsi; pop %rdx; pop %rcx; pop %rax\n"
+        "add $8, %rsp; iretq");
 }
 
 GUEST void paging_setup()

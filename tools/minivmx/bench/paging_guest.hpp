@@ -59,8 +59,7 @@ void paging_fork();
 void paging_protect();
 
 /// The handler of #PF, for the IDT.
-struct PagingFrame;
-void paging_fault(PagingFrame *frame, std::uint64_t error_code);
+void paging_fault();
 
 } // namespace minivmx::tool
 
