@@ -173,6 +173,7 @@ TEST_F(Operations, TheVcpuIsMovedBetweenReadAndWrite)
 {
     guest.reg(kRbx) = kDevice;
     expect_read(run({0x01, 0x03}), kDevice, 4);
+    note_place_of_pending(guest.vmx()); // as KVM_SET_REGS does
     write_rip(guest.vmx(), 0xfff0);
     EXPECT_TRUE(answer(1).resumes());
     EXPECT_EQ(guest.rip(), 0xfff0u);

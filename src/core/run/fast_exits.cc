@@ -107,7 +107,8 @@ AtOnce answer_at_once(vcpu_vmx &vmx)
 bool may_enter_again(vcpu_vmx &vmx)
 {
     // An NMI that waits may come in after any exit, or through the window of interrupts.
-    if (__atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED) || vmx.nmi_pending) [[unlikely]]
+    if (__atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED) || vmx.nmi_pending ||
+        __atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED)) [[unlikely]]
         return false;
     if (!vmx.has_apic || !vmx.apic->attention)
         return true;
