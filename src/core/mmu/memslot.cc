@@ -142,7 +142,7 @@ struct SlotChange {
     bool obsoletes_shadow_pages() const
     {
         constexpr u64 kLargePages = 512;
-        return in_place() ? stops_logging() && added->npages >= kLargePages : removed != nullptr;
+        return in_place() ? stops_logging() && removed->npages >= kLargePages : removed != nullptr;
     }
     // A bitmap that goes with the old slot.
     DirtyBitmap *retired_bitmap() const

@@ -323,11 +323,9 @@ EptFault map_private_page(Miss &m)
     return EptFault::kMapped;
 }
 
-EptFault map_page(Miss &m)
+EptFault map_slot_page(Miss &m)
 {
-    const SlotsReader slots{m.vmx};
-    m.slots = &slots;
-    Backing backing{slots.find(m.gfn()), {}};
+    Backing backing{m.slots->find(m.gfn()), {}};
     // A page of the supervisor's own would be open to it in spite of SMAP.
     if (overrides_write_protection(m) && m.state.smap)
         return EptFault::kMmio;
@@ -347,6 +345,15 @@ EptFault map_page(Miss &m)
     }
     map(m, backing);
     return EptFault::kMapped;
+}
+
+EptFault map_page(Miss &m)
+{
+    const SlotsReader slots{m.vmx};
+    m.slots = &slots;
+    const EptFault result = map_slot_page(m);
+    m.slots = nullptr; // it ends here
+    return result;
 }
 
 // ---- The exit -----------------------------------------------------------------------------------
