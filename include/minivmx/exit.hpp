@@ -14,6 +14,8 @@ enum ExitReason : u32 { MINIVMX_EXIT_REASONS(MINIVMX_REASON) EXIT_REASON_COUNT }
 
 inline constexpr u32 kExitReasonBasicMask = 0xffff;
 inline constexpr u32 kExitReasonFailedEntry = 1u << 31;
+// In an exit reason's place when the instruction failed that should have entered: no exit at all.
+inline constexpr u32 kNoExit = kExitReasonFailedEntry | kExitReasonBasicMask;
 
 // The interruption-information format of exits, entries and IDT vectoring: SDM Vol. 3C, 25.8.3,
 // tables 25-17ff.

@@ -55,6 +55,8 @@ enum class ApicTimerMode : u8 { kOneShot, kPeriodic, kTscDeadline };
 // Signals besides vectors and NMIs; bits of Lapic::events.
 enum ApicEvent : u32 { kApicEventInit = 1, kApicEventSipi = 2 };
 
+inline constexpr u32 kPostedWords = 256 / 64;
+
 struct Lapic {
     vcpu_vmx *vcpu;
     // The register page, which is the VMCS's virtual-APIC page as well: the guest may change TPR
@@ -62,7 +64,7 @@ struct Lapic {
     u8 *page;
 
     // Set by anybody.
-    u64 posted[4]; // vectors on their way into IRR
+    u64 posted[kPostedWords]; // vectors on their way into IRR
     u32 events;    // enum ApicEvent
     u32 errors;    // of the next ESR
     u8 sipi_vector;
@@ -138,10 +140,15 @@ u8 lapic_update_ppr(Lapic &apic);
 int lapic_deliverable(Lapic &apic);
 // Whether the PIC's interrupt may come through LINT0.
 bool lapic_accepts_pic(const Lapic &apic);
-// The controllers' next interrupt, PIC first; has_interrupt() leaves it there, take_interrupt()
-// acknowledges it: IRR to ISR. -1: none.
-bool has_interrupt(vcpu_vmx &vmx);
-int take_interrupt(vcpu_vmx &vmx);
+// A vector becomes a request: for the vCPU's thread, which needn't post it.
+void lapic_request(Lapic &apic, u8 vector);
+// The controllers' next interrupt, PIC first: the local APIC's vector, or one of these.
+inline constexpr int kNoInterrupt = -1, kInterruptOfPic = 256;
+int next_interrupt(vcpu_vmx &vmx);
+// Acknowledges the next interrupt: IRR to ISR. Its vector, or -1: the PIC has changed its mind.
+int take_interrupt(vcpu_vmx &vmx, int next);
+// What is next when that one has been taken.
+int next_interrupt_after(vcpu_vmx &vmx, int taken);
 // TPR or ISR has changed: of interest only if an interrupt waits, or to who mirrors them.
 void lapic_priority_fell(Lapic &apic);
 // The TPR below which the guest has to exit, since an interrupt waits for that: SDM Vol.
@@ -151,7 +158,8 @@ void lapic_update_tpr_threshold(vcpu_vmx &vmx);
 // ----- Delivery (src/core/irqchip/lapic_delivery.cc) ---------------------------------------------
 
 // A vector arrives; false: it is none. One that waits already takes it in: the APIC has accepted
-// both (SDM Vol. 3A, 11.8.4). Who isn't the vCPU's thread kicks it. [any but NMI]
+// both (SDM Vol. 3A, 11.8.4). Who isn't the vCPU's thread kicks it, and nobody else doesn't. [any
+// but NMI]
 bool lapic_post(Lapic &apic, u8 vector, bool level, bool kick);
 // An event of the APIC's own: what the entry of the local vector table says. [any but NMI]
 void lapic_local_event(Lapic &apic, ApicRegister lvt, bool kick);

@@ -63,6 +63,7 @@ enum CachedState : u32 {
     kStateQualification = 1u << 6,
     kStateIntrInfo = 1u << 7,
     kStateInstructionLength = 1u << 8,
+    kStateInterruptibility = 1u << 9,
 };
 
 // An exception on its way into the guest.
@@ -129,6 +130,7 @@ struct vcpu_vmx : core_vcpu {
     u64 exit_qualification;
     u32 exit_intr_info;
     u32 instruction_length; // of the instruction that exited, or is emulated
+    u32 interruptibility;
     Intercepts *intercepts; // null: the client has asked for none; looked at by each exit
 
     u64 rip, rflags;
@@ -206,10 +208,12 @@ inline vcpu_vmx &to_vmx(core_vcpu *vcpu)
 }
 
 // ----- Registers ---------------------------------------------------------------------------------
+//
+// Most that is read has not been read since the exit.
 
 [[gnu::always_inline]] inline u64 read_rip(vcpu_vmx &vmx)
 {
-    if (!(vmx.state_available & kStateRip)) {
+    if (!(vmx.state_available & kStateRip)) [[likely]] {
         vmx.rip = vmcs_read(GUEST_RIP);
         vmx.state_available |= kStateRip;
     }
@@ -227,7 +231,7 @@ void write_rsp(vcpu_vmx &vmx, u64 value);
 u64 without_virtual_8086_flags(const vcpu_vmx &vmx, u64 flags);
 [[gnu::always_inline]] inline u64 read_rflags(vcpu_vmx &vmx)
 {
-    if (!(vmx.state_available & kStateRflags)) {
+    if (!(vmx.state_available & kStateRflags)) [[likely]] {
         vmx.rflags = vmcs_read(GUEST_RFLAGS);
         if (vmx.vm86_active) [[unlikely]]
             vmx.rflags = without_virtual_8086_flags(vmx, vmx.rflags);
@@ -236,6 +240,21 @@ u64 without_virtual_8086_flags(const vcpu_vmx &vmx, u64 flags);
     return vmx.rflags;
 }
 void write_rflags(vcpu_vmx &vmx, u64 value);
+// Interruptibility state, in the VMCS's format: SDM Vol. 3C, 25.4.2, table 25-3.
+[[gnu::always_inline]] inline u32 read_interruptibility(vcpu_vmx &vmx)
+{
+    if (!(vmx.state_available & kStateInterruptibility)) [[likely]] {
+        vmx.interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+        vmx.state_available |= kStateInterruptibility;
+    }
+    return vmx.interruptibility;
+}
+inline void write_interruptibility(vcpu_vmx &vmx, u32 value)
+{
+    vmx.interruptibility = value;
+    vmx.state_available |= kStateInterruptibility;
+    vmcs_write(GUEST_INTERRUPTIBILITY_INFO, value);
+}
 // RSP comes from its cache; the others from vcpu_area.
 u64 read_gpr(vcpu_vmx &vmx, u8 index);
 void write_gpr(vcpu_vmx &vmx, u8 index, u64 value);
@@ -290,7 +309,14 @@ void step_over_instruction(vcpu_vmx &vmx);
 // After one iteration of a repeated string instruction, which goes on where it is: its breakpoint
 // must not hit again, and TF traps here, too.
 void finish_iteration(vcpu_vmx &vmx);
-void set_interrupt_shadow_off(vcpu_vmx &vmx);
+// What STI and MOV SS block lasts for one instruction: SDM Vol. 3A, 6.8.
+[[gnu::always_inline]] inline void set_interrupt_shadow_off(vcpu_vmx &vmx)
+{
+    const u32 state = read_interruptibility(vmx);
+    const u32 shadow = state & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
+    if (shadow) [[unlikely]]
+        write_interruptibility(vmx, state & ~shadow);
+}
 // If RFLAGS.TF is set the guest gets a single-step trap before its next instruction; it doesn't.
 void trap_single_step(vcpu_vmx &vmx);
 void forget_single_step_trap();
@@ -319,7 +345,7 @@ inline void paging_mode_changed(vcpu_vmx &vmx)
 
 [[gnu::always_inline]] inline u64 exit_qualification(vcpu_vmx &vmx)
 {
-    if (!(vmx.state_available & kStateQualification)) {
+    if (!(vmx.state_available & kStateQualification)) [[likely]] {
         vmx.exit_qualification = vmcs_read(EXIT_QUALIFICATION);
         vmx.state_available |= kStateQualification;
     }
@@ -334,7 +360,7 @@ inline void set_instruction_length(vcpu_vmx &vmx, u32 length)
 }
 [[gnu::always_inline]] inline u32 exit_instruction_length(vcpu_vmx &vmx)
 {
-    if (!(vmx.state_available & kStateInstructionLength))
+    if (!(vmx.state_available & kStateInstructionLength)) [[likely]]
         set_instruction_length(vmx, vmcs_read(VM_EXIT_INSTRUCTION_LEN));
     return vmx.instruction_length;
 }

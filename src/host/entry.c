@@ -51,7 +51,6 @@ static void load_guest_fpu_registers(void)
 	 * The task's FPU state is the guest's for all of KVM_RUN; an interrupt or a schedule may
 	 * have unloaded it.
 	 */
-	fpregs_assert_state_consistent();
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
 		switch_fpu_return();
 }
@@ -99,7 +98,7 @@ bool host_prepare_entry(struct host_vcpu *vcpu)
 	/* With interrupts off neither can change before the entry any more. */
 	area->host_cr3 = __read_cr3();
 	area->host_cr4 = cr4_read_shadow();
-	vcpu->host_debugctl = get_debugctlmsr();
+	vcpu->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	perf_enter_guest(vcpu);
 	vtime_account_guest_enter();
 	return true;

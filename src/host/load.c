@@ -30,7 +30,7 @@ static void attach(struct host_vcpu *vcpu, int cpu)
 		vcpu->area.uret_dirty = 1;
 		vcpu->area.host_gs_base = cpu_kernelmode_gs_base(cpu);
 	}
-	/* Whoever ran here in between left data in the cache. */
+	/* Whoever ran here in between, be it user space, left data in the cache. */
 	vcpu->area.flush_l1d = 1;
 	core_vcpu_load(vcpu->core, cpu);
 }

@@ -138,7 +138,7 @@ void segments_load_host(struct host_vcpu *vcpu)
 	if (!vcpu->guest_state_loaded)
 		return;
 
-	rdmsrl(MSR_KERNEL_GS_BASE, vcpu->area.kernel_gs_base);
+	vcpu->area.kernel_gs_base = __rdmsr(MSR_KERNEL_GS_BASE);
 	if (unlikely(host->any_selector))
 		load_host_selectors(host);
 	else

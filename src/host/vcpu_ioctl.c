@@ -43,8 +43,6 @@ static int run_loaded(struct host_vcpu *vcpu)
 	if (r)
 		return r;
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
-	/* User space ran, whose data the guest must not find in the cache. */
-	vcpu->area.flush_l1d = 1;
 	r = core_vcpu_run(vcpu->core);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 	vcpu_put(vcpu);
@@ -278,7 +276,7 @@ long vcpu_ioctl(struct file *file, unsigned int ioctl, unsigned long arg)
 
 	if (r)
 		return r;
-	if (_IOC_TYPE(ioctl) != KVMIO && _IOC_TYPE(ioctl) != MINIVMX_IO)
+	if (ioctl != KVM_RUN && _IOC_TYPE(ioctl) != KVMIO && _IOC_TYPE(ioctl) != MINIVMX_IO)
 		return -EINVAL;
 	if (mutex_lock_killable(&vcpu->mutex))
 		return -EINTR;

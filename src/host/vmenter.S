@@ -12,6 +12,39 @@
 
 #include "vmenter.h"
 
+#ifndef CREDIT_CALL_DEPTH
+#define CREDIT_CALL_DEPTH /* since Linux 6.2 */
+#endif
+
+/* A call whose return address nothing returns to: the trap is for speculation that does. */
+.macro LEAVE_RETURN_ADDRESS
+	ANNOTATE_INTRA_FUNCTION_CALL
+	call	.Lleft_\@
+	int3
+.Lleft_\@:
+.endm
+
+/*
+ * The CPU's stack of return addresses holds what the guest called. All its entries are replaced
+ * where the guest could steer the host's returns, and where only the last may be wrong ("PBRSB")
+ * this one. The kernel's FILL_RETURN_BUFFER does the same in a loop of more than twice as many
+ * instructions.
+ */
+.macro FILL_RETURN_STACK
+	ALTERNATIVE_2 "jmp .Lreturn_stack_filled", "", X86_FEATURE_RSB_VMEXIT, \
+		"jmp .Llast_return_address", X86_FEATURE_RSB_VMEXIT_LITE
+	.rept	RSB_CLEAR_LOOPS - 1
+	LEAVE_RETURN_ADDRESS
+	.endr
+	add	$8 * (RSB_CLEAR_LOOPS - 1), %rsp
+	CREDIT_CALL_DEPTH
+.Llast_return_address:
+	LEAVE_RETURN_ADDRESS
+	add	$8, %rsp
+	lfence
+.Lreturn_stack_filled:
+.endm
+
 .section .noinstr.text, "ax"
 
 /*
@@ -137,8 +170,7 @@ SYM_INNER_LABEL(minivmx_vmexit, SYM_L_GLOBAL)
 	xor	%r15d, %r15d
 
 	/* Before the first return whose call was made before the guest ran. */
-	FILL_RETURN_BUFFER %rcx, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT, \
-		X86_FEATURE_RSB_VMEXIT_LITE
+	FILL_RETURN_STACK
 
 	pop	%rdi
 

@@ -12,11 +12,11 @@
 #include <minivmx/pic.hpp>
 #include <minivmx/pit.hpp>
 
+#include "lapic_vectors.hpp"
 #include "vcpu_fixture.hpp"
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <memory>
 
 namespace minivmx::test {
@@ -71,19 +71,7 @@ class Chips : public ::testing::Test {
     }
 
     // A local APIC's software: whether the vector has arrived since it was last taken.
-    bool take(u8 vector, unsigned i = 0)
-    {
-        Lapic &apic = *vcpu(i).apic;
-        const bool posted = apic.posted[vector / 64] & bit64(vector % 64);
-        apic.posted[vector / 64] &= ~bit64(vector % 64);
-        u32 irr;
-        u8 *const at = apic.page + kApicIrr + vector / 32 * 16;
-        std::memcpy(&irr, at, 4);
-        const bool requested = irr & bit32(vector % 32);
-        irr &= ~bit32(vector % 32);
-        std::memcpy(at, &irr, 4);
-        return posted || requested;
-    }
+    bool take(u8 vector, unsigned i = 0) { return take_arrived(*vcpu(i).apic, vector); }
     void eoi(u8 vector, bool level, unsigned i = 0) { ioapic_eoi(vcpu(i), vector, level); }
 
     // An eventfd without a reference yet; none is left when the VM is gone.

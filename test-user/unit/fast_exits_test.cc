@@ -171,10 +171,11 @@ TEST_F(FastExits, SelfIpiWaitsForTheInterruptWindow)
 
 TEST_F(FastExits, AnNmiComesThroughTheWindowOfInterrupts)
 {
-    const u32 blocking = GUEST_INTERRUPTIBILITY_INFO.encoding;
-    guest.vmcs_of(host()).fields[blocking] = GUEST_INTR_STATE_STI;
+    write_interruptibility(vmx(), GUEST_INTR_STATE_STI);
     core_nmi(host().core);
-    during = [this, blocking](usize) { guest.machine.current_vmcs().fields[blocking] = 0; };
+    during = [this](usize) {
+        guest.machine.current_vmcs().fields[GUEST_INTERRUPTIBILITY_INFO.encoding] = 0;
+    };
     EXPECT_EQ(run({EXIT_REASON_INTERRUPT_WINDOW}), 0);
     EXPECT_TRUE(entered[0].primary & CPU_BASED_INTR_WINDOW_EXITING);
     EXPECT_EQ(entered[1].event, INTR_INFO_VALID | INTR_TYPE_NMI | NMI_VECTOR);

@@ -7,6 +7,7 @@
 #include <minivmx/run.hpp>
 #include <minivmx/state.hpp>
 
+#include "lapic_vectors.hpp"
 #include "support.hpp"
 #include "vcpu_fixture.hpp"
 
@@ -100,16 +101,18 @@ class LapicTest : public testing::Test {
         EXPECT_TRUE(lapic_read_msr(vmx(n), index, value)) << std::hex << index;
         return value;
     }
+    /// As the vCPU's thread does before an entry; -1: no interrupt may come in.
+    int take_next()
+    {
+        const int next = next_interrupt(vmx());
+        return next == kNoInterrupt ? -1 : take_interrupt(vmx(), next);
+    }
     /// Which vCPUs have the vector, as a bitmap; takes it back.
     unsigned receivers(u8 vector)
     {
         unsigned found = 0;
-        for (unsigned n = 0; n < guest.vm.vcpus.size(); n++) {
-            u64 &word = apic(n).posted[vector / 64];
-            if (word >> vector % 64 & 1)
-                found |= 1u << n;
-            word &= ~bit64(vector % 64);
-        }
+        for (unsigned n = 0; n < guest.vm.vcpus.size(); n++)
+            found |= static_cast<unsigned>(take_arrived(apic(n), vector)) << n;
         return found;
     }
 

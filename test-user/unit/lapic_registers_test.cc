@@ -112,7 +112,7 @@ TEST_F(LapicRegisters, ProcessorPriority)
     write(kApicTpr, 0x35);
     EXPECT_EQ(read(kApicPpr), 0x35u);
     lapic_post(apic(), 0x61, false, false);
-    ASSERT_EQ(take_interrupt(vmx()), 0x61);
+    ASSERT_EQ(take_next(), 0x61);
     EXPECT_EQ(read(kApicPpr), 0x60u);
     EXPECT_EQ(read(kApicIsr + 0x30), 2u);
     EXPECT_EQ(read(kApicIrr + 0x30), 0u);
@@ -130,25 +130,25 @@ TEST_F(LapicRegisters, HigherClassesInterruptLowerOnes)
     enable(0);
     for (const u8 vector : {0x31, 0x45, 0x41, 0xfe})
         lapic_post(apic(), vector, false, false);
-    EXPECT_EQ(take_interrupt(vmx()), 0xfe);
-    EXPECT_EQ(take_interrupt(vmx()), -1);
+    EXPECT_EQ(take_next(), 0xfe);
+    EXPECT_EQ(take_next(), -1);
     write(kApicEoi, 0);
-    EXPECT_EQ(take_interrupt(vmx()), 0x45);
+    EXPECT_EQ(take_next(), 0x45);
     lapic_post(apic(), 0x4f, false, false);
-    EXPECT_FALSE(has_interrupt(vmx())) << "the same class waits";
+    EXPECT_EQ(next_interrupt(vmx()), kNoInterrupt) << "the same class waits";
     lapic_post(apic(), 0x50, false, false);
-    EXPECT_EQ(take_interrupt(vmx()), 0x50);
+    EXPECT_EQ(take_next(), 0x50);
     write(kApicEoi, 0);
-    EXPECT_FALSE(has_interrupt(vmx()));
+    EXPECT_EQ(next_interrupt(vmx()), kNoInterrupt);
     write(kApicEoi, 0);
-    EXPECT_EQ(take_interrupt(vmx()), 0x4f);
+    EXPECT_EQ(take_next(), 0x4f);
     write(kApicEoi, 0);
-    EXPECT_EQ(take_interrupt(vmx()), 0x41);
+    EXPECT_EQ(take_next(), 0x41);
     write(kApicEoi, 0);
     write(kApicTpr, 0x30);
-    EXPECT_EQ(take_interrupt(vmx()), -1) << "TPR holds its class back";
+    EXPECT_EQ(take_next(), -1) << "TPR holds its class back";
     write(kApicTpr, 0x2f);
-    EXPECT_EQ(take_interrupt(vmx()), 0x31);
+    EXPECT_EQ(take_next(), 0x31);
     write(kApicEoi, 0);
     write(kApicEoi, 0);
     EXPECT_EQ(read(kApicPpr), 0x2fu) << "an EOI too many is none";
@@ -315,7 +315,7 @@ TEST_F(LapicRegisters, StateComesBack)
     write(kApicInitialCount, 1'000'000);
     write(kApicIcrHigh, 0x05000000);
     lapic_post(apic(), 0x81, true, false);
-    ASSERT_EQ(take_interrupt(vmx()), 0x81);
+    ASSERT_EQ(take_next(), 0x81);
     lapic_post(apic(), 0x35, false, false);
     guest.machine.advance(400'000);
 
@@ -328,7 +328,7 @@ TEST_F(LapicRegisters, StateComesBack)
     EXPECT_EQ(read(kApicCurrentCount), 600'000u);
     EXPECT_EQ(guest.machine.next_deadline(), guest.machine.time_ns + 600'000);
     write(kApicEoi, 0);
-    EXPECT_EQ(take_interrupt(vmx()), 0x35);
+    EXPECT_EQ(take_next(), 0x35);
 }
 
 TEST_F(LapicRegisters, X2apicStateKeepsTheIdInTheHighByte)
@@ -360,10 +360,10 @@ TEST_F(LapicRegisters, IllegalVectorsStayAndAreNotDelivered)
     EXPECT_EQ(std::memcmp(&state, &again, sizeof(state)), 0);
     EXPECT_EQ(msr(0x820), illegal);
     EXPECT_EQ(msr(0x810), illegal);
-    EXPECT_FALSE(has_interrupt(vmx()));
-    EXPECT_EQ(take_interrupt(vmx()), -1);
+    EXPECT_EQ(next_interrupt(vmx()), kNoInterrupt);
+    EXPECT_EQ(take_next(), -1);
     lapic_post(apic(), 0x31, false, false);
-    EXPECT_EQ(take_interrupt(vmx()), 0x31) << "class 0 holds nothing back";
+    EXPECT_EQ(take_next(), 0x31) << "class 0 holds nothing back";
     lapic_eoi(vmx());
     for (int i = 15; i >= 0; i--)
         lapic_eoi(vmx());

@@ -140,7 +140,8 @@ TEST_F(Run, SingleStepBeginsWithoutAShadow)
     debug.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP;
     interrupts_on();
     ASSERT_EQ(core_set_guest_debug(vcpu.core, &debug), 0);
-    set(GUEST_INTERRUPTIBILITY_INFO.encoding, GUEST_INTR_STATE_STI);
+    core_vcpu_load(vcpu.core, 0);
+    write_interruptibility(to_vmx(vcpu.core), GUEST_INTR_STATE_STI);
     u64 state = ~u64{0};
     during = [&] { state = read(GUEST_INTERRUPTIBILITY_INFO.encoding); };
     exits({EXIT_REASON_TRIPLE_FAULT});

@@ -37,9 +37,9 @@ u64 breakpoints_here(vcpu_vmx &vmx)
 }
 
 // Neither traps nor breakpoints come in the shadow of a load of SS: SDM Vol. 3A, 6.8.3.
-bool in_shadow_of_stack_switch()
+bool in_shadow_of_stack_switch(vcpu_vmx &vmx)
 {
-    return (vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_MOV_SS) != 0;
+    return (read_interruptibility(vmx) & GUEST_INTR_STATE_MOV_SS) != 0;
 }
 
 Outcome raise_debug_exception(vcpu_vmx &vmx, u64 what)
@@ -55,14 +55,14 @@ Outcome raise_debug_exception(vcpu_vmx &vmx, u64 what)
 Outcome deliver_pending_traps(vcpu_vmx &vmx)
 {
     // What waits in the queue belongs to the same instruction and has come first.
-    const bool held = vmx.exception.pending || in_shadow_of_stack_switch();
+    const bool held = vmx.exception.pending || in_shadow_of_stack_switch(vmx);
     const u64 traps = held ? 0 : take_pending_traps();
     return traps ? raise_debug_exception(vmx, traps) : Outcome::resume();
 }
 
 bool cross_boundary(vcpu_vmx &vmx, Outcome &outcome)
 {
-    if (in_shadow_of_stack_switch())
+    if (in_shadow_of_stack_switch(vmx))
         return true;
     u64 what = take_pending_traps();
     if (!what)

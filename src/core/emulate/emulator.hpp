@@ -54,7 +54,10 @@ struct Emulation {
 
 // ---- Registers and addresses (operands.cc) ----------------------------------
 
-u64 size_mask(u32 size);
+constexpr u64 size_mask(u32 size)
+{
+    return size == 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
+}
 u64 load_little_endian(const u8 *bytes, u32 size);
 void store_little_endian(u8 *bytes, u64 value, u32 size);
 
@@ -65,7 +68,13 @@ void write_address_register(Emulation &e, u8 reg, u64 value);
 // Adds n elements of this size to the register, or subtracts them if RFLAGS.DF is set.
 void advance_address_register(Emulation &e, u8 reg, u64 n, u32 size);
 bool direction_down(Emulation &e);
-// Writes of 32 bits clear the upper half, narrower ones keep the rest: SDM Vol. 1, 3.4.1.1.
+// A register's value after a write of a part of it: one of 32 bits clears the upper half, narrower
+// ones keep the rest. SDM Vol. 1, 3.4.1.1.
+constexpr u64 with_part(u64 before, u32 size, u64 value)
+{
+    const u64 kept = size < 4 ? before & ~size_mask(size) : 0;
+    return kept | (value & size_mask(size));
+}
 void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value);
 // Operands that are general registers.
 u64 read_register_operand(vcpu_vmx &vmx, const Operand &operand);

@@ -51,8 +51,7 @@ void enable_interrupts(Emulation &e)
     const u64 flags = read_rflags(e.vmx);
     finish_with_flags(e, flags | X86_EFLAGS_IF);
     if (!(flags & X86_EFLAGS_IF))
-        vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-                   vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_STI);
+        write_interruptibility(e.vmx, read_interruptibility(e.vmx) | GUEST_INTR_STATE_STI);
 }
 
 void set_interrupt_flag(Emulation &e, bool on)

@@ -20,19 +20,11 @@ void store_little_endian(u8 *bytes, u64 value, u32 size)
         bytes[i] = static_cast<u8>(value >> (8 * i));
 }
 
-u64 size_mask(u32 size)
-{
-    return size == 8 ? ~u64{0} : (u64{1} << (8 * size)) - 1;
-}
-
 // ---- Registers --------------------------------------------------------------
 
 void write_gpr_part(vcpu_vmx &vmx, u8 reg, u32 size, u64 value)
 {
-    value &= size_mask(size);
-    if (size < 4)
-        value |= read_gpr(vmx, reg) & ~size_mask(size);
-    write_gpr(vmx, reg, value);
+    write_gpr(vmx, reg, with_part(read_gpr(vmx, reg), size, value));
 }
 
 u64 read_register_operand(vcpu_vmx &vmx, const Operand &operand)

@@ -15,13 +15,25 @@ bool is_where_it_was(vcpu_vmx &vmx)
     return vmx.pending.in_place || linear_rip(vmx) == vmx.pending.linear_rip;
 }
 
+template <class Value> void take_port_data(vcpu_area &area)
+{
+    const Value value = *static_cast<const volatile Value *>(area.pio_data);
+    area.regs[kRax] = with_part(area.regs[kRax], sizeof(Value), value);
+}
+
 void complete_port_in(vcpu_vmx &vmx)
 {
-    const u32 size = vmx.pending.io_size;
-    u8 data[4];
-    for (u32 i = 0; i < size; i++)
-        data[i] = static_cast<const volatile u8 *>(vmx.area->pio_data)[i];
-    write_gpr_part(vmx, kRax, size, load_little_endian(data, size));
+    switch (vmx.pending.io_size) {
+    case 1:
+        take_port_data<u8>(*vmx.area);
+        break;
+    case 2:
+        take_port_data<u16>(*vmx.area);
+        break;
+    default:
+        take_port_data<u32>(*vmx.area);
+        break;
+    }
     skip_emulated_instruction(vmx);
 }
 

@@ -16,10 +16,9 @@ namespace {
 
 // SDM Vol. 3A, 6.8.3: what follows a load of SS isn't interrupted; LSS loads both SS and rSP, and
 // blocks nothing.
-void block_after_stack_load()
+void block_after_stack_load(vcpu_vmx &vmx)
 {
-    vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-               vmcs_read(GUEST_INTERRUPTIBILITY_INFO) | GUEST_INTR_STATE_MOV_SS);
+    write_interruptibility(vmx, read_interruptibility(vmx) | GUEST_INTR_STATE_MOV_SS);
 }
 
 bool load_selector(Emulation &e, Segment which, u64 selector)
@@ -40,7 +39,7 @@ void move_to_segment(Emulation &e)
         return;
     finish_instruction(e.vmx, insn.length);
     if (which == kSs)
-        block_after_stack_load();
+        block_after_stack_load(e.vmx);
 }
 
 void pop_segment(Emulation &e)
@@ -59,7 +58,7 @@ void pop_segment(Emulation &e)
     write_rsp(e.vmx, rsp);
     finish_instruction(e.vmx, insn.length);
     if (which == kSs)
-        block_after_stack_load();
+        block_after_stack_load(e.vmx);
 }
 
 Segment segment_of_far_load(const Instruction &insn)

@@ -209,13 +209,14 @@ bool lapic_post(Lapic &apic, u8 vector, bool level, bool kick)
         else
             __atomic_fetch_and(trigger_mode, ~bit, __ATOMIC_RELAXED);
     }
-    const u64 posted_bit = bit64(vector % 64);
-    if (__atomic_fetch_or(&apic.posted[vector / 64], posted_bit, __ATOMIC_SEQ_CST) & posted_bit)
-        return true; // who posted it first kicks
-    if (kick)
-        host_vcpu_kick(apic.vcpu->host);
-    else
+    if (!kick) {
+        lapic_request(apic, vector);
         apic.attention = true;
+        return true;
+    }
+    const u64 posted_bit = bit64(vector % 64);
+    if (!(__atomic_fetch_or(&apic.posted[vector / 64], posted_bit, __ATOMIC_SEQ_CST) & posted_bit))
+        host_vcpu_kick(apic.vcpu->host); // else who posted it first does
     return true;
 }
 

@@ -26,37 +26,41 @@ u32 highest_bit(u32 word)
     return -1;
 }
 
+void set_bits(Lapic &apic, u32 bitmap, u8 &words, u32 i, u32 bits)
+{
+    const u32 offset = bitmap + 16 * i;
+    set_apic_register(apic, offset, apic_register(apic, offset) | bits);
+    __atomic_store_n(&words, static_cast<u8>(words | 1u << i), __ATOMIC_RELAXED);
+}
+
+void set_vector(Lapic &apic, u32 bitmap, u8 &words, u32 vector)
+{
+    set_bits(apic, bitmap, words, vector / 32, bit32(vector % 32));
+}
+
 // SDM Vol. 3A, 11.8.4: posted vectors become requests.
 [[gnu::noinline]] void take_posted(Lapic &apic)
 {
-    for (u32 i = 0; i < 4; i++) {
+    for (u32 i = 0; i < kPostedWords; i++) {
         if (!__atomic_load_n(&apic.posted[i], __ATOMIC_RELAXED))
             continue;
         const u64 bits = __atomic_exchange_n(&apic.posted[i], 0, __ATOMIC_ACQUIRE);
-        for (u32 half = 0; half < 2; half++) {
-            const u32 offset = kApicIrr + 16 * (2 * i + half);
-            set_apic_register(apic, offset,
-                              apic_register(apic, offset) | static_cast<u32>(bits >> 32 * half));
-        }
-        apic.irr_words |= static_cast<u8>(3u << 2 * i);
+        if (const u32 low = static_cast<u32>(bits))
+            set_bits(apic, kApicIrr, apic.irr_words, 2 * i, low);
+        if (const u32 high = static_cast<u32>(bits >> 32))
+            set_bits(apic, kApicIrr, apic.irr_words, 2 * i + 1, high);
     }
 }
 
 [[gnu::always_inline]] inline int highest_request(Lapic &apic)
 {
     u64 posted = 0;
-    for (const u64 &word : apic.posted)
-        posted |= __atomic_load_n(&word, __ATOMIC_RELAXED);
+#pragma GCC unroll 4
+    for (u32 i = 0; i < kPostedWords; i++)
+        posted |= __atomic_load_n(&apic.posted[i], __ATOMIC_RELAXED);
     if (posted)
         take_posted(apic);
     return highest_vector(apic, kApicIrr, apic.irr_words);
-}
-
-void set_vector(Lapic &apic, u32 bitmap, u8 &words, u32 vector)
-{
-    const u32 offset = vector_register(bitmap, vector);
-    set_apic_register(apic, offset, apic_register(apic, offset) | bit32(vector % 32));
-    __atomic_store_n(&words, static_cast<u8>(words | 1u << vector / 32), __ATOMIC_RELAXED);
 }
 
 void clear_vector(Lapic &apic, u32 bitmap, u8 &words, u32 vector)
@@ -118,29 +122,41 @@ bool lapic_accepts_pic(const Lapic &apic)
     return (apic_register(apic, kApicLvtLint0) & (kLvtMasked | kLvtDelivery)) == kLvtExtInt;
 }
 
-// Flat, like the next one: each vCPU that sleeps or wakes asks several times.
-[[gnu::flatten]] bool has_interrupt(vcpu_vmx &vmx)
+void lapic_request(Lapic &apic, u8 vector)
 {
-    return pic_asks(vmx) || lapic_deliverable(*vmx.apic) >= 0;
+    set_vector(apic, kApicIrr, apic.irr_words, vector);
 }
 
-[[gnu::flatten]] int take_interrupt(vcpu_vmx &vmx)
+// Flat: each vCPU that sleeps or wakes asks several times.
+[[gnu::flatten]] int next_interrupt(vcpu_vmx &vmx)
+{
+    return pic_asks(vmx) ? kInterruptOfPic : lapic_deliverable(*vmx.apic);
+}
+
+int next_interrupt_after(vcpu_vmx &vmx, int taken)
+{
+    if (taken == kInterruptOfPic)
+        return next_interrupt(vmx);
+    // What else waits in IRR is of its class at most, and that is in service now.
+    return pic_asks(vmx) ? kInterruptOfPic : kNoInterrupt;
+}
+
+int take_interrupt(vcpu_vmx &vmx, int next)
 {
     Lapic &apic = *vmx.apic;
-    if (pic_asks(vmx)) {
+    if (next == kInterruptOfPic) {
         if (vmx.kvm->irqchip != Irqchip::kSplit)
             return pic_acknowledge(*vmx.kvm);
         const int vector = apic.external_vector;
         apic.external_vector = -1;
         return vector;
     }
-    const int vector = lapic_deliverable(apic);
-    if (vector < 0)
-        return -1;
-    clear_vector(apic, kApicIrr, apic.irr_words, static_cast<u32>(vector));
-    set_vector(apic, kApicIsr, apic.isr_words, static_cast<u32>(vector));
-    lapic_update_ppr(apic);
-    return vector;
+    const u32 vector = static_cast<u32>(next);
+    clear_vector(apic, kApicIrr, apic.irr_words, vector);
+    set_vector(apic, kApicIsr, apic.isr_words, vector);
+    // Its class is above TPR's and above that of all in service, or it had to wait.
+    set_apic_register(apic, kApicPpr, vector & 0xf0);
+    return next;
 }
 
 void lapic_priority_fell(Lapic &apic)

@@ -198,7 +198,7 @@ void enable_nmi_window(vcpu_vmx &vmx)
 {
     // An NMI window opens although STI still blocks, and VM entry with both may be refused: wait
     // for the end of the shadow.
-    if (!hardware.params.vnmi || vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_STI)
+    if (!hardware.params.vnmi || read_interruptibility(vmx) & GUEST_INTR_STATE_STI)
         enable_irq_window(vmx);
     else
         exec_controls_setbit<CPU_BASED_NMI_WINDOW_EXITING>(vmx.vmcs01);
@@ -238,17 +238,17 @@ bool holds_interrupts(const vcpu_vmx &vmx)
 void inject_from_controllers(vcpu_vmx &vmx, bool entering)
 {
     vmx.apic->attention = false;
-    if (!holds_interrupts(vmx) && has_interrupt(vmx)) {
-        if (!entering && interrupt_allowed(vmx)) {
-            const int vector = take_interrupt(vmx);
-            if (vector >= 0) { // unless the PIC has changed its mind
-                vmx.interrupt = {.pending = true, .soft = false, .vector = static_cast<u8>(vector)};
-                inject_interrupt(vmx);
-            }
+    int next = holds_interrupts(vmx) ? kNoInterrupt : next_interrupt(vmx);
+    if (next != kNoInterrupt && !entering && interrupt_allowed(vmx)) {
+        const int vector = take_interrupt(vmx, next);
+        if (vector >= 0) {
+            vmx.interrupt = {.pending = true, .soft = false, .vector = static_cast<u8>(vector)};
+            inject_interrupt(vmx);
         }
-        if (has_interrupt(vmx))
-            enable_irq_window(vmx);
+        next = next_interrupt_after(vmx, next);
     }
+    if (next != kNoInterrupt)
+        enable_irq_window(vmx);
     lapic_update_tpr_threshold(vmx);
     if (vmx.apic->vapic_gpa) [[unlikely]] {
         host_let_sleep(vmx.host);
@@ -349,7 +349,7 @@ bool nmis_masked(vcpu_vmx &vmx)
 {
     if (!hardware.params.vnmi)
         return vmx.nmi_blocked_soft;
-    return vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & GUEST_INTR_STATE_NMI;
+    return read_interruptibility(vmx) & GUEST_INTR_STATE_NMI;
 }
 
 void set_nmis_masked(vcpu_vmx &vmx, bool masked)
@@ -358,9 +358,8 @@ void set_nmis_masked(vcpu_vmx &vmx, bool masked)
         block_nmis_in_software(vmx, masked);
         return;
     }
-    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
-    vmcs_write(GUEST_INTERRUPTIBILITY_INFO,
-               masked ? state | GUEST_INTR_STATE_NMI : state & ~GUEST_INTR_STATE_NMI);
+    const u32 state = read_interruptibility(vmx);
+    write_interruptibility(vmx, masked ? state | GUEST_INTR_STATE_NMI : state & ~GUEST_INTR_STATE_NMI);
 }
 
 void recover_nmi_blocking_of_access(vcpu_vmx &vmx)
@@ -384,7 +383,7 @@ void take_nmis(vcpu_vmx &vmx)
 
 EventsAllowed events_allowed(vcpu_vmx &vmx)
 {
-    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+    const u32 state = read_interruptibility(vmx);
     if (state & (GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS))
         return {};
     const bool nmis_blocked =

@@ -38,7 +38,7 @@ Outcome handle_debug_exception(vcpu_vmx &vmx, u32 information)
         return debug_exit(vmx, DB_VECTOR, exit_qualification(vmx) | DR6_ACTIVE_LOW);
     if (is_icebp(information))
         step_over_instruction(vmx);
-    else if (vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & kInterruptShadow)
+    else if (read_interruptibility(vmx) & kInterruptShadow)
         trap_single_step(vmx); // VM entry insists on it in a shadow: SDM Vol. 3C, 27.3.1.5
     inject_debug_exception(vmx, exit_qualification(vmx));
     return Outcome::resume();

@@ -89,7 +89,7 @@ bool may_answer_at_once(const vcpu_vmx &vmx)
 
 AtOnce answer_at_once(vcpu_vmx &vmx)
 {
-    if (vmx.entry_failed || exits_are_traced()) [[unlikely]]
+    if (exits_are_traced()) [[unlikely]]
         return AtOnce::kNotAnswered;
     AtOnce result = AtOnce::kGuestGoesOn;
     if (!answer_with_registers(vmx)) {

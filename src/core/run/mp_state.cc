@@ -50,7 +50,7 @@ bool may_wake(vcpu_vmx &vmx)
     if (vmx.wakes_for_nmi &&
         (vmx.nmi_pending || __atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED)))
         return true;
-    return vmx.wakes_for_interrupt && has_interrupt(vmx);
+    return vmx.wakes_for_interrupt && next_interrupt(vmx) != kNoInterrupt;
 }
 
 // What wakes it can't change while it sleeps, and whether it sleeps is looked at where the VMCS

@@ -49,17 +49,18 @@ void write_dirty_registers(vcpu_vmx &vmx)
 // An NMI, a machine check or an external interrupt that the exit took belongs to the host, at once.
 void hand_host_events_over(vcpu_vmx &vmx)
 {
+    static_assert(EXIT_REASON_EXCEPTION_NMI == 0 && EXIT_REASON_EXTERNAL_INTERRUPT == 1);
     const u32 basic = vmx.exit_reason & kExitReasonBasicMask;
+    if (basic > EXIT_REASON_EXTERNAL_INTERRUPT && basic != EXIT_REASON_MCE_DURING_VMENTRY) [[likely]]
+        return;
     if (basic == EXIT_REASON_EXTERNAL_INTERRUPT) {
         host_handle_interrupt(exit_intr_info(vmx) & INTR_INFO_VECTOR_MASK);
         return;
     }
-    if (basic == EXIT_REASON_MCE_DURING_VMENTRY) [[unlikely]] {
+    if (basic == EXIT_REASON_MCE_DURING_VMENTRY) {
         host_handle_machine_check();
         return;
     }
-    if (basic != EXIT_REASON_EXCEPTION_NMI)
-        return;
     const u32 information = exit_intr_info(vmx);
     if ((information & INTR_INFO_TYPE_MASK) == INTR_TYPE_NMI)
         host_handle_nmi();
@@ -84,8 +85,10 @@ void hand_host_events_over(vcpu_vmx &vmx)
     vmx.entry_failed = host_vmenter(vmx.host) != 0;
 
     vmx.state_available = 0;
-    if (vmx.entry_failed) [[unlikely]]
+    if (vmx.entry_failed) [[unlikely]] {
+        vmx.exit_reason = kNoExit;
         return;
+    }
     vmx.exit_reason = vmcs_read(VM_EXIT_REASON);
     count_exit(vmx.stats, vmx.exit_reason & kExitReasonBasicMask);
     if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
@@ -98,7 +101,7 @@ void hand_host_events_over(vcpu_vmx &vmx)
 void read_exit_information(vcpu_vmx &vmx)
 {
     vmx.idt_vectoring_info = 0;
-    if (!vmx.entry_failed && !(vmx.exit_reason & kExitReasonFailedEntry)) [[likely]] {
+    if (!(vmx.exit_reason & kExitReasonFailedEntry)) [[likely]] {
         if (!vmx.answered)
             vmx.idt_vectoring_info = vmcs_read(IDT_VECTORING_INFO_FIELD);
         if (secondary_exec_controls_get(vmx.vmcs01) & SECONDARY_EXEC_ENABLE_PML)
@@ -144,7 +147,7 @@ void vmx_vcpu_run(vcpu_vmx &vmx)
     refresh_host_state(vmx);
     if (switches_xcr0(vmx))
         load_guest_xcr0(vmx);
-    vmx.last_vmentry_cpu = host_cpu();
+    vmx.last_vmentry_cpu = vmx.vmcs01.cpu;
     vmx.answered = run_guest(vmx);
     if (switches_xcr0(vmx))
         load_host_xcr0(vmx);
@@ -160,11 +163,12 @@ Outcome undeliverable_event(vcpu_vmx &vmx)
     return internal_error(vmx, KVM_INTERNAL_ERROR_DELIVERY_EV, data);
 }
 
-// Whether handle_requests() has anything to do.
+// Whether handle_requests() has anything to do. Mostly nothing, which one branch tells sooner than
+// four.
 bool has_requests(const vcpu_vmx &vmx)
 {
-    return __atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED) || vmx.triple_fault ||
-           vmx.undeliverable || vmx.ioapic_eoi_pending;
+    return (__atomic_load_n(&vmx.area->requests, __ATOMIC_RELAXED) | u64{vmx.triple_fault} |
+            vmx.undeliverable | u64{vmx.ioapic_eoi_pending}) != 0;
 }
 
 // [sleep]
@@ -228,9 +232,11 @@ Outcome failed_entry(vcpu_vmx &vmx)
 // Whether inject_pending_events() has anything to do.
 bool has_pending_events(const vcpu_vmx &vmx)
 {
-    return vmx.exception.pending || vmx.interrupt.pending || vmx.nmi_injected || vmx.nmi_pending ||
-           __atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED) ||
-           (vmx.has_apic && vmx.apic->attention) || vmx.area->run->request_interrupt_window;
+    const u32 queued = u32{vmx.exception.pending} | u32{vmx.interrupt.pending} |
+                       u32{vmx.nmi_injected} | vmx.nmi_pending |
+                       __atomic_load_n(&vmx.area->nmi_pending, __ATOMIC_RELAXED);
+    return queued || (vmx.has_apic && vmx.apic->attention) ||
+           vmx.area->run->request_interrupt_window;
 }
 
 // What was injected has been delivered, unless the exit says otherwise.
@@ -299,11 +305,10 @@ Outcome vcpu_enter_guest(vcpu_vmx &vmx)
     host_after_exit(vmx.host);
     if (vmx.area->switch_db_regs & KVM_DEBUGREG_WONT_EXIT)
         sync_dirty_debug_regs(vmx);
-    if (!vmx.entry_failed)
-        hand_host_events_over(vmx);
+    hand_host_events_over(vmx);
     host_finish_exit(vmx.host);
 
-    if (vmx.entry_failed || vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
+    if (vmx.exit_reason & kExitReasonFailedEntry) [[unlikely]]
         return failed_entry(vmx);
     conclude_injection(vmx);
     if (vmx.has_apic && vmx.apic->vapic_gpa) [[unlikely]] {

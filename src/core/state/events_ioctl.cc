@@ -12,23 +12,23 @@ constexpr u32 kKnownFlags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALI
                             KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM |
                             KVM_VCPUEVENT_VALID_PAYLOAD | KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
 
-u8 interrupt_shadow()
+u8 interrupt_shadow(vcpu_vmx &vmx)
 {
-    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+    const u32 state = read_interruptibility(vmx);
     return static_cast<u8>((state & GUEST_INTR_STATE_STI ? KVM_X86_SHADOW_INT_STI : 0) |
                            (state & GUEST_INTR_STATE_MOV_SS ? KVM_X86_SHADOW_INT_MOV_SS : 0));
 }
 
 // SDM Vol. 3C, 27.3.1.5: VM entry refuses both kinds at once.
-void set_interrupt_shadow(u32 shadow)
+void set_interrupt_shadow(vcpu_vmx &vmx, u32 shadow)
 {
     u32 state =
-        vmcs_read(GUEST_INTERRUPTIBILITY_INFO) & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
+        read_interruptibility(vmx) & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
     if (shadow & KVM_X86_SHADOW_INT_MOV_SS)
         state |= GUEST_INTR_STATE_MOV_SS;
     else if (shadow & KVM_X86_SHADOW_INT_STI)
         state |= GUEST_INTR_STATE_STI;
-    vmcs_write(GUEST_INTERRUPTIBILITY_INFO, state);
+    write_interruptibility(vmx, state);
 }
 
 void get_exception(const vcpu_vmx &vmx, kvm_vcpu_events &events)
@@ -108,7 +108,7 @@ int core_get_vcpu_events(core_vcpu *vcpu, kvm_vcpu_events *events)
     get_exception(vmx, *events);
     events->interrupt.injected = vmx.interrupt.pending && !vmx.interrupt.soft;
     events->interrupt.nr = vmx.interrupt.vector;
-    events->interrupt.shadow = interrupt_shadow();
+    events->interrupt.shadow = interrupt_shadow(vmx);
     events->nmi.injected = vmx.nmi_injected;
     events->nmi.pending = vmx.nmi_pending != 0;
     events->nmi.masked = nmis_masked(vmx);
@@ -131,7 +131,7 @@ int core_set_vcpu_events(core_vcpu *vcpu, const kvm_vcpu_events *events)
                      .soft = events->interrupt.soft != 0,
                      .vector = events->interrupt.nr};
     if (events->flags & KVM_VCPUEVENT_VALID_SHADOW)
-        set_interrupt_shadow(events->interrupt.shadow);
+        set_interrupt_shadow(vmx, events->interrupt.shadow);
     vmx.nmi_injected = events->nmi.injected != 0;
     if (events->flags & KVM_VCPUEVENT_VALID_NMI_PENDING)
         vmx.nmi_pending = events->nmi.pending != 0;

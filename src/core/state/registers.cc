@@ -88,15 +88,6 @@ u8 guest_cpl(vcpu_vmx &vmx)
     return static_cast<u8>((vmcs_read(GUEST_SS_AR_BYTES) & AR_DPL_MASK) >> AR_DPL_SHIFT);
 }
 
-void set_interrupt_shadow_off(vcpu_vmx &vmx)
-{
-    (void)vmx;
-    const u32 state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
-    const u32 without = state & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
-    if (without != state)
-        vmcs_write(GUEST_INTERRUPTIBILITY_INFO, without);
-}
-
 namespace {
 
 [[gnu::always_inline]] inline void advance_rip(vcpu_vmx &vmx, u32 length)

@@ -101,7 +101,7 @@ void reset_guest_state(vcpu_vmx &vmx, bool init)
     reset_debug_registers(vmx);
 
     vmcs_write(GUEST_ACTIVITY_STATE, kActive);
-    vmcs_write(GUEST_INTERRUPTIBILITY_INFO, 0);
+    write_interruptibility(vmx, 0);
     vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, 0);
     (void)set_cr8(vmx, 0);
     write_paging_state(vmx, {.cr0 = X86_CR0_ET | cache_bits, .cr3 = 0, .cr4 = 0, .efer = 0});
