@@ -14,13 +14,12 @@
 #include "objects.h"
 #include "world.h"
 
-void perf_enter_msrs(struct host_vcpu *vcpu, const struct perf_guest_switch_msr *msrs, int count)
+void perf_enter_msrs(struct host_vcpu *vcpu)
 {
+	const struct perf_guest_switch_msr *msrs = vcpu->perf_msrs;
 	int i;
 
-	vcpu->perf_msrs = msrs;
-	vcpu->perf_count = count;
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < vcpu->perf_count; i++) {
 		if (msrs[i].host != msrs[i].guest)
 			wrmsrl(msrs[i].msr, msrs[i].guest);
 	}
@@ -34,5 +33,4 @@ void perf_leave_msrs(struct host_vcpu *vcpu)
 		if (vcpu->perf_msrs[i].host != vcpu->perf_msrs[i].guest)
 			wrmsrl(vcpu->perf_msrs[i].msr, vcpu->perf_msrs[i].host);
 	}
-	vcpu->perf_count = 0;
 }

@@ -82,13 +82,15 @@ static noinline void keep_selectors(struct host_vcpu *vcpu, u16 fs, u16 gs, u16 
 /* In 64-bit user space they are all 0, and VM exit leaves them so. */
 static void save_host_selectors(struct host_vcpu *vcpu)
 {
-	u16 fs, gs, ds, es, ldt;
+	u16 fs, gs, ds, es;
+	u32 ldt;
 
 	savesegment(fs, fs);
 	savesegment(gs, gs);
 	savesegment(ds, ds);
 	savesegment(es, es);
-	store_ldt(ldt);
+	/* store_ldt() would go through memory. */
+	asm volatile("sldt %0" : "=r"(ldt));
 	vcpu->segments.any_selector = fs | gs | ds | es | ldt;
 	if (unlikely(vcpu->segments.any_selector)) {
 		keep_selectors(vcpu, fs, gs, ds, es, ldt);

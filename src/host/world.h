@@ -54,7 +54,7 @@ static __always_inline bool l1d_flush_before_entry(struct host_vcpu *vcpu)
 }
 
 /* perf.c: performance counters. [irqoff] */
-void perf_enter_msrs(struct host_vcpu *vcpu, const struct perf_guest_switch_msr *msrs, int count);
+void perf_enter_msrs(struct host_vcpu *vcpu);
 void perf_leave_msrs(struct host_vcpu *vcpu);
 static inline void perf_enter_guest(struct host_vcpu *vcpu)
 {
@@ -62,15 +62,13 @@ static inline void perf_enter_guest(struct host_vcpu *vcpu)
 	 * The count is only set when there are MSRs. They are this CPU's, and stay as they are
 	 * until interrupts are on.
 	 */
-	int count = 0;
-	const struct perf_guest_switch_msr *msrs = perf_guest_get_msrs(&count, NULL);
-
-	if (unlikely(msrs))
-		perf_enter_msrs(vcpu, msrs, count);
+	vcpu->perf_msrs = perf_guest_get_msrs(&vcpu->perf_count, NULL);
+	if (unlikely(vcpu->perf_msrs))
+		perf_enter_msrs(vcpu);
 }
 static inline void perf_leave_guest(struct host_vcpu *vcpu)
 {
-	if (unlikely(vcpu->perf_count))
+	if (unlikely(vcpu->perf_msrs))
 		perf_leave_msrs(vcpu);
 }
 

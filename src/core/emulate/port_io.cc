@@ -30,20 +30,41 @@ constexpr u16 kQuirkPort = 0x7e;
 // One store, as large as the port is.
 [[gnu::always_inline]] inline void put_port_data(vcpu_vmx &vmx, u32 data, u32 size)
 {
+    void *page = vmx.area->pio_data;
     if (size == 1)
-        *static_cast<u8 *>(vmx.area->pio_data) = static_cast<u8>(data);
+        *static_cast<u8 *>(page) = static_cast<u8>(data);
+    else if (size == 2)
+        *static_cast<u16 *>(page) = static_cast<u16>(data);
     else
-        __builtin_memcpy(vmx.area->pio_data, &data, size == 2 ? 2 : 4);
+        *static_cast<u32 *>(page) = data;
+}
+
+// From RAX to a device of the module, and the other way. False: it has none at this port. Not
+// inlined: who asks user space needs no place for the data.
+[[gnu::noinline]] bool out_to_device(vcpu_vmx &vmx, u16 port, u32 size)
+{
+    u32 data = static_cast<u32>(vmx.area->regs[kRax]);
+    if (!kernel_pio(vmx, port, true, &data, size))
+        return false;
+    skip_emulated_instruction(vmx);
+    return true;
+}
+
+[[gnu::noinline]] bool in_from_device(vcpu_vmx &vmx, u16 port, u32 size)
+{
+    u32 data = 0;
+    if (!kernel_pio(vmx, port, false, &data, size))
+        return false;
+    write_gpr_part(vmx, kRax, size, data);
+    skip_emulated_instruction(vmx);
+    return true;
 }
 
 [[gnu::always_inline]] inline Outcome port_out(vcpu_vmx &vmx, u16 port, u32 size)
 {
-    u32 data = static_cast<u32>(vmx.area->regs[kRax]);
-    if (has_port_devices(*vmx.kvm) && kernel_pio(vmx, port, true, &data, size)) {
-        skip_emulated_instruction(vmx);
+    if (has_port_devices(*vmx.kvm) && out_to_device(vmx, port, size))
         return Outcome::resume();
-    }
-    put_port_data(vmx, data, size);
+    put_port_data(vmx, static_cast<u32>(vmx.area->regs[kRax]), size);
     ask_for_port(vmx, port, false, size, 1);
     if (port == kQuirkPort) {
         skip_emulated_instruction(vmx);
@@ -55,12 +76,8 @@ constexpr u16 kQuirkPort = 0x7e;
 
 [[gnu::always_inline]] inline Outcome port_in(vcpu_vmx &vmx, u16 port, u32 size)
 {
-    u32 data = 0;
-    if (has_port_devices(*vmx.kvm) && kernel_pio(vmx, port, false, &data, size)) {
-        write_gpr_part(vmx, kRax, size, data);
-        skip_emulated_instruction(vmx);
+    if (has_port_devices(*vmx.kvm) && in_from_device(vmx, port, size))
         return Outcome::resume();
-    }
     put_port_data(vmx, 0, size);
     ask_for_port(vmx, port, true, size, 1);
     vmx.pending.kind = PendingIo::kPortIn;

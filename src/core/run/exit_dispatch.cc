@@ -189,6 +189,27 @@ Outcome handle_rdpmc(vcpu_vmx &vmx)
     return Outcome::resume();
 }
 
+namespace {
+
+// [sleep]
+[[gnu::noinline]] Outcome handle_any_exit(vcpu_vmx &vmx)
+{
+    host_let_sleep(vmx.host);
+    if (vmx.intercepts) [[unlikely]]
+        return handle_intercepted_exit(vmx);
+    return dispatch_exit(vmx);
+}
+
+[[gnu::noinline]] Outcome handle_misconfiguration(vcpu_vmx &vmx)
+{
+    Outcome moved = Outcome::resume();
+    if (repeat_known_move(vmx, vmcs_read(GUEST_PHYSICAL_ADDRESS), moved))
+        return moved;
+    return handle_any_exit(vmx);
+}
+
+} // namespace
+
 Outcome vmx_handle_exit(vcpu_vmx &vmx)
 {
     // The exits that mostly lead to user space, and need no sleep on their way, are asked about
@@ -198,15 +219,10 @@ Outcome vmx_handle_exit(vcpu_vmx &vmx)
             return handle_io(vmx);
         if (vmx.exit_reason == EXIT_REASON_HLT)
             return handle_halt(vmx);
-        Outcome moved = Outcome::resume();
-        if (vmx.exit_reason == EXIT_REASON_EPT_MISCONFIG &&
-            repeat_known_move(vmx, vmcs_read(GUEST_PHYSICAL_ADDRESS), moved))
-            return moved;
+        if (vmx.exit_reason == EXIT_REASON_EPT_MISCONFIG)
+            return handle_misconfiguration(vmx);
     }
-    host_let_sleep(vmx.host);
-    if (vmx.intercepts) [[unlikely]]
-        return handle_intercepted_exit(vmx);
-    return dispatch_exit(vmx);
+    return handle_any_exit(vmx);
 }
 
 Outcome dispatch_exit(vcpu_vmx &vmx)

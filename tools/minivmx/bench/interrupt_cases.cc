@@ -103,7 +103,7 @@ void wait_for_event(const UniqueFd &event)
 
 /// Whoever is woken up by an event does not preempt its sender: that is about to sleep anyway, and
 /// a vCPU is to be found in HLT each time. As long as the object lives, for the thread that made
-/// it.
+/// it and those that it makes.
 class NoPreemption {
   public:
     NoPreemption() { set(SCHED_BATCH); }
@@ -126,7 +126,6 @@ BenchSample ping(const BenchVm *vm, const UniqueFd &question, const UniqueFd &an
         signal_event(question);
         wait_for_event(answer);
     };
-    const NoPreemption meanwhile;
     round();
     const BenchMarks marks(vm);
     BenchSample sample;
@@ -137,6 +136,7 @@ BenchSample ping(const BenchVm *vm, const UniqueFd &question, const UniqueFd &an
 /// What HLT's wake-up can't be cheaper than: the same with a thread in the guest's place.
 BenchSample eventfd_ping(const Device &)
 {
+    const NoPreemption meanwhile;
     const UniqueFd question = make_event();
     const UniqueFd answer = make_event();
     std::thread other([&] {
@@ -179,6 +179,7 @@ class RunningVcpu {
 
 BenchSample halt_wakeup(const Device &device)
 {
+    const NoPreemption meanwhile;
     BenchVm vm(device, true);
     vm.set_handler(handler_answers());
     const UniqueFd question = make_event();
@@ -214,6 +215,7 @@ BenchSample halt_wakeup(const Device &device)
 
 BenchSample ipi(const Device &device)
 {
+    const NoPreemption meanwhile;
     BenchVm vm(device, true);
     vm.set_handler(handler_counts());
     Vcpu &first = vm.add_vcpu(code_ping());
