@@ -68,8 +68,8 @@ struct minivmx_entry_audit {
 	__u32 violated;          /* how many checks; may be more than are kept as findings */
 	__u32 not_checkable;
 	__u32 count;
-	__u32 pad; /* 0 */
-	__u64 findings; /* user address of struct minivmx_audit_finding[count] */
+	__u32 pad;         /* 0 */
+	__u64 findings;    /* user address of struct minivmx_audit_finding[count] */
 	__u64 reserved[4]; /* 0 */
 };
 #define MINIVMX_GET_ENTRY_AUDIT _IOWR(MINIVMX_IO, 0x01, struct minivmx_entry_audit)
@@ -148,7 +148,7 @@ struct minivmx_controls {
 #define MINIVMX_INTERCEPT_XSAVES           (1ULL << 18) /* XSAVES, XRSTORS; needs a trap flag */
 #define MINIVMX_INTERCEPT_USER_WAIT        (1ULL << 19) /* UMWAIT, TPAUSE */
 /* Monitor trap flag: after each instruction, and after the delivery of an event. */
-#define MINIVMX_INTERCEPT_SINGLE_STEP      (1ULL << 20)
+#define MINIVMX_INTERCEPT_SINGLE_STEP (1ULL << 20)
 /*
  * As soon as the guest can take an interrupt or an NMI. Each is reported once: such a window stays
  * open, so to hear of the next one a client asks again.
@@ -194,7 +194,7 @@ struct minivmx_intercepts {
 #define MINIVMX_SET_INTERCEPTS _IOW(MINIVMX_IO, 0x10, struct minivmx_intercepts)
 
 /* kvm_run.exit_reason, far from KVM's own. The facts lie where KVM's do for its exits. */
-#define MINIVMX_EXIT_INTERCEPT 0x6d780001
+#define MINIVMX_EXIT_INTERCEPT       0x6d780001
 #define MINIVMX_INTERCEPT_FACTS(run) ((struct minivmx_exit_intercept *)(run)->padding)
 
 /* The instruction or event takes place. */
@@ -235,13 +235,13 @@ struct minivmx_exit_intercept {
 	__u32 exit_reason; /* the CPU's: SDM Vol. 3D, Appendix C */
 	__u32 length;      /* of the instruction, in bytes; 0 for an event */
 	__u64 qualification;
-	__u32 info;        /* VM-exit instruction or interruption information */
-	__u32 number;      /* the control register, debug register, port, MSR, vector, counter ... */
-	__u64 value;       /* what is about to be written or is the exception's error code */
-	__u64 address;     /* linear address of the operand, where there is one */
-	__u8 is_write;     /* to the register, port, MSR or table that is named */
-	__u8 size;         /* of the operand, in bytes */
-	__u8 reg;          /* the general register that is the other operand */
+	__u32 info;    /* VM-exit instruction or interruption information */
+	__u32 number;  /* the control register, debug register, port, MSR, vector, counter ... */
+	__u64 value;   /* what is about to be written or is the exception's error code */
+	__u64 address; /* linear address of the operand, where there is one */
+	__u8 is_write; /* to the register, port, MSR or table that is named */
+	__u8 size;     /* of the operand, in bytes */
+	__u8 reg;      /* the general register that is the other operand */
 	__u8 pad[5];
 	/* The client's answer; PROCEED unless it writes another. */
 	__u32 answer;

@@ -88,7 +88,7 @@
     X(URDMSR, 80, "URDMSR")                                                    \
     X(UWRMSR, 81, "UWRMSR")                                                    \
     X(RDMSR_IMM, 84, "RDMSR with an immediate")                                \
-    X(WRMSRNS_IMM, 85, "WRMSRNS with an immediate")                           
+    X(WRMSRNS_IMM, 85, "WRMSRNS with an immediate")
 /* clang-format on */
 
 #endif

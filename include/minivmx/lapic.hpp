@@ -65,8 +65,8 @@ struct Lapic {
 
     // Set by anybody.
     u64 posted[kPostedWords]; // vectors on their way into IRR
-    u32 events;    // enum ApicEvent
-    u32 errors;    // of the next ESR
+    u32 events;               // enum ApicEvent
+    u32 errors;               // of the next ESR
     u8 sipi_vector;
     u8 mode;         // ApicMode, of IA32_APIC_BASE
     u32 arbitration; // how often it was chosen among several of lowest priority

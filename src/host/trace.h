@@ -11,7 +11,8 @@
 #if !defined(MINIVMX_HOST_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
 #define MINIVMX_HOST_TRACE_H
 
-/* clang-format off: it takes the macros for functions */
+/* It takes the macros for functions: */
+/* clang-format off */
 
 #include <linux/tracepoint.h>
 

@@ -15,7 +15,8 @@ bool is_where_it_was(vcpu_vmx &vmx)
     return vmx.pending.in_place || linear_rip(vmx) == vmx.pending.linear_rip;
 }
 
-template <class Value> void take_port_data(vcpu_area &area)
+template <class Value>
+void take_port_data(vcpu_area &area)
 {
     const Value value = *static_cast<const volatile Value *>(area.pio_data);
     area.regs[kRax] = with_part(area.regs[kRax], sizeof(Value), value);

@@ -359,7 +359,8 @@ void set_nmis_masked(vcpu_vmx &vmx, bool masked)
         return;
     }
     const u32 state = read_interruptibility(vmx);
-    write_interruptibility(vmx, masked ? state | GUEST_INTR_STATE_NMI : state & ~GUEST_INTR_STATE_NMI);
+    write_interruptibility(vmx,
+                           masked ? state | GUEST_INTR_STATE_NMI : state & ~GUEST_INTR_STATE_NMI);
 }
 
 void recover_nmi_blocking_of_access(vcpu_vmx &vmx)

@@ -51,7 +51,8 @@ void hand_host_events_over(vcpu_vmx &vmx)
 {
     static_assert(EXIT_REASON_EXCEPTION_NMI == 0 && EXIT_REASON_EXTERNAL_INTERRUPT == 1);
     const u32 basic = vmx.exit_reason & kExitReasonBasicMask;
-    if (basic > EXIT_REASON_EXTERNAL_INTERRUPT && basic != EXIT_REASON_MCE_DURING_VMENTRY) [[likely]]
+    if (basic > EXIT_REASON_EXTERNAL_INTERRUPT && basic != EXIT_REASON_MCE_DURING_VMENTRY)
+        [[likely]]
         return;
     if (basic == EXIT_REASON_EXTERNAL_INTERRUPT) {
         host_handle_interrupt(exit_intr_info(vmx) & INTR_INFO_VECTOR_MASK);

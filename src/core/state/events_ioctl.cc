@@ -22,8 +22,7 @@ u8 interrupt_shadow(vcpu_vmx &vmx)
 // SDM Vol. 3C, 27.3.1.5: VM entry refuses both kinds at once.
 void set_interrupt_shadow(vcpu_vmx &vmx, u32 shadow)
 {
-    u32 state =
-        read_interruptibility(vmx) & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
+    u32 state = read_interruptibility(vmx) & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
     if (shadow & KVM_X86_SHADOW_INT_MOV_SS)
         state |= GUEST_INTR_STATE_MOV_SS;
     else if (shadow & KVM_X86_SHADOW_INT_STI)
