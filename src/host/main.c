@@ -78,10 +78,22 @@ static int setup_core(void)
 	return r;
 }
 
+/* Between two VM entries interrupts are off, and what is answered there may signal an eventfd. */
+static int check_kernel(void)
+{
+	if (!IS_ENABLED(CONFIG_PREEMPT_RT))
+		return 0;
+	pr_err("kernels with PREEMPT_RT are not supported: their locks sleep where interrupts are off here\n");
+	return -EOPNOTSUPP;
+}
+
 static int __init minivmx_init(void)
 {
 	int r;
 
+	r = check_kernel();
+	if (r)
+		return r;
 	r = cpus_check_unused();
 	if (r)
 		return r;
