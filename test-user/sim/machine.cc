@@ -101,6 +101,8 @@ Machine::Machine(const HostDesc &host, unsigned cpu_count) : cpus(cpu_count)
 
 Machine::~Machine()
 {
+    if (hear_violations && !violations.empty())
+        hear_violations(violations);
     for (auto &[page, phys] : pages)
         std::free(page);
     for (void *memory : allocations)

@@ -152,6 +152,8 @@ class Machine {
     core_host_info host_info{};
     std::vector<LogLine> log;
     std::vector<std::string> violations;
+    /// Hears of those that are left when a machine ends: no test has to ask.
+    static inline void (*hear_violations)(const std::vector<std::string> &) = nullptr;
     std::string log_text() const;
 
     /// What tracepoints told while they were on (host_tracing_entry.enabled = 1 ...): sim/trace.cc.

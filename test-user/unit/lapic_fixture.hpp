@@ -34,10 +34,6 @@ class LapicTest : public testing::Test {
         guest.machine.on_vmenter = [this](host_vcpu &vcpu) { return play(vcpu); };
         load(0);
     }
-    ~LapicTest() override
-    {
-        EXPECT_TRUE(guest.machine.violations.empty()) << guest.machine.violations.front();
-    }
     static HostDesc haswell(u32 tsc_khz)
     {
         HostDesc host = sim::cpu("corei7_haswell_4770");

@@ -176,6 +176,7 @@ TEST(SimMachine, NotesAVmcsThatIsActiveOnTwoCpus)
     EXPECT_EQ(arch::vmptrld(m.vmcs), Vmx::kOk);
     ASSERT_EQ(m.machine.violations.size(), 1u);
     EXPECT_TRUE(contains(m.machine.violations[0], "active on another CPU"));
+    m.machine.violations.clear();
 }
 
 TEST(SimMachine, NotesVmxoffWithAnActiveVmcs)
@@ -184,6 +185,7 @@ TEST(SimMachine, NotesVmxoffWithAnActiveVmcs)
     ASSERT_EQ(arch::vmptrld(m.vmcs), Vmx::kOk);
     EXPECT_EQ(arch::vmxoff(), Vmx::kOk);
     EXPECT_EQ(m.machine.violations.size(), 1u);
+    m.machine.violations.clear();
 }
 
 TEST(SimMachine, NotesSleepingWithPreemptionOff)
@@ -195,6 +197,7 @@ TEST(SimMachine, NotesSleepingWithPreemptionOff)
     host_preempt_enable();
     host_preempt_enable();
     EXPECT_EQ(machine.violations.size(), 2u);
+    machine.violations.clear();
 }
 
 TEST(SimMachine, AllocationsCanRunOut)

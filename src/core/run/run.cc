@@ -210,9 +210,11 @@ bool has_requests(const vcpu_vmx &vmx)
     return Outcome::resume();
 }
 
-Outcome failed_entry(vcpu_vmx &vmx)
+// [sleep]
+[[gnu::noinline]] Outcome failed_entry(vcpu_vmx &vmx)
 {
     kvm_run &run = *vmx.area->run;
+    host_let_sleep(vmx.host);
     vmx.stats.failed_entries++;
     // SDM Vol. 3C, 27.8: a VM-entry failure is an exit with bit 31 of its reason set. SDM Vol.
     // 3C, 31.4: a failing VMLAUNCH or VMRESUME leaves its number in the VM-instruction error field,
