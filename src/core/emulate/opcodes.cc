@@ -15,7 +15,7 @@ using S = SizeCode;
 constexpr OperandSpec kNo{};
 constexpr OperandSpec Eb{C::kE, S::kB}, Ew{C::kE, S::kW}, Ev{C::kE, S::kV}, Ez{C::kE, S::kZ},
     Ey{C::kE, S::kY}, Eq{C::kE, S::kQ}, Ed{C::kE, S::kD}, Ex{C::kE, S::kX}, Epair{C::kE, S::kPair},
-    Ewv{C::kE, S::kWv}, Etable{C::kE, S::kTable}, Efar{C::kE, S::kFar}, Efull{C::kE, S::kFull};
+    Ewv{C::kE, S::kWv}, Etable{C::kE, S::kTable}, Efar{C::kE, S::kFar};
 constexpr OperandSpec Gb{C::kG, S::kB}, Gw{C::kG, S::kW}, Gv{C::kG, S::kV}, Gy{C::kG, S::kY},
     Gfull{C::kG, S::kFull};
 constexpr OperandSpec Ib{C::kI, S::kB}, Iw{C::kI, S::kW}, Iz{C::kI, S::kZ}, Iv{C::kI, S::kV},

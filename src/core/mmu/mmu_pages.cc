@@ -66,9 +66,9 @@ extern "C" host_u64 core_mmu_shrink(core_vm *vm, host_u64 pages)
     return shadow_shrink(to_kvm(vm), pages);
 }
 
-extern "C" void core_vm_print_memory(const core_vm *vm, host_line_function print, void *context)
+extern "C" void core_vm_print_memory(const core_vm *vm, host_line_function line, void *context)
 {
-    const LineSink out{print, context};
+    const LineSink out{line, context};
     Line pages, limit;
     pages.put("shadow_pages ", core_mmu_shadow_pages(vm));
     limit.put("shadow_limit ", core_get_nr_mmu_pages(vm));

@@ -96,7 +96,8 @@ u64 guest_leaf_gfn(const ShadowRole &role, u64 guest, unsigned index)
 
 u64 leaf_gfn(const ShadowPage &page, unsigned index)
 {
-    if (page.role.direct())
+    // A direct page may have kept the memory that others have for this; it means nothing there.
+    if (page.role.direct() || !page.guest)
         return page.gfn + index * shadow_span(page.role.level);
     return guest_leaf_gfn(page.role, page.guest[index], index);
 }
