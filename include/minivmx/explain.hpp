@@ -56,7 +56,7 @@ class WordHistory {
 
     static constexpr unsigned kMaxEvents = 34;
 
-    RuleEvent events_[kMaxEvents];
+    RuleEvent events_[kMaxEvents] = {};
     unsigned count_ = 0;
     unsigned negotiation_count_ = 0; ///< events_ from here on are creation's
     unsigned creation_count_ = 0;    ///< events_ from here on are of a living vCPU

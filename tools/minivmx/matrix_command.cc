@@ -57,8 +57,10 @@ void write_file(const std::string &path, const std::string &text)
     std::FILE *const file = std::fopen(path.c_str(), "we");
     if (file == nullptr)
         fail("{}: {}", path, errno_text(errno));
+    // cppcheck-suppress nullPointerRedundantCheck ; fail() does not return
     const bool written = std::fwrite(text.data(), 1, text.size(), file) == text.size();
     const int error = errno;
+    // cppcheck-suppress nullPointerRedundantCheck
     if (std::fclose(file) != 0)
         fail("{}: {}", path, errno_text(errno));
     if (!written)

@@ -116,6 +116,7 @@ class VmxcapParser {
         if (section_ == nullptr)
             fail_usage("{}:{}: expected \"{}\", with which vmxcap begins, got {}", file_.path,
                        number, kFirstTitle, in_quotes(text));
+        // cppcheck-suppress nullPointerRedundantCheck ; fail_usage() does not return
         if (section_->is_word)
             take_control(number, text);
         else

@@ -155,8 +155,8 @@ u64 supervisor_cet(const AuditView &v)
     // Vol. 4, table 2-2, IA32_S_CET.
     constexpr u64 kReserved = 0x3c0, kSuppressAndTracker = bit64(10) | bit64(11);
     const u64 value = v.value();
-    if (value & kReserved)
-        return value & kReserved;
+    if (const u64 reserved = value & kReserved; reserved != 0)
+        return reserved;
     if ((value & kSuppressAndTracker) == kSuppressAndTracker)
         return kSuppressAndTracker;
     // Bits 63:12 are an address, that of the legacy-code bitmap.

@@ -176,8 +176,8 @@ u64 pid_pointer_table(const AuditView &v)
     if (!v.tertiary(TERTIARY_EXEC_IPI_VIRT))
         return 0;
     const u64 table = v.value();
-    if (table & 7)
-        return table & 7;
+    if (const u64 misaligned = table & 7; misaligned != 0)
+        return misaligned;
     if (const u64 beyond = v.beyond_physical_width(table); beyond != 0)
         return beyond;
     return fault_if(v.beyond_physical_width(table + 8 * u64{v[LAST_PID_POINTER_INDEX]} + 7) != 0);

@@ -272,6 +272,7 @@ bool sync_below(ShadowMmu &mmu, ShadowPage &root, u64 &cursor, ShadowChanges &ch
     if (!is_unsync(root))
         return false;
     Collection collection{mmu, changes, cursor, {}, 0, 0};
+    // cppcheck-suppress danglingTemporaryLifetime ; {} is an array here, not a temporary
     const bool done = collection.visit(root, 0);
     collection.compare();
     cursor = collection.cursor;

@@ -42,6 +42,7 @@ struct StackFrame {
     u32 count = 0;
     u64 value[kMaxWords];
 
+    // cppcheck-suppress uninitMemberVar ; count says how many are there
     StackFrame(const Stack &s, u32 size) : stack{s}, word{size}, before{s.rsp} {}
 };
 // Makes sure that there is room for it.
