@@ -34,9 +34,9 @@ enum SystemType : u8 {
 
 // A descriptor of the GDT, an LDT or the IDT: SDM Vol. 3A, 3.4.5, figure 3-8, and 3.5.
 struct Descriptor {
-    u64 raw;
-    u64 linear; // where it is
-    u64 high;   // in IA-32e mode system descriptors are twice as long: figures 6-8, 8-4
+    u64 raw = 0;
+    u64 linear = 0; // where it is
+    u64 high = 0;   // in IA-32e mode system descriptors are twice as long: figures 6-8, 8-4
 
     u64 base() const
     {

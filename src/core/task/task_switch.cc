@@ -21,7 +21,7 @@ struct OldTask {
     const TssFormat *format;
     u32 next_ip;
     SystemRange slots; // of its TSS: what is saved
-    bool has_descriptor;
+    bool has_descriptor = false;
     u64 access_byte; // of its descriptor, guest-physical
 };
 

@@ -228,7 +228,7 @@ int reserve_vcpu_slot(kvm_vm &kvm)
         return -EINVAL;
     vcpu_vmx **&chunk = kvm.vcpus[slot / kVcpusPerChunk];
     if (!chunk)
-        chunk = static_cast<vcpu_vmx **>(host_zalloc(kVcpusPerChunk * sizeof(*chunk)));
+        chunk = static_cast<vcpu_vmx **>(host_zalloc(kVcpusPerChunk * sizeof(vcpu_vmx *)));
     return chunk ? 0 : -ENOMEM;
 }
 
