@@ -31,7 +31,7 @@ class FastExits : public LapicTest {
         regs[kRdx] = value >> 32;
     }
     // The MSR and value that the guest writes at its n-th exit.
-    void guest_writes(std::vector<std::pair<u32, u64>> writes)
+    void guest_writes(const std::vector<std::pair<u32, u64>> &writes)
     {
         during = [this, writes](usize at) {
             if (at < writes.size())
