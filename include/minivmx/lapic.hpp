@@ -136,8 +136,6 @@ int lapic_highest_request(Lapic &apic);
 int lapic_highest_in_service(const Lapic &apic);
 // SDM Vol. 3A, 11.8.3.1. Also writes the register.
 u8 lapic_update_ppr(Lapic &apic);
-// The vector that could be delivered now, or -1: SDM Vol. 3A, 11.8.4.
-int lapic_deliverable(Lapic &apic);
 // Whether the PIC's interrupt may come through LINT0.
 bool lapic_accepts_pic(const Lapic &apic);
 // A vector becomes a request: for the vCPU's thread, which needn't post it.

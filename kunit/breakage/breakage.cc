@@ -199,7 +199,7 @@ void mend_entry(vcpu_vmx &vmx)
 {
 	if (breaker.state != State::kBroken || breaker.vcpu != &vmx)
 		return;
-	const bool failed = vmx.entry_failed || vmx.exit_reason & kExitReasonFailedEntry;
+	const bool failed = vmx.exit_reason & kExitReasonFailedEntry;
 	breakage::put_back(vmx);
 	if (!failed && breaker.wanted.count)
 		vmx.area->launched = 1;

@@ -72,6 +72,17 @@ void clear_vector(Lapic &apic, u32 bitmap, u8 &words, u32 vector)
         __atomic_store_n(&words, static_cast<u8>(words & ~(1u << vector / 32)), __ATOMIC_RELAXED);
 }
 
+// The vector that could be delivered now, or -1: SDM Vol. 3A, 11.8.4.
+int deliverable_vector(Lapic &apic)
+{
+    if (apic_mode(apic) == ApicMode::kDisabled)
+        return -1;
+    const int vector = highest_request(apic);
+    if (vector < 0)
+        return -1;
+    return (vector & 0xf0) > (lapic_update_ppr(apic) & 0xf0) ? vector : -1;
+}
+
 bool pic_asks(vcpu_vmx &vmx)
 {
     const Lapic &apic = *vmx.apic;
@@ -103,16 +114,6 @@ u8 lapic_update_ppr(Lapic &apic)
     return static_cast<u8>(ppr);
 }
 
-int lapic_deliverable(Lapic &apic)
-{
-    if (apic_mode(apic) == ApicMode::kDisabled)
-        return -1;
-    const int vector = highest_request(apic);
-    if (vector < 0)
-        return -1;
-    return (vector & 0xf0) > (lapic_update_ppr(apic) & 0xf0) ? vector : -1;
-}
-
 bool lapic_accepts_pic(const Lapic &apic)
 {
     // SDM Vol. 3A, 11.4.3: a processor whose APIC is disabled takes LINT0 as its INTR pin; only the
@@ -130,7 +131,7 @@ void lapic_request(Lapic &apic, u8 vector)
 // Flat: each vCPU that sleeps or wakes asks several times.
 [[gnu::flatten]] int next_interrupt(vcpu_vmx &vmx)
 {
-    return pic_asks(vmx) ? kInterruptOfPic : lapic_deliverable(*vmx.apic);
+    return pic_asks(vmx) ? kInterruptOfPic : deliverable_vector(*vmx.apic);
 }
 
 int next_interrupt_after(vcpu_vmx &vmx, int taken)

@@ -42,18 +42,18 @@ MEASUREMENTS = (
 QEMU = {"name": "qemu-boot", "operation": "Debian's QEMU (q35) and a Linux kernel in it, from start to end"}
 
 
-def prepare(kernels, module, command, on_stage):
+def prepare(kernels, module, command, display):
     """Builds what is not given; returns the machine's files for each kernel."""
-    on_stage("packages")
+    display.stage("packages")
     build.packages("build", "machine", "lean", "qemu", *(["stock"] if "stock" in kernels else []))
     if not command:
-        on_stage("the minivmx command")
-        build.command()
+        display.stage("the minivmx command")
+        build.command(display.console)
     files = {}
     for name in kernels:
-        on_stage(f"kernel {name}, and the module for it")
+        display.stage(f"kernel {name}, and the module for it")
         found = kernel.find(name)
-        source = module or build.modules(found) / "minivmx.ko"
+        source = module or build.modules(found, display.console) / "minivmx.ko"
         files[name] = [(source if module else build.stripped(source), "/minivmx.ko"),
                        (command or build.stripped(build.TOP / "build/user/minivmx"), "/bin/minivmx")]
     return files

@@ -24,30 +24,33 @@ def packages(*groups):
         raise MachineError("packages are missing")
 
 
-def modules(kernel, *variables):
-    """Builds the modules for `kernel` with these variables of Kbuild; returns the directory that holds minivmx.ko."""
+def modules(kernel, seen, *variables):
+    """Builds the modules for `kernel` with these variables of Kbuild; returns the directory that holds minivmx.ko.
+
+    What make says meanwhile goes to `seen`, line by line, here and below.
+    """
     directory = TOP / "build/module" / kernel.release
-    _build(f"the module for {kernel.release}", TOP / "tools/machine/build-module", kernel.build, directory,
+    _build(f"the module for {kernel.release}", seen, TOP / "tools/machine/build-module", kernel.build, directory,
            *variables)
     return directory
 
 
-def test_module(kernel):
+def test_module(kernel, seen):
     """Builds the test build of the module (kunit/breakage) for `kernel`; returns its file."""
     directory = TOP / "build/module-test" / kernel.release
-    _build(f"the module's test build for {kernel.release}", TOP / "tools/machine/build-module", kernel.build, directory,
-           "MINIVMX_TEST=y")
+    _build(f"the module's test build for {kernel.release}", seen, TOP / "tools/machine/build-module", kernel.build,
+           directory, "MINIVMX_TEST=y")
     return directory / "minivmx_test.ko"
 
 
-def command():
+def command(seen):
     """Builds the minivmx command and the guest programs."""
-    _build("the minivmx command", "make", "-s", "command")
+    _build("the minivmx command", seen, "make", "-s", "command")
 
 
-def programs():
+def programs(seen):
     """Builds these and the test programs."""
-    _build("the tools", "make", "-s", "tools")
+    _build("the tools", seen, "make", "-s", "tools")
 
 
 def contents(module_directory):
@@ -79,12 +82,16 @@ def stripped(source):
     return target
 
 
-def _build(what, *command):
-    run = subprocess.run(command, cwd=TOP, env={**os.environ, "JOBS": JOBS}, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, text=True)
-    if run.returncode != 0:
-        lines = [line for line in run.stdout.splitlines() if not PROGRESS.match(line)]
+def _build(what, seen, *command):
+    lines = []
+    with subprocess.Popen(command, cwd=TOP, env={**os.environ, "JOBS": JOBS}, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace") as build:
+        for line in build.stdout:
+            seen(line.rstrip())
+            if not PROGRESS.match(line):
+                lines.append(line.rstrip())
+    if build.returncode != 0:
         raise MachineError(f"{what} could not be built", lines[-LINES_OF_A_FAILED_BUILD:])
-    for line in run.stdout.splitlines():
+    for line in lines:
         if "warning" in line.lower():
             print(f"    {line}")

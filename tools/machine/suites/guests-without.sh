@@ -2,6 +2,7 @@
 # suite: the same guests without EPT, or without unrestricted guest
 # cpu: core2_penryn_t9600 corei5_lynnfield_750 corei7_skylake_x corei7_haswell_4770
 # add: test-user/without.sh:/tests/without.sh
+# add: tools/machine/demo.sh:/tests/demo.sh
 # timeout: 900
 
 . /tests/without.sh
@@ -25,4 +26,12 @@ for guest in hello-real hello-protected hello-paged hello-pae hello-long modes; 
     fi
 done
 rmmod minivmx || failed=1
+
+# What `make run` shows.
+if PARAMS=$PARAMS INTERACTIVE='' /bin/sh /tests/demo.sh >/tmp/out 2>&1; then
+    echo "ok - the demonstration"
+else
+    echo "not ok - the demonstration: $(tail -n 1 /tmp/out)"
+    failed=1
+fi
 exit $failed
