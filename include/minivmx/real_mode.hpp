@@ -45,6 +45,10 @@ bool use_task_state(vcpu_vmx &vmx);
 // The VMCS gets what rmode.segments has, as far as virtual-8086 mode can.
 void write_virtual_8086_segment(vcpu_vmx &vmx, Segment which);
 
+// A segment of real mode as VM entry wants it, as long as only the rights differ from those of
+// virtual-8086 mode. Whatever else does, the guest's state is not valid and nothing enters with it.
+SegmentRegister as_virtual_8086(Segment which, SegmentRegister segment);
+
 // Whether VM entry takes the guest's segments.
 bool guest_state_valid(vcpu_vmx &vmx);
 // Whether the next instruction has to be emulated because it doesn't. Costs nothing as long as

@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // Segment registers between their two forms: KVM's struct kvm_segment and the VMCS's selector,
-// base, limit and access rights. SDM Vol. 3C, 25.4.1, table 25-2 "Format of Access Rights".
+// base, limit and access rights.
 #pragma once
 
 #include <minivmx.h>
 
+#include <minivmx/access_rights.hpp>
 #include <minivmx/types.hpp>
 #include <minivmx/vcpu.hpp>
 
 namespace minivmx {
-
-// The access-rights word, bit by bit.
-inline constexpr u32 AR_TYPE_MASK = 0xf, AR_S = 1u << 4, AR_DPL_SHIFT = 5,
-                     AR_DPL_MASK = 3u << AR_DPL_SHIFT, AR_PRESENT = 1u << 7, AR_AVL = 1u << 12,
-                     AR_L = 1u << 13, AR_DB = 1u << 14, AR_G = 1u << 15, AR_UNUSABLE = 1u << 16;
-// Types of system descriptors: SDM Vol. 3A, 3.5, table 3-2.
-inline constexpr u32 AR_TYPE_LDT = 2, AR_TYPE_BUSY_TSS = 11;
 
 // A segment that isn't present counts as unusable: VM entry takes no other kind (SDM Vol.
 // 3C, 27.3.1.2).

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 //
 // SDM Vol. 3C, 27.3.1.2 "Checks on Guest Segment Registers".
+#include "../segmentation/descriptor.hpp"
 #include "view.hpp"
 
 namespace minivmx::audit {
@@ -8,10 +9,6 @@ namespace minivmx::audit {
 namespace {
 
 constexpr u32 kReservedLow = 0xf00, kReservedHigh = 0xfffe0000;
-// Types of code and data segments: SDM Vol. 3A, 3.4.5.1, table 3-1.
-constexpr u32 kAccessed = bit32(0), kReadable = bit32(1), kConforming = bit32(2), kCode = bit32(3);
-constexpr u32 kDataWritable = 3, kDataWritableDown = 7, kBusyTss16 = 3;
-constexpr u32 kAr8086 = 0xf3;
 
 /// Which register the check's field belongs to: each kind of field has the eight of them in a row.
 Segment segment_of(const AuditView &v)
@@ -28,25 +25,20 @@ Segment segment_of(const AuditView &v)
     return static_cast<Segment>(index);
 }
 
-/// Access rights, with names.
-struct Rights {
-    u32 ar;
-
-    u32 type() const { return ar & AR_TYPE_MASK; }
-    u32 dpl() const { return (ar & AR_DPL_MASK) >> AR_DPL_SHIFT; }
-    bool usable() const { return (ar & AR_UNUSABLE) == 0; }
-    bool code() const { return (type() & kCode) != 0; }
-    bool conforming() const { return code() && (type() & kConforming) != 0; }
-};
-
-Rights rights(const AuditView &v, Segment s)
+AccessRights rights(const AuditView &v, Segment s)
 {
-    return Rights{v[GUEST_ES_AR_BYTES + s]};
+    return {v[GUEST_ES_AR_BYTES + s]};
+}
+
+/// What CS may be with "unrestricted guest" besides code.
+bool is_data(AccessRights cs)
+{
+    return cs.type() == AR_TYPE_WRITABLE_DATA;
 }
 
 u32 rpl(const AuditView &v, Segment s)
 {
-    return v[GUEST_ES_SELECTOR + s] & 3u;
+    return v[GUEST_ES_SELECTOR + s] & kSelectorRpl;
 }
 
 /// Whether the checks of access rights apply: CS and TR are always used, the others if they are
@@ -62,21 +54,21 @@ bool rights_count(const AuditView &v, Segment s)
 
 u64 segment_table_indicator(const AuditView &v)
 {
-    return rights_count(v, segment_of(v)) ? v.value() & 4 : 0;
+    return rights_count(v, segment_of(v)) ? v.value() & kSelectorLocal : 0;
 }
 
 u64 ss_rpl(const AuditView &v)
 {
     if (v.virtual_8086() || v.unrestricted_guest())
         return 0;
-    return rpl(v, kSs) != rpl(v, kCs) ? 3 : 0;
+    return rpl(v, kSs) != rpl(v, kCs) ? kSelectorRpl : 0;
 }
 
 u64 base_in_virtual_8086(const AuditView &v)
 {
     if (!v.virtual_8086())
         return 0;
-    return fault_if(v.value() != u64{v[GUEST_ES_SELECTOR + segment_of(v)]} << 4);
+    return fault_if(v.value() != real_mode_base(v[GUEST_ES_SELECTOR + segment_of(v)]));
 }
 
 u64 base_canonical_if_usable(const AuditView &v)
@@ -93,40 +85,37 @@ u64 base_32bit(const AuditView &v)
 
 u64 limit_in_virtual_8086(const AuditView &v)
 {
-    return fault_if(v.virtual_8086() && v.value() != 0xffff);
+    return fault_if(v.virtual_8086() && v.value() != kVirtual8086Limit);
 }
 
 u64 rights_in_virtual_8086(const AuditView &v)
 {
-    return v.virtual_8086() ? v.value() ^ kAr8086 : 0;
+    return v.virtual_8086() ? v.value() ^ kVirtual8086Rights : 0;
 }
 
 u64 cs_type(const AuditView &v)
 {
     if (v.virtual_8086())
         return 0;
-    const u32 type = rights(v, kCs).type();
-    const bool code = (type & (kCode | kAccessed)) == (kCode | kAccessed);
-    return code || (type == kDataWritable && v.unrestricted_guest()) ? 0 : AR_TYPE_MASK;
+    const AccessRights cs = rights(v, kCs);
+    const bool valid = code_type_valid(cs) || (is_data(cs) && v.unrestricted_guest());
+    return valid ? 0 : AR_TYPE_MASK;
 }
 
 u64 ss_type(const AuditView &v)
 {
-    if (!rights_count(v, kSs))
-        return 0;
-    const u32 type = rights(v, kSs).type();
-    return type == kDataWritable || type == kDataWritableDown ? 0 : AR_TYPE_MASK;
+    return rights_count(v, kSs) && !stack_type_valid(rights(v, kSs)) ? AR_TYPE_MASK : 0;
 }
 
 u64 data_accessed(const AuditView &v)
 {
-    return rights_count(v, segment_of(v)) ? ~v.value() & kAccessed : 0;
+    return rights_count(v, segment_of(v)) ? ~v.value() & AR_TYPE_ACCESSED : 0;
 }
 
 u64 data_readable(const AuditView &v)
 {
     const Segment s = segment_of(v);
-    return rights_count(v, s) && rights(v, s).code() ? ~v.value() & kReadable : 0;
+    return rights_count(v, s) && !data_type_readable(rights(v, s)) ? AR_TYPE_READABLE : 0;
 }
 
 u64 not_system(const AuditView &v)
@@ -141,23 +130,24 @@ u64 system(const AuditView &v)
 
 u64 cs_dpl_of_data(const AuditView &v)
 {
-    const Rights cs = rights(v, kCs);
-    return !v.virtual_8086() && cs.type() == kDataWritable && cs.dpl() != 0 ? AR_DPL_MASK : 0;
+    const AccessRights cs = rights(v, kCs);
+    return !v.virtual_8086() && is_data(cs) && cs.dpl() != 0 ? AR_DPL_MASK : 0;
 }
 
 u64 cs_dpl_of_code(const AuditView &v)
 {
-    const Rights cs = rights(v, kCs);
+    const AccessRights cs = rights(v, kCs);
     if (v.virtual_8086() || !cs.code() || cs.conforming())
         return 0;
-    return cs.dpl() != rights(v, kSs).dpl() ? AR_DPL_MASK : 0;
+    return code_dpl_valid(cs, rights(v, kSs)) ? 0 : AR_DPL_MASK;
 }
 
 u64 cs_dpl_of_conforming_code(const AuditView &v)
 {
-    const Rights cs = rights(v, kCs);
-    return !v.virtual_8086() && cs.conforming() && cs.dpl() > rights(v, kSs).dpl() ? AR_DPL_MASK
-                                                                                   : 0;
+    const AccessRights cs = rights(v, kCs);
+    if (v.virtual_8086() || !cs.conforming())
+        return 0;
+    return code_dpl_valid(cs, rights(v, kSs)) ? 0 : AR_DPL_MASK;
 }
 
 u64 ss_dpl_is_rpl(const AuditView &v)
@@ -171,16 +161,16 @@ u64 ss_dpl_of_real_mode(const AuditView &v)
 {
     if (v.virtual_8086() || rights(v, kSs).dpl() == 0)
         return 0;
-    const bool real = rights(v, kCs).type() == kDataWritable || !(v[GUEST_CR0] & X86_CR0_PE);
+    const bool real = is_data(rights(v, kCs)) || !(v[GUEST_CR0] & X86_CR0_PE);
     return real ? AR_DPL_MASK : 0;
 }
 
 u64 data_dpl(const AuditView &v)
 {
     const Segment s = segment_of(v);
-    if (!rights_count(v, s) || v.unrestricted_guest() || rights(v, s).conforming())
+    if (!rights_count(v, s) || v.unrestricted_guest())
         return 0;
-    return rights(v, s).dpl() < rpl(v, s) ? AR_DPL_MASK : 0;
+    return data_dpl_valid(rights(v, s), rpl(v, s)) ? 0 : AR_DPL_MASK;
 }
 
 u64 present(const AuditView &v)
@@ -211,8 +201,7 @@ u64 granularity(const AuditView &v)
 
 u64 tr_type(const AuditView &v)
 {
-    const u32 type = rights(v, kTr).type();
-    return type == AR_TYPE_BUSY_TSS || (type == kBusyTss16 && !v.ia32e_guest()) ? 0 : AR_TYPE_MASK;
+    return task_type_valid(rights(v, kTr), v.ia32e_guest()) ? 0 : AR_TYPE_MASK;
 }
 
 u64 tr_usable(const AuditView &v)

@@ -25,7 +25,7 @@ u32 interruptibility(const AuditView &v)
 
 u32 ss_dpl(const AuditView &v)
 {
-    return (v[GUEST_SS_AR_BYTES] & AR_DPL_MASK) >> AR_DPL_SHIFT;
+    return AccessRights{v[GUEST_SS_AR_BYTES]}.dpl();
 }
 
 u64 activity_known(const AuditView &v)

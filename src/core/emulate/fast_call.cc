@@ -19,15 +19,15 @@ struct FlatSegments {
 
 void load_flat_segments(vcpu_vmx &vmx, const FlatSegments &flat)
 {
-    constexpr u32 kCode = 11, kData = 3; // readable, writable, accessed
     const u32 both = AR_S | AR_PRESENT | AR_G | u32{flat.cpl} << AR_DPL_SHIFT;
     const u32 rpl = flat.cpl;
     SegmentRegister segment = {.base = 0,
                                .limit = 0xffffffff,
-                               .rights = both | kCode | (flat.code_64 ? AR_L : AR_DB),
+                               .rights =
+                                   both | AR_TYPE_READABLE_CODE | (flat.code_64 ? AR_L : AR_DB),
                                .selector = static_cast<u16>((flat.code & ~kSelectorRpl) | rpl)};
     write_segment_register(vmx, kCs, segment);
-    segment.rights = both | kData | AR_DB;
+    segment.rights = both | AR_TYPE_WRITABLE_DATA | AR_DB;
     segment.selector = static_cast<u16>((flat.stack & ~kSelectorRpl) | rpl);
     write_segment_register(vmx, kSs, segment);
 }

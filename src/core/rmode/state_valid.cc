@@ -2,6 +2,8 @@
 // What VM entry insists on without "unrestricted guest", and a guest may be without: SDM Vol.
 // 3C, 27.3.1.2 "Checks on Guest Segment Registers". Only what a guest can reach by itself is looked
 // at; what a client makes up beyond that, VM entry refuses and the audit explains.
+#include "../segmentation/descriptor.hpp"
+
 #include <minivmx/hardware.hpp>
 #include <minivmx/real_mode.hpp>
 #include <minivmx/segment.hpp>
@@ -10,78 +12,62 @@ namespace minivmx {
 
 namespace {
 
-constexpr u16 kRplMask = 3, kLocalTable = 4;
-constexpr u32 kAccessed = 1, kReadable = 2, kConforming = 4, kCode = 8;
-
 struct Checked {
-    SegmentRegister reg;
+    u16 selector;
+    AccessRights rights;
 
-    u32 type() const { return reg.rights & AR_TYPE_MASK; }
-    u32 dpl() const { return (reg.rights & AR_DPL_MASK) >> AR_DPL_SHIFT; }
-    u32 rpl() const { return reg.selector & kRplMask; }
-    bool usable() const { return !(reg.rights & AR_UNUSABLE); }
-    bool is_memory() const { return reg.rights & AR_S && reg.rights & AR_PRESENT; }
-    bool is_system() const { return !(reg.rights & AR_S) && reg.rights & AR_PRESENT; }
+    u32 rpl() const { return selector & kSelectorRpl; }
+    bool in_local_table() const { return (selector & kSelectorLocal) != 0; }
+    bool is_memory() const { return rights.is_memory() && rights.present(); }
+    bool is_system() const { return !rights.is_memory() && rights.present(); }
 };
 
 Checked segment_of(const vcpu_vmx &vmx, Segment which)
 {
-    return {read_segment_register(vmx, which)};
+    return {segment_selector(vmx, which), {segment_rights(vmx, which)}};
 }
 
 bool virtual_8086_segment_valid(const vcpu_vmx &vmx, Segment which)
 {
-    constexpr u32 kRights = 0xf3, kAnyDpl = AR_DPL_MASK, kLimit = 0xffff;
-    const SegmentRegister segment = read_segment_register(vmx, which);
-    // In real mode the DPL is hidden, and that CS has another type than data.
-    u32 rights = segment.rights;
-    if (vmx.vm86_active) {
-        rights |= kAnyDpl;
-        if (which == kCs)
-            rights = (rights & ~AR_TYPE_MASK) | (kRights & AR_TYPE_MASK);
-    }
-    return segment.base == u64{segment.selector} << 4 && segment.limit == kLimit &&
-           rights == kRights;
+    SegmentRegister segment = read_segment_register(vmx, which);
+    if (vmx.vm86_active)
+        segment = as_virtual_8086(which, segment);
+    return segment.base == real_mode_base(segment.selector) && segment.limit == kVirtual8086Limit &&
+           segment.rights == kVirtual8086Rights;
 }
 
 bool code_valid(const Checked &cs, const Checked &ss)
 {
-    if (!cs.usable() || !cs.is_memory() || !(cs.type() & kCode) || !(cs.type() & kAccessed))
-        return false;
-    return cs.type() & kConforming ? cs.dpl() <= ss.dpl() : cs.dpl() == ss.dpl();
+    return cs.rights.usable() && cs.is_memory() && code_type_valid(cs.rights) &&
+           code_dpl_valid(cs.rights, ss.rights);
 }
 
 bool stack_valid(const Checked &ss, const Checked &cs)
 {
-    if (ss.rpl() != cs.rpl() || ss.dpl() != ss.rpl())
+    if (ss.rpl() != cs.rpl() || ss.rights.dpl() != ss.rpl())
         return false;
-    const u32 kind = ss.type() & (kCode | kReadable | kAccessed); // up or down, writable, accessed
-    return !ss.usable() || (ss.is_memory() && kind == (kReadable | kAccessed));
+    return !ss.rights.usable() || (ss.is_memory() && stack_type_valid(ss.rights));
 }
 
 bool data_valid(const Checked &ds)
 {
-    if (!ds.usable())
-        return true;
-    if (!ds.is_memory() || !(ds.type() & kAccessed))
-        return false;
-    if (ds.type() & kCode && !(ds.type() & kReadable))
-        return false;
-    const bool conforming = (ds.type() & kCode) != 0 && (ds.type() & kConforming) != 0;
-    return conforming || ds.dpl() >= ds.rpl();
+    return !ds.rights.usable() ||
+           (ds.is_memory() && ds.rights.accessed() && data_type_readable(ds.rights) &&
+            data_dpl_valid(ds.rights, ds.rpl()));
 }
 
 bool task_valid(const Checked &tr)
 {
-    constexpr u32 kBusy16 = 3;
-    return tr.usable() && !(tr.reg.selector & kLocalTable) && tr.is_system() &&
-           (tr.type() == kBusy16 || tr.type() == AR_TYPE_BUSY_TSS);
+    // LTR takes no 16-bit TSS in IA-32e mode, and entering that mode changes the type.
+    constexpr bool kIa32e = false;
+    return tr.rights.usable() && !tr.in_local_table() && tr.is_system() &&
+           task_type_valid(tr.rights, kIa32e);
 }
 
 bool local_table_valid(const Checked &ldtr)
 {
-    return !ldtr.usable() ||
-           (!(ldtr.reg.selector & kLocalTable) && ldtr.is_system() && ldtr.type() == AR_TYPE_LDT);
+    return !ldtr.rights.usable() ||
+           (!ldtr.in_local_table() && ldtr.is_system() && ldtr.rights.type() == AR_TYPE_LDT);
 }
 
 // Code, stack and data of protected mode.

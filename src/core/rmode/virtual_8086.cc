@@ -12,28 +12,13 @@ namespace minivmx {
 namespace {
 
 constexpr u32 kSegmentCount = kTr + 1;
-constexpr u32 kRealModeLimit = 0xffff;
-// Read/write data, accessed, present, DPL 3: what every segment is in virtual-8086 mode, code, too
-// (SDM Vol. 3C, 27.3.1.2).
-constexpr u32 kVirtual8086Rights = 3 | AR_S | AR_DPL_MASK | AR_PRESENT;
-constexpr u32 kCodeType = 3;
-
-// As VM entry wants it, as long as only the rights differ from those of virtual-8086 mode. Whatever
-// else does, the guest's state is not valid and nothing enters with it.
-SegmentRegister as_virtual_8086(Segment which, SegmentRegister segment)
-{
-    segment.rights |= AR_DPL_MASK;
-    if (which == kCs)
-        segment.rights = (segment.rights & ~AR_TYPE_MASK) | kCodeType;
-    return segment;
-}
 
 // The client prefers a wrong segment to emulation: emulate_invalid_guest_state=0.
 SegmentRegister forced_virtual_8086(SegmentRegister segment)
 {
     segment.selector = static_cast<u16>(segment.base >> 4);
-    segment.base = u64{segment.selector} << 4;
-    segment.limit = kRealModeLimit;
+    segment.base = real_mode_base(segment.selector);
+    segment.limit = kVirtual8086Limit;
     segment.rights = kVirtual8086Rights;
     return segment;
 }
@@ -56,6 +41,15 @@ SegmentRegister forced_protected(SegmentRegister segment)
 }
 
 } // namespace
+
+SegmentRegister as_virtual_8086(Segment which, SegmentRegister segment)
+{
+    // In real mode the DPL is hidden, and that CS has another type than data.
+    segment.rights |= AR_DPL_MASK;
+    if (which == kCs)
+        segment.rights = (segment.rights & ~AR_TYPE_MASK) | AR_TYPE_WRITABLE_DATA;
+    return segment;
+}
 
 void write_virtual_8086_segment(vcpu_vmx &vmx, Segment which)
 {

@@ -52,8 +52,10 @@ SegmentRegister null_segment(u16 selector, u8 dpl)
 
 SegmentRegister vm86_segment(u16 selector)
 {
-    constexpr u32 kRights = 0xf3; // data, writable, accessed, DPL 3
-    return {.base = u64{selector} << 4, .limit = 0xffff, .rights = kRights, .selector = selector};
+    return {.base = real_mode_base(selector),
+            .limit = kVirtual8086Limit,
+            .rights = kVirtual8086Rights,
+            .selector = selector};
 }
 
 namespace {

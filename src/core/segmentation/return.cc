@@ -125,13 +125,10 @@ bool find_return_stack(FarTransfer &s, const CodeTarget &target, u64 popped_ss, 
 // What the less privileged code must not access is gone: SDM Vol. 3A, 5.8.6.
 void drop_privileged_segments(vcpu_vmx &vmx, u8 cpl)
 {
-    constexpr u32 kCode = 8, kConforming = 4;
     constexpr Segment kData[] = {kEs, kDs, kFs, kGs};
     for (const Segment which : kData) {
-        const u32 rights = segment_rights(vmx, which);
-        const u32 dpl = (rights & AR_DPL_MASK) >> AR_DPL_SHIFT;
-        const bool conforming = (rights & kCode) != 0 && (rights & kConforming) != 0;
-        if (!(rights & AR_UNUSABLE) && !conforming && dpl < cpl)
+        const AccessRights rights{segment_rights(vmx, which)};
+        if (rights.usable() && !rights.conforming() && rights.dpl() < cpl)
             write_segment_register(vmx, which, null_segment(0));
     }
 }

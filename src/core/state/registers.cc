@@ -85,7 +85,7 @@ u8 guest_cpl(vcpu_vmx &vmx)
     // stands in for real mode, the guest believes to be at CPL 0.
     if (vmx.vm86_active)
         return 0;
-    return static_cast<u8>((vmcs_read(GUEST_SS_AR_BYTES) & AR_DPL_MASK) >> AR_DPL_SHIFT);
+    return static_cast<u8>(AccessRights{vmcs_read(GUEST_SS_AR_BYTES)}.dpl());
 }
 
 namespace {

@@ -103,7 +103,7 @@ void load_real_mode_segment(vcpu_vmx &vmx, Segment which, u16 selector)
     constexpr u32 kDataRights = 3 | AR_S | AR_PRESENT;
     SegmentRegister segment = read_segment_register(vmx, which);
     segment.selector = selector;
-    segment.base = u64{selector} << 4;
+    segment.base = real_mode_base(selector);
     if (segment.rights & AR_UNUSABLE)
         segment.rights = kDataRights;
     write_segment_register(vmx, which, segment);

@@ -57,12 +57,11 @@ void unload_segments(vcpu_vmx &vmx, const TaskSegments &segments)
             nothing.selector = static_cast<u16>((nothing.selector & ~kSelectorRpl) | cpl);
         write_segment_register(vmx, static_cast<Segment>(i), nothing);
     }
-    constexpr u32 kReadableAccessed = 11;
     write_segment_register(
         vmx, kCs,
         {.base = 0,
          .limit = 0,
-         .rights = kReadableAccessed | AR_S | AR_PRESENT | AR_DB | u32{cpl} << AR_DPL_SHIFT,
+         .rights = AR_TYPE_READABLE_CODE | AR_S | AR_PRESENT | AR_DB | u32{cpl} << AR_DPL_SHIFT,
          .selector = segments.selector[kCs]});
     write_segment_register(vmx, kLdtr, null_segment(segments.ldt));
 }
