@@ -56,16 +56,16 @@ class LineParser {
             return;
         if (command)
             take_command(number, text);
-        else if (asked_)
+        else if (answer_is_next_)
             take_answer(number, text);
         else
             take_pair(number, text);
     }
     void end(unsigned number) const
     {
-        if (asked_)
+        if (answer_is_next_)
             fail_usage("{}:{}: expected the value of MSR {:#x}, got the end of the file",
-                       file_.path, number, *asked_);
+                       file_.path, number, asked_);
     }
 
   private:
@@ -74,17 +74,17 @@ class LineParser {
         const std::optional<u32> msr = number_of_rdmsr(text);
         if (!msr)
             not_understood(file_, number, text);
-        const bool refused = text.find("cannot read") != std::string_view::npos;
-        asked_ = refused ? std::nullopt : msr;
+        asked_ = *msr;
+        answer_is_next_ = text.find("cannot read") == std::string_view::npos;
     }
     void take_answer(unsigned number, std::string_view text)
     {
         const std::optional<u64> value = parse_hex(text);
         if (!value)
             fail_usage("{}:{}: expected the value of MSR {:#x} in hexadecimal, got {}", file_.path,
-                       number, *asked_, in_quotes(text));
-        msrs_.set(*asked_, *value);
-        asked_.reset();
+                       number, asked_, in_quotes(text));
+        msrs_.set(asked_, *value);
+        answer_is_next_ = false;
     }
     void take_pair(unsigned number, std::string_view text)
     {
@@ -106,7 +106,8 @@ class LineParser {
 
     const NamedText &file_;
     VmxMsrs &msrs_;
-    std::optional<u32> asked_; ///< by rdmsr; the next line is the answer
+    u32 asked_ = 0; ///< by rdmsr
+    bool answer_is_next_ = false;
 };
 
 } // namespace
