@@ -402,6 +402,11 @@ host_u16 host_read_x87_status(void);
 void host_write_x87_control(host_u16 control);
 void host_init_x87(void);
 void host_clear_x87_exceptions(void);
+/* FXSAVE and FXRSTOR of the guest's registers: the 416 bytes that the CPU writes itself. wide: with
+ * REX.W. A bit of MXCSR that the CPU doesn't have must not be set. */
+#define HOST_FX_IMAGE_SIZE 416
+void host_save_fx(void *image, bool wide);
+void host_restore_fx(const void *image, bool wide);
 /* Prevents branch predictions of one guest from steering the next (IBPB), if the host's mitigations
  * ask for it. [atomic] */
 void host_branch_predictor_barrier(void);

@@ -40,6 +40,7 @@
 #include "emulate/fast_call.cc"
 #include "emulate/fetch.cc"
 #include "emulate/flags.cc"
+#include "emulate/fx_state.cc"
 #include "emulate/io_permission.cc"
 #include "emulate/known_moves.cc"
 #include "emulate/moves.cc"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guest's XMM, YMM and MMX registers, for the instruction emulator.
+ * The guest's XMM, YMM, MMX and x87 registers, for the instruction emulator.
  *
  * All through KVM_RUN the task's FPU state is the guest's (vcpu_ioctl.c swaps it in), so the
  * registers are the CPU's own, unless the scheduler or an interrupt's kernel_fpu_begin() put them
@@ -10,6 +10,7 @@
 #include <linux/preempt.h>
 #include <linux/thread_info.h>
 #include <asm/fpu/api.h>
+#include <asm/fpu/types.h>
 
 #include <minivmx/host.h>
 
@@ -189,5 +190,31 @@ void host_clear_x87_exceptions(void)
 {
 	hold_registers();
 	asm volatile("fnclex");
+	release_registers();
+}
+
+void host_save_fx(void *image, bool wide)
+{
+	struct fxregs_state state = {}; /* it may leave reserved bytes alone */
+
+	hold_registers();
+	if (wide)
+		asm volatile("fxsaveq %0" : "=m"(state));
+	else
+		asm volatile("fxsave %0" : "=m"(state));
+	release_registers();
+	memcpy(image, &state, HOST_FX_IMAGE_SIZE);
+}
+
+void host_restore_fx(const void *image, bool wide)
+{
+	struct fxregs_state state = {};
+
+	memcpy(&state, image, HOST_FX_IMAGE_SIZE);
+	hold_registers();
+	if (wide)
+		asm volatile("fxrstorq %0" : : "m"(state));
+	else
+		asm volatile("fxrstor %0" : : "m"(state));
 	release_registers();
 }

@@ -205,6 +205,7 @@ class Machine {
     u64 mmx[8] = {};
     bool x87_exception = false; ///< one is pending
     u16 x87_control = 0x37f;
+    u32 mxcsr = 0x1f80;
 
     // Time and sleeping vCPUs
     u64 time_ns = 1'000'000'000; ///< what host_time_ns() says

@@ -65,3 +65,44 @@ void host_clear_x87_exceptions(void)
 {
     Machine::current().x87_exception = false;
 }
+
+// SDM Vol. 2A, "FXSAVE", table 3-43, as far as the machine has what stands there.
+namespace {
+
+constexpr unsigned kMxcsr = 24, kMxcsrMask = 28, kX87 = 32, kXmm = 160;
+constexpr minivmx::u32 kMask = 0xffff;
+
+} // namespace
+
+void host_save_fx(void *image, bool)
+{
+    auto *bytes = static_cast<minivmx::u8 *>(image);
+    const Machine &machine = Machine::current();
+    std::memset(bytes, 0, HOST_FX_IMAGE_SIZE);
+    std::memcpy(bytes, &machine.x87_control, 2);
+    const host_u16 status = host_read_x87_status();
+    std::memcpy(bytes + 2, &status, 2);
+    std::memcpy(bytes + kMxcsr, &machine.mxcsr, 4);
+    std::memcpy(bytes + kMxcsrMask, &kMask, 4);
+    for (unsigned i = 0; i < 8; i++)
+        std::memcpy(bytes + kX87 + 16 * i, &machine.mmx[i], 8);
+    for (unsigned i = 0; i < 16; i++)
+        std::memcpy(bytes + kXmm + 16 * i, machine.ymm[i], 16);
+}
+
+void host_restore_fx(const void *image, bool)
+{
+    const auto *bytes = static_cast<const minivmx::u8 *>(image);
+    Machine &machine = Machine::current();
+    host_u16 status;
+    std::memcpy(&machine.x87_control, bytes, 2);
+    std::memcpy(&status, bytes + 2, 2);
+    machine.x87_exception = (status & 0x80) != 0;
+    std::memcpy(&machine.mxcsr, bytes + kMxcsr, 4);
+    if (machine.mxcsr & ~kMask)
+        machine.violation("FXRSTOR with a bit of MXCSR that the CPU does not have");
+    for (unsigned i = 0; i < 8; i++)
+        std::memcpy(&machine.mmx[i], bytes + kX87 + 16 * i, 8);
+    for (unsigned i = 0; i < 16; i++)
+        std::memcpy(machine.ymm[i], bytes + kXmm + 16 * i, 16);
+}

@@ -56,6 +56,15 @@ class OneInstruction : public testing::Test {
         guest.set_cpl(cpl);
         write_gpr(guest.vmx(), kRsp, kStack);
     }
+    /// With the first 2 MiB where they are.
+    void long_mode()
+    {
+        constexpr u64 kTables = 0x10000;
+        guest.poke<u64>(kTables, (kTables + 0x1000) | 7);
+        guest.poke<u64>(kTables + 0x1000, (kTables + 0x2000) | 7);
+        guest.poke<u64>(kTables + 0x2000, 0x87);
+        guest.long_mode(kCode, kTables);
+    }
     void virtual_8086_mode(u64 flags = 0)
     {
         guest.protected_mode(kCode);
@@ -270,12 +279,7 @@ TEST_F(OneInstruction, NothingBehindTheEndOfTheSegment)
 
 TEST_F(OneInstruction, Jumps64BitsWide)
 {
-    constexpr u64 kTables = 0x10000;
-    guest.poke<u64>(kTables, (kTables + 0x1000) | 7);
-    guest.poke<u64>(kTables + 0x1000, 0x83);
-    guest.poke<u64>(kTables + 0x1000, (kTables + 0x2000) | 7);
-    guest.poke<u64>(kTables + 0x2000, 0x87);
-    guest.long_mode(kCode, kTables);
+    long_mode();
     guest.reg(kRbx) = 0x0000'8000'0000'0000; // not canonical
     EXPECT_EQ(fault({0xff, 0xe3}), GP_VECTOR);
     guest.reg(kRbx) = 0xffff'8000'0000'1234;
@@ -505,6 +509,114 @@ TEST_F(OneInstruction, X87Stopped)
     EXPECT_EQ(complete({0x9b}), 1u);
     guest.set_control(X86_CR0_ET | X86_CR0_TS | X86_CR0_MP, 0, 0, 0);
     EXPECT_EQ(fault({0x9b}), NM_VECTOR);
+}
+
+// ---- The state of x87 and SSE -----------------------------------------------
+
+// mov bx, address; the image's parts: SDM Vol. 2A, "FXSAVE", table 3-43.
+constexpr u64 kImage = 0x4000, kImageMxcsr = kImage + 24, kImageXmm = kImage + 160;
+const std::vector<u8> kFxsave = {0x0f, 0xae, 0x07}, kFxrstor = {0x0f, 0xae, 0x0f}; // [bx]
+const std::vector<u8> kLdmxcsr = {0x0f, 0xae, 0x17}, kStmxcsr = {0x0f, 0xae, 0x1f};
+
+TEST_F(OneInstruction, FxsaveAndFxrstor)
+{
+    set_cr4(X86_CR4_OSFXSR);
+    guest.reg(kRbx) = kImage;
+    guest.machine.x87_control = 0x123;
+    guest.machine.mxcsr = 0x1fc0;
+    guest.machine.ymm[7][15] = 0x77;
+    guest.machine.ymm[8][0] = 0x88;
+    guest.poke<u8>(kImageXmm + 8 * 16, 0x99);
+    EXPECT_EQ(complete(kFxsave), 3u);
+    EXPECT_EQ(guest.peek<u16>(kImage), 0x123);
+    EXPECT_EQ(guest.peek<u32>(kImageMxcsr), 0x1fc0u);
+    EXPECT_EQ(guest.peek<u8>(kImageXmm + 7 * 16 + 15), 0x77);
+    EXPECT_EQ(guest.peek<u8>(kImageXmm + 8 * 16), 0x99); // outside 64-bit mode there is no XMM8
+
+    guest.machine.ymm[7][16] = 0x11;
+    guest.poke<u16>(kImage, 0x27f);
+    guest.poke<u32>(kImageMxcsr, 0x1f80);
+    guest.poke<u8>(kImageXmm + 7 * 16 + 15, 0x55);
+    EXPECT_EQ(complete(kFxrstor), 3u);
+    EXPECT_EQ(guest.machine.x87_control, 0x27f);
+    EXPECT_EQ(guest.machine.mxcsr, 0x1f80u);
+    EXPECT_EQ(guest.machine.ymm[7][15], 0x55);
+    EXPECT_EQ(guest.machine.ymm[7][16], 0x11); // no part of it
+    EXPECT_EQ(guest.machine.ymm[8][0], 0x88);
+}
+
+TEST_F(OneInstruction, FxsaveWithoutSse)
+{
+    guest.reg(kRbx) = kImage;
+    guest.machine.ymm[0][0] = 0x44;
+    EXPECT_EQ(complete(kFxsave), 3u);
+    EXPECT_EQ(guest.peek<u8>(kImageXmm), 0);
+    guest.poke<u8>(kImageXmm, 0x55);
+    guest.poke<u32>(kImageMxcsr, 0xffffffff);
+    EXPECT_EQ(complete(kFxrstor), 3u);
+    EXPECT_EQ(guest.machine.ymm[0][0], 0x44);
+    EXPECT_EQ(guest.machine.mxcsr, 0x1f80u);
+}
+
+TEST_F(OneInstruction, FxsaveIn64BitMode)
+{
+    long_mode();
+    set_cr4(X86_CR4_PAE | X86_CR4_OSFXSR);
+    guest.reg(kRdi) = kImage; // 64-bit code has [rdi] where 16-bit code has [bx]
+    guest.machine.ymm[15][3] = 0x33;
+    EXPECT_EQ(complete({0x48, 0x0f, 0xae, 0x07}), 4u);
+    EXPECT_EQ(guest.peek<u8>(kImageXmm + 15 * 16 + 3), 0x33);
+    guest.poke<u8>(kImageXmm + 15 * 16 + 3, 0x44);
+    EXPECT_EQ(complete({0x48, 0x0f, 0xae, 0x0f}), 4u);
+    EXPECT_EQ(guest.machine.ymm[15][3], 0x44);
+}
+
+TEST_F(OneInstruction, FxsaveFaults)
+{
+    guest.reg(kRbx) = kImage + 8;
+    EXPECT_EQ(fault(kFxsave), GP_VECTOR);
+    EXPECT_EQ(fault(kFxrstor), GP_VECTOR);
+    guest.reg(kRbx) = 0xfe10; // the last of 512 bytes is beyond the limit
+    EXPECT_EQ(fault(kFxsave), GP_VECTOR);
+    EXPECT_EQ(fault(kFxrstor), GP_VECTOR);
+    set_cr4(X86_CR4_OSFXSR);
+    guest.reg(kRbx) = kImage;
+    EXPECT_EQ(complete(kFxsave), 3u);
+    guest.poke<u32>(kImageMxcsr, 0x10000);
+    guest.poke<u16>(kImage, 0x123);
+    EXPECT_EQ(fault(kFxrstor), GP_VECTOR);
+    EXPECT_EQ(guest.machine.x87_control, 0x37f);
+    guest.set_control(X86_CR0_ET | X86_CR0_TS, 0, X86_CR4_OSFXSR, 0);
+    EXPECT_EQ(fault(kFxsave), NM_VECTOR);
+    guest.set_control(X86_CR0_ET | X86_CR0_EM, 0, X86_CR4_OSFXSR, 0);
+    EXPECT_EQ(fault(kFxrstor), NM_VECTOR);
+}
+
+TEST_F(OneInstruction, FxsaveToADeviceIsToldOf)
+{
+    protected_mode();
+    guest.reg(kRdi) = kDevice;
+    EXPECT_FALSE(run(kFxsave).resumes());
+    EXPECT_EQ(guest.run().exit_reason, u32{KVM_EXIT_INTERNAL_ERROR});
+    EXPECT_EQ(guest.run().emulation_failure.insn_bytes[1], 0xae);
+}
+
+TEST_F(OneInstruction, Mxcsr)
+{
+    guest.reg(kRbx) = kImage + 1; // needn't be aligned
+    EXPECT_EQ(fault(kStmxcsr), UD_VECTOR);
+    set_cr4(X86_CR4_OSFXSR);
+    EXPECT_EQ(complete(kStmxcsr), 3u);
+    EXPECT_EQ(guest.peek<u32>(kImage + 1), 0x1f80u);
+    guest.poke<u32>(kImage + 1, 0x9fc0);
+    EXPECT_EQ(complete(kLdmxcsr), 3u);
+    EXPECT_EQ(guest.machine.mxcsr, 0x9fc0u);
+    guest.poke<u32>(kImage + 1, 0x80001f80);
+    EXPECT_EQ(fault(kLdmxcsr), GP_VECTOR);
+    guest.set_control(X86_CR0_ET | X86_CR0_TS, 0, X86_CR4_OSFXSR, 0);
+    EXPECT_EQ(fault(kLdmxcsr), NM_VECTOR);
+    guest.set_control(X86_CR0_ET | X86_CR0_EM, 0, X86_CR4_OSFXSR, 0);
+    EXPECT_EQ(fault(kStmxcsr), UD_VECTOR);
 }
 
 // ---- What isn't known -------------------------------------------------------

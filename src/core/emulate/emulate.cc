@@ -104,6 +104,7 @@ constexpr FamilyRange kRanges[] = {
     {kArpl,        kArpl,          execute_arpl},
     {kLar,         kVerw,          execute_selector_question},
     {kSwapgs,      kWriteSegmentBase, execute_segment_base},
+    {kFxsave,      kStmxcsr,       execute_fx_state},
     {kMovVector,   kMovLowToHigh,  execute_vector},
     {kSgdt,        kLtr,           execute_table_access},
     {kInvpcid,     kInvpcid,       execute_invpcid},

@@ -171,6 +171,7 @@ void execute_bound(Emulation &e);      // bits.cc
 void execute_processor(Emulation &e);  // processor.cc
 void execute_port(Emulation &e);       // port_io.cc
 void execute_x87(Emulation &e);        // x87.cc
+void execute_fx_state(Emulation &e);   // fx_state.cc
 void execute_vector(Emulation &e);     // vector.cc
 void execute_string(Emulation &e);     // string.cc
 void execute_far(Emulation &e);        // far.cc

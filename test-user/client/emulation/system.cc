@@ -182,6 +182,44 @@ TEST_LIMIT(between_the_modes, 30)
     compare_rows(Mode::kReal, rows, {Cpl::k0});
 }
 
+// The state that an image in memory holds, and what a following image has of it. EBX points to 4
+// KiB, in which the tests compare every byte.
+#define FX_ROWS(bits, BX, CR4)                                                                     \
+    ROW(bits, "fninit; fxsave [" BX "]"),                                                          \
+        ROW(bits, CR4 "fninit; fxsave [" BX "]; fxsave [" BX " + 8]"),                             \
+        ROW(bits, CR4 "fninit; fxsave [" BX "]; mov dword ptr [" BX "], 0x27f;"                    \
+                      "mov dword ptr [" BX " + 24], 0x9fc0; mov dword ptr [" BX " + 40], 0x4000;"  \
+                      "mov dword ptr [" BX " + 164], 0x12345678; mov byte ptr [" BX " + 4], 0x81;" \
+                      "fxrstor [" BX "]; fxsave [" BX " + 512]; movups [" BX " + 1040], xmm0;"     \
+                      "stmxcsr [" BX " + 1025]; fnstcw [" BX " + 1030]"),                          \
+        ROW(bits, CR4 "fninit; fxsave [" BX "]; mov dword ptr [" BX " + 24], 0x10000;"             \
+                      "fxrstor [" BX "]"),                                                         \
+        ROW(bits, CR4 "mov dword ptr [" BX "], 0xffff; ldmxcsr [" BX "]; stmxcsr [" BX " + 4];"    \
+                      "mov dword ptr [" BX "], 0x80000000; ldmxcsr [" BX "]"),                     \
+        ROW(bits, "stmxcsr [" BX "]"), ROW(bits, "fxrstor [" BX " + 4]")
+
+TEST_LIMIT(fx_state, 60)
+{
+    const Row rows16[] = {
+        FX_ROWS(16, "bx", "mov eax, cr4; or ax, 0x200; mov cr4, eax;"),
+        ROW(16, "mov eax, 8; mov cr0, eax; fxsave [bx]"),
+    };
+    compare_rows(Mode::kReal, rows16, {Cpl::k0});
+    const Row rows32[] = {
+        FX_ROWS(32, "ebx", "mov eax, cr4; or ax, 0x200; mov cr4, eax;"),
+        ROW(32, "mov eax, cr0; or al, 8; mov cr0, eax; fxsave [ebx]"),
+        ROW(32, "mov eax, cr0; or al, 4; mov cr0, eax; fxrstor [ebx]"),
+    };
+    compare_rows(Mode::kProtected, rows32, {Cpl::k0, Cpl::k3});
+    const Row rows64[] = {
+        FX_ROWS(64, "rbx", "mov rax, cr4; or ax, 0x200; mov cr4, rax;"),
+        ROW(64, "mov rax, cr4; or ax, 0x200; mov cr4, rax; fninit; movd xmm15, ebx;"
+                "fxsave64 [rbx]; mov qword ptr [rbx + 8], 0x12345678; fxrstor64 [rbx];"
+                "fxsave64 [rbx + 512]"),
+    };
+    compare_rows(Mode::kLong, rows64, {Cpl::k0, Cpl::k3});
+}
+
 TEST_LIMIT(what_it_cannot_do_is_told, 20)
 {
     World world(Mode::kProtected);
