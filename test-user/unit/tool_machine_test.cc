@@ -40,11 +40,6 @@ Json bit(const Json &report, std::string_view slug)
     return nullptr;
 }
 
-std::vector<std::uint8_t> bytes(std::string_view text)
-{
-    return {text.begin(), text.end()};
-}
-
 TEST(ToolReport, JsonHasEveryBitWithItsState)
 {
     const MachineReport report = make_report("test", {haswell()}, default_parameters());

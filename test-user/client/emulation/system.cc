@@ -173,7 +173,7 @@ TEST_LIMIT(between_the_modes, 30)
                 ".byte 0x66, 0xea, 0, 0x50, 3, 0, 8, 0"),
         ROW(16, "mov word ptr [bx], 0xef; mov dword ptr [bx + 2], 0x30000; lgdt [bx];"
                 "mov eax, cr0; inc eax; mov cr0, eax; mov cx, 0x10; mov ds, cx; dec eax;"
-                "mov cr0, eax; mov esi, 0x3e000; mov edx, [esi]; mov ds:[0x3e800], edx"),
+                "mov cr0, eax; mov esi, 0x3e000; mov edx, [esi]; mov [esi + 0x800], edx"),
         ROW(16, "mov word ptr [bx], 0xef; mov dword ptr [bx + 2], 0x30000; lgdt [bx];"
                 "mov eax, cr0; inc eax; mov cr0, eax; mov cx, 0x78; mov ds, cx; mov es, cx;"
                 "mov ss, cx; mov gs, cx; dec eax; mov cr0, eax; xor cx, cx; mov ds, cx; mov es, cx;"
