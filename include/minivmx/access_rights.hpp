@@ -28,12 +28,16 @@ struct AccessRights {
     constexpr u32 dpl() const { return (word & AR_DPL_MASK) >> AR_DPL_SHIFT; }
     constexpr bool usable() const { return (word & AR_UNUSABLE) == 0; }
     constexpr bool present() const { return (word & AR_PRESENT) != 0; }
+    constexpr bool big() const { return (word & AR_DB) != 0; }
     // Code or data; else of the system.
     constexpr bool is_memory() const { return (word & AR_S) != 0; }
     // Of code and data.
     constexpr bool accessed() const { return (word & AR_TYPE_ACCESSED) != 0; }
     constexpr bool code() const { return (word & AR_TYPE_CODE) != 0; }
     constexpr bool conforming() const { return code() && (word & AR_TYPE_CONFORMING) != 0; }
+    constexpr bool expand_down() const { return !code() && (word & AR_TYPE_CONFORMING) != 0; }
+    constexpr bool readable() const { return !code() || (word & AR_TYPE_READABLE) != 0; }
+    constexpr bool writable() const { return !code() && (word & AR_TYPE_READABLE) != 0; }
 };
 
 // ----- SDM Vol. 3C, 27.3.1.2 "Checks on Guest Segment Registers" ---------------------------------
@@ -56,11 +60,6 @@ constexpr bool code_type_valid(AccessRights cs)
 constexpr bool stack_type_valid(AccessRights ss)
 {
     return (ss.type() & ~AR_TYPE_CONFORMING) == AR_TYPE_WRITABLE_DATA;
-}
-
-constexpr bool data_type_readable(AccessRights ds)
-{
-    return !ds.code() || (ds.word & AR_TYPE_READABLE) != 0;
 }
 
 constexpr bool task_type_valid(AccessRights tr, bool ia32e)

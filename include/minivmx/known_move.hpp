@@ -11,8 +11,9 @@
 
 namespace minivmx {
 
-struct vcpu_vmx;
+struct AddressState;
 struct Emulation;
+struct vcpu_vmx;
 
 // A MOV in 64-bit mode with all that was read of the guest's memory to emulate it: the entries of
 // its tables, for the instruction and for its operand, and the instruction's bytes. As long as they
@@ -23,6 +24,7 @@ struct KnownMove {
     u64 rip, cr3;
     u64 slots_generation;          // MemSlots'; 0: nothing is known
     u64 operand_page, device_page; // numbers of the operand's page: linear, guest-physical
+    u32 privilege; // what decided whether the access is allowed; with EPT the CPU decides anew
     u32 word_count;
     host_user_word words[kMaxWords];
     Instruction instruction;
@@ -36,6 +38,10 @@ struct KnownMoves {
 // The last exit found no memory at gpa. True: the instruction is a known move, `outcome` says what
 // came of it. False: nothing was done. [atomic, or what host_let_sleep() makes of it]
 bool repeat_known_move(vcpu_vmx &vmx, u64 gpa, Outcome &outcome);
+// The same where shadow tables stand in for EPT: the last exit was a page fault at `linear`, met by
+// an instruction, not by an event's delivery. state: that of paging at the fault. [sleep]
+bool repeat_known_access(vcpu_vmx &vmx, const AddressState &state, u64 linear, u32 error_code,
+                         Outcome &outcome);
 // The instruction that is about to be emulated touched gpa, where no memory is. [sleep]
 void remember_move(Emulation &e, u64 gpa);
 

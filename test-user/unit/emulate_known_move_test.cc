@@ -6,6 +6,8 @@
 
 #include <minivmx.h>
 #include <minivmx/known_move.hpp>
+#include <minivmx/shadow_paging.hpp>
+#include <minivmx/state.hpp>
 
 namespace minivmx::test {
 namespace {
@@ -18,18 +20,22 @@ const std::vector<u8> kLoad = {0x48, 0x8b, 0x03};  // mov rax, [rbx]
 
 class KnownMoveTest : public testing::Test {
   protected:
+    explicit KnownMoveTest(const Guest::Tweak &tweak = {}) : guest{"corei7_skylake_x", tweak} {}
+
     Guest guest;
     u64 next_table = kTables + 0x1000;
 
     void SetUp() override
     {
         guest.add_ram(0, 0, kRamEnd);
-        guest.long_mode(kCodeLinear, kTables);
+        enter_long_mode();
         map(kCodeLinear, kCode);
         map(kLinear, kDevice);
         guest.reg(kRbx) = kLinear;
         guest.reg(kRax) = 0x1122334455667788;
     }
+
+    virtual void enter_long_mode() { guest.long_mode(kCodeLinear, kTables); }
 
     u64 entry_of(u64 linear, unsigned level)
     {
@@ -275,6 +281,160 @@ TEST_F(KnownMoveTest, AStoreNeedsItsDirtyFlag)
     EXPECT_FALSE(is_known(kDevice + 8));
     EXPECT_EQ(touch(kDevice + 8), 0);
     EXPECT_EQ(guest.peek<u64>(at) & (kAccessed | kDirty), kAccessed | kDirty);
+}
+
+// ---- Without EPT, where the exit is a page fault
+// --------------------------------------------------
+
+constexpr u64 kUser = 4;
+
+class KnownAccessTest : public KnownMoveTest {
+  protected:
+    KnownAccessTest() : KnownMoveTest{[](sim::Machine &, Parameters &p) { p.ept = false; }} {}
+
+    void enter_long_mode() override
+    {
+        set_paging(X86_CR0_WP, 0); // out of virtual-8086 mode, where segments are hidden
+        guest.set_segments(0, 0xffffffff, 0xa09b, 0xc093);
+    }
+    void set_paging(u64 cr0, u64 cr4)
+    {
+        constexpr u64 kEfer = EFER_LME | EFER_LMA | EFER_NX;
+        cr0 |= X86_CR0_PE | X86_CR0_PG | X86_CR0_ET | X86_CR0_NE;
+        write_efer(guest.vmx(), kEfer);
+        write_paging_state(guest.vmx(), {cr0, kTables, cr4 | X86_CR4_PAE, kEfer});
+        guest.set(GUEST_RFLAGS, X86_EFLAGS_FIXED);
+    }
+    /// In the entries of all levels.
+    void allow(u64 linear, u64 bits)
+    {
+        for (unsigned level = 1; level <= 4; level++)
+            guest.poke<u64>(entry_of(linear, level),
+                            guest.peek<u64>(entry_of(linear, level)) | bits);
+    }
+    void at_exit()
+    {
+        guest.set_rip(kCodeLinear);
+        guest.vmx().pending.kind = PendingIo::kNone;
+        guest.vmx().exit_reason = EXIT_REASON_EXCEPTION_NMI;
+        guest.vmx().idt_vectoring_info = 0;
+        guest.run().exit_reason = KVM_EXIT_UNKNOWN;
+    }
+    /// The vector that the guest gets; 0: user space is asked.
+    u8 touch(u64 linear, u32 error)
+    {
+        at_exit();
+        const Outcome outcome = handle_shadow_fault(guest.vmx(), linear, error);
+        const ExceptionQueue exception = guest.take_exception();
+        EXPECT_NE(outcome.resumes(), guest.run().exit_reason == KVM_EXIT_MMIO);
+        return exception.pending ? exception.vector : 0;
+    }
+    bool is_known(u64 linear, u32 error)
+    {
+        at_exit();
+        Outcome outcome = Outcome::error(-1);
+        return repeat_known_access(guest.vmx(), address_state(guest.vmx()), linear, error, outcome);
+    }
+    void learn(const std::vector<u8> &code, u64 linear, u32 error)
+    {
+        guest.poke_bytes(kCode, code);
+        for (int i = 0; i < 2; i++)
+            EXPECT_EQ(touch(linear, error), 0);
+        EXPECT_TRUE(is_known(linear, error));
+        EXPECT_EQ(touch(linear, error), 0);
+    }
+};
+
+TEST_F(KnownAccessTest, Store)
+{
+    learn(kStore, kLinear + 8, PFERR_WRITE);
+    expect_exit(kDevice + 8, 4, true, 0x55667788);
+    EXPECT_EQ(guest.rip(), kCodeLinear + 3);
+    guest.reg(kRax) = 0xabcdef;
+    guest.reg(kRbx) = kLinear + 0x100;
+    EXPECT_TRUE(is_known(kLinear + 0x108, PFERR_WRITE));
+    expect_exit(kDevice + 0x108, 4, true, 0xabcdef);
+    EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE)); // it isn't the operand that faulted
+    EXPECT_FALSE(is_known(kLinear + 0x108, 0));
+}
+
+TEST_F(KnownAccessTest, Load)
+{
+    learn(kLoad, kLinear, 0);
+    expect_exit(kDevice, 8, false, 0);
+    EXPECT_TRUE(answer(0xfedcba9876543210).resumes());
+    EXPECT_EQ(guest.reg(kRax), 0xfedcba9876543210u);
+    EXPECT_FALSE(is_known(kLinear, PFERR_WRITE));
+}
+
+TEST_F(KnownAccessTest, AnotherPrivilege)
+{
+    learn(kStore, kLinear + 8, PFERR_WRITE);
+    guest.set_cpl(3);
+    EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE | PFERR_USER));
+    EXPECT_EQ(touch(kLinear + 8, PFERR_WRITE | PFERR_USER), PF_VECTOR);
+    allow(kLinear, kUser);
+    allow(kCodeLinear, kUser);
+    learn(kStore, kLinear + 8, PFERR_WRITE | PFERR_USER);
+    guest.set_cpl(0);
+    EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE));
+}
+
+TEST_F(KnownAccessTest, WriteProtection)
+{
+    guest.poke<u64>(entry_of(kLinear, 1), kDevice | 1);
+    set_paging(0, 0);
+    learn(kStore, kLinear + 8, PFERR_WRITE);
+    set_paging(X86_CR0_WP, 0);
+    EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE));
+    EXPECT_EQ(touch(kLinear + 8, PFERR_WRITE), PF_VECTOR);
+}
+
+TEST_F(KnownAccessTest, Smap)
+{
+    allow(kLinear, kUser);
+    set_paging(X86_CR0_WP, X86_CR4_SMAP);
+    guest.set(GUEST_RFLAGS, X86_EFLAGS_FIXED | X86_EFLAGS_AC);
+    learn(kStore, kLinear + 8, PFERR_WRITE);
+    guest.set(GUEST_RFLAGS, X86_EFLAGS_FIXED);
+    EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE));
+    EXPECT_EQ(touch(kLinear + 8, PFERR_WRITE), PF_VECTOR);
+}
+
+TEST_F(KnownAccessTest, OtherTables)
+{
+    learn(kStore, kLinear + 8, PFERR_WRITE);
+    for (unsigned level = 1; level <= 4; level++) {
+        for (const u64 linear : {kLinear, kCodeLinear}) {
+            const u64 at = entry_of(linear, level);
+            const u64 value = guest.peek<u64>(at);
+            guest.poke<u64>(at, value & ~u64{1});
+            EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE)) << level;
+            guest.poke<u64>(at, value);
+            EXPECT_TRUE(is_known(kLinear + 8, PFERR_WRITE)) << level;
+        }
+    }
+}
+
+TEST_F(KnownAccessTest, MemoryInTheDevicesPlace)
+{
+    learn(kStore, kLinear + 8, PFERR_WRITE);
+    EXPECT_EQ(core_set_tss_addr(guest.host().core, kDevice), 0);
+    EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE));
+    map(kLinear, kDevice + 0x10000);
+    learn(kStore, kLinear + 8, PFERR_WRITE);
+    guest.add_ram(1, kDevice + 0x10000, 0x1000);
+    EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE));
+}
+
+// A write to a read-only slot is emulated, too, but by way of memory.
+TEST_F(KnownAccessTest, ReadOnlyMemoryIsNoDevice)
+{
+    guest.add_ram(1, kDevice, 0x1000, KVM_MEM_READONLY);
+    guest.poke_bytes(kCode, kStore);
+    for (int i = 0; i < 3; i++)
+        EXPECT_EQ(touch(kLinear + 8, PFERR_WRITE), 0);
+    EXPECT_FALSE(is_known(kLinear + 8, PFERR_WRITE));
 }
 
 } // namespace

@@ -115,7 +115,7 @@ u64 data_accessed(const AuditView &v)
 u64 data_readable(const AuditView &v)
 {
     const Segment s = segment_of(v);
-    return rights_count(v, s) && !data_type_readable(rights(v, s)) ? AR_TYPE_READABLE : 0;
+    return rights_count(v, s) && !rights(v, s).readable() ? AR_TYPE_READABLE : 0;
 }
 
 u64 not_system(const AuditView &v)

@@ -176,6 +176,7 @@ Outcome emulate_access(vcpu_vmx &vmx, const KnownTranslation &known)
     if (!fetch_and_decode(e))
         return e.outcome;
     e.known = known;
+    remember_move(e, known.gpa);
     return execute(e);
 }
 

@@ -2,6 +2,7 @@
 #include <minivmx/known_move.hpp>
 
 #include <minivmx/memslot.hpp>
+#include <minivmx/private_pages.hpp>
 #include <minivmx/segment.hpp>
 
 #include "../mmu/guest_walk.hpp"
@@ -89,6 +90,15 @@ bool add_code(KnownMove &known, const SlotsReader &slots, u64 gpa, const u8 *cod
     return true;
 }
 
+// Whoever makes the access in the same way is allowed the same by the same entries: SDM Vol.
+// 3A, 4.6.
+u32 privilege_of(const AddressState &state)
+{
+    const bool ac = state.smap && !state.user && state.ac;
+    return u32{state.write_protect} | u32{state.smep} << 1 | u32{state.smap} << 2 |
+           u32{state.nxe} << 3 | u32{state.user} << 4 | u32{ac} << 5;
+}
+
 // What was read of memory, as it is after the walks have set their flags in it.
 bool add_words(Emulation &e, KnownMove &known, u64 linear, u64 gpa)
 {
@@ -96,7 +106,8 @@ bool add_words(Emulation &e, KnownMove &known, u64 linear, u64 gpa)
     GuestWalk walk;
     GuestFault fault;
     known.word_count = 0;
-    return walk_guest_tables(e.vmx, e.state, known.rip, Access{.fetch = true}, walk, fault) ==
+    return !slots.find(gpa >> kPageShift) &&
+           walk_guest_tables(e.vmx, e.state, known.rip, Access{.fetch = true}, walk, fault) ==
                MemoryResult::kOk &&
            add_walk(known, slots, walk) &&
            add_code(known, slots, walk.gpa, e.pending.code, e.insn().length) &&
@@ -125,6 +136,7 @@ void remember_move(Emulation &e, u64 gpa)
     known.cr3 = e.state.cr3;
     known.operand_page = linear >> kPageShift;
     known.device_page = gpa >> kPageShift;
+    known.privilege = privilege_of(e.state);
     known.instruction = e.insn();
     if (add_words(e, known, linear, gpa))
         known.slots_generation = generation;
@@ -134,19 +146,39 @@ void remember_move(Emulation &e, u64 gpa)
 
 namespace {
 
-// The address space, the mode and the bytes are what they were. What the access may do was the
-// CPU's to check: entries that lie in memory and still lead to the device say that it was the
-// operand's own access which ended in the exit, after those checks.
-bool is_known(vcpu_vmx &vmx, const KnownMove &known, u64 rip, u64 gpa)
+// The same instruction in the same address space and mode.
+bool is_in_place(vcpu_vmx &vmx, const KnownMove &known, u64 rip)
 {
-    if (known.rip != rip || known.device_page != gpa >> kPageShift ||
-        known.slots_generation != slots_generation(vmx) || known.slots_generation == 0 ||
-        known.cr3 != guest_cr3(vmx) || !is_64_bit_code(vmx))
-        return false;
-    const u64 linear = memory_offset(vmx, known.instruction);
-    return linear >> kPageShift == known.operand_page && ((linear ^ gpa) & (kPageSize - 1)) == 0 &&
+    return known.rip == rip && known.slots_generation == slots_generation(vmx) &&
+           known.slots_generation != 0 && known.cr3 == guest_cr3(vmx) && is_64_bit_code(vmx);
+}
+
+// The bytes are what they were.
+bool has_operand_at(const KnownMove &known, u64 linear)
+{
+    return linear >> kPageShift == known.operand_page &&
            lies_in_one_page(linear, bytes_moved(known.instruction)) &&
            host_user_words_are(known.words, known.word_count);
+}
+
+// What the access may do was the CPU's to check: entries that lie in memory and still lead to the
+// device say that it was the operand's own access which ended in the exit, after those checks.
+bool is_known(vcpu_vmx &vmx, const KnownMove &known, u64 rip, u64 gpa)
+{
+    if (known.device_page != gpa >> kPageShift || !is_in_place(vmx, known, rip))
+        return false;
+    const u64 linear = memory_offset(vmx, known.instruction);
+    return ((linear ^ gpa) & (kPageSize - 1)) == 0 && has_operand_at(known, linear);
+}
+
+// One look at memory that is there anyway, before anything is read for it: most page faults touch
+// no device.
+bool is_operand_of_some(const KnownMoves &known, u64 linear)
+{
+    bool found = false;
+    for (const KnownMove &move : known.moves)
+        found |= move.operand_page == linear >> kPageShift;
+    return found;
 }
 
 Outcome store_to_device(vcpu_vmx &vmx, const Instruction &insn, u64 gpa)
@@ -171,6 +203,11 @@ Outcome load_from_device(vcpu_vmx &vmx, const Instruction &insn, u64 gpa)
     return Outcome::resume();
 }
 
+Outcome repeat_move(vcpu_vmx &vmx, const Instruction &insn, u64 gpa)
+{
+    return is_store(insn) ? store_to_device(vmx, insn, gpa) : load_from_device(vmx, insn, gpa);
+}
+
 } // namespace
 
 bool repeat_known_move(vcpu_vmx &vmx, u64 gpa, Outcome &outcome)
@@ -181,8 +218,24 @@ bool repeat_known_move(vcpu_vmx &vmx, u64 gpa, Outcome &outcome)
         return false;
     if (has_mmio_devices(*vmx.kvm))
         host_let_sleep(vmx.host);
-    outcome = is_store(known.instruction) ? store_to_device(vmx, known.instruction, gpa)
-                                          : load_from_device(vmx, known.instruction, gpa);
+    outcome = repeat_move(vmx, known.instruction, gpa);
+    return true;
+}
+
+bool repeat_known_access(vcpu_vmx &vmx, const AddressState &state, u64 linear, u32 error_code,
+                         Outcome &outcome)
+{
+    if (!is_operand_of_some(vmx.known_moves, linear))
+        return false;
+    const u64 rip = read_rip(vmx);
+    const KnownMove &known = place_of(vmx, rip);
+    const bool write = (error_code & PFERR_WRITE) != 0;
+    if (known.privilege != privilege_of(state) || !is_in_place(vmx, known, rip) ||
+        is_store(known.instruction) != write || memory_offset(vmx, known.instruction) != linear ||
+        private_page(*vmx.kvm, known.device_page) || !has_operand_at(known, linear))
+        return false;
+    outcome = repeat_move(vmx, known.instruction,
+                          known.device_page << kPageShift | (linear & (kPageSize - 1)));
     return true;
 }
 

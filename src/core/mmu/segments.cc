@@ -9,19 +9,6 @@ namespace minivmx {
 
 namespace {
 
-// A segment's access rights as the VMCS has them: SDM Vol. 3C, 25.4.1, table 25-2.
-struct SegmentRights {
-    static constexpr u32 kCode = bit32(3), kExpandDown = bit32(2), kReadWrite = bit32(1);
-    u32 raw;
-
-    bool code() const { return (raw & kCode) != 0; }
-    bool writable() const { return !code() && (raw & kReadWrite) != 0; }
-    bool readable() const { return !code() || (raw & kReadWrite) != 0; }
-    bool expand_down() const { return !code() && (raw & kExpandDown) != 0; }
-    bool big() const { return (raw & AR_DB) != 0; }
-    bool unusable() const { return (raw & AR_UNUSABLE) != 0; }
-};
-
 MemoryResult segment_fault(u8 segment, GuestFault &fault)
 {
     fault = {segment == kSs ? u8{SS_VECTOR} : u8{GP_VECTOR}, true, 0, 0};
@@ -36,20 +23,20 @@ bool is_canonical(u64 address)
 
 // Type checks: SDM Vol. 3A, 5.5 "Type Checking". Real mode makes none, but a segment keeps what it
 // was loaded with in protected mode; code segments count as writable there.
-bool type_allows(SegmentRights rights, Access access, bool real_mode)
+bool type_allows(AccessRights rights, Access access, bool real_mode)
 {
-    if (rights.unusable())
+    if (!rights.usable())
         return false;
     if (access.fetch)
         return true;
     if (access.write)
-        return rights.writable() || (real_mode && (rights.raw & SegmentRights::kReadWrite) != 0);
+        return rights.writable() || (real_mode && (rights.word & AR_TYPE_READABLE) != 0);
     return rights.readable();
 }
 
 // Limit checks: SDM Vol. 3A, 5.3 "Limit Checking". An expand-down segment holds what lies above its
 // limit.
-bool within_limit(SegmentRights rights, u32 limit, u64 offset, u32 size)
+bool within_limit(AccessRights rights, u32 limit, u64 offset, u32 size)
 {
     const u64 last = offset + size - 1;
     if (!rights.expand_down())
@@ -75,7 +62,7 @@ MemoryResult register_to_linear(const AddressState &state, u8 segment, const Seg
 {
     if (state.code_64)
         return linear_of_64(segment, segment >= kFs ? reg.base : 0, offset, size, linear, fault);
-    const SegmentRights rights{reg.rights};
+    const AccessRights rights{reg.rights};
     if (!type_allows(rights, access, !state.protected_mode) ||
         !within_limit(rights, reg.limit, offset, size))
         return segment_fault(segment, fault);

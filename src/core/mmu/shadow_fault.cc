@@ -7,6 +7,7 @@
 #include <minivmx/emulate.hpp>
 #include <minivmx/ept.hpp>
 #include <minivmx/host.h>
+#include <minivmx/known_move.hpp>
 #include <minivmx/memslot.hpp>
 #include <minivmx/private_pages.hpp>
 #include <minivmx/run.hpp>
@@ -385,6 +386,9 @@ Outcome handle_shadow_fault(vcpu_vmx &vmx, u64 linear, u32 error_code)
 {
     vmx.area->flush_l1d = 1;
     const AddressState state = state_at_fault(vmx, error_code);
+    Outcome moved = Outcome::resume();
+    if (!delivers_event(vmx) && repeat_known_access(vmx, state, linear, error_code, moved))
+        return moved;
     Miss m{.vmx = vmx,
            .state = state,
            .linear = linear,

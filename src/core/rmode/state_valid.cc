@@ -51,9 +51,8 @@ bool stack_valid(const Checked &ss, const Checked &cs)
 
 bool data_valid(const Checked &ds)
 {
-    return !ds.rights.usable() ||
-           (ds.is_memory() && ds.rights.accessed() && data_type_readable(ds.rights) &&
-            data_dpl_valid(ds.rights, ds.rpl()));
+    return !ds.rights.usable() || (ds.is_memory() && ds.rights.accessed() && ds.rights.readable() &&
+                                   data_dpl_valid(ds.rights, ds.rpl()));
 }
 
 bool task_valid(const Checked &tr)
