@@ -32,6 +32,7 @@ struct KnownMove {
 
 struct KnownMoves {
     u64 last_rip; // of an instruction that touched a device: what comes only once isn't worth it
+    u64 operand_pages[4]; // the moves', close together: most page faults are none of them
     KnownMove moves[4];
 };
 

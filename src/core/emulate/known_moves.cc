@@ -12,11 +12,16 @@ namespace minivmx {
 
 namespace {
 
+u64 index_of(u64 rip)
+{
+    constexpr u64 kPlaces = sizeof(KnownMoves::moves) / sizeof(KnownMove);
+    static_assert((kPlaces & (kPlaces - 1)) == 0);
+    return (rip ^ rip >> 4) & (kPlaces - 1);
+}
+
 KnownMove &place_of(vcpu_vmx &vmx, u64 rip)
 {
-    constexpr u64 kPlaces = sizeof(vmx.known_moves.moves) / sizeof(KnownMove);
-    static_assert((kPlaces & (kPlaces - 1)) == 0);
-    return vmx.known_moves.moves[(rip ^ rip >> 4) & (kPlaces - 1)];
+    return vmx.known_moves.moves[index_of(rip)];
 }
 
 u64 slots_generation(const vcpu_vmx &vmx)
@@ -135,6 +140,7 @@ void remember_move(Emulation &e, u64 gpa)
     known.rip = rip;
     known.cr3 = e.state.cr3;
     known.operand_page = linear >> kPageShift;
+    vmx.known_moves.operand_pages[index_of(rip)] = known.operand_page;
     known.device_page = gpa >> kPageShift;
     known.privilege = privilege_of(e.state);
     known.instruction = e.insn();
@@ -171,13 +177,11 @@ bool is_known(vcpu_vmx &vmx, const KnownMove &known, u64 rip, u64 gpa)
     return ((linear ^ gpa) & (kPageSize - 1)) == 0 && has_operand_at(known, linear);
 }
 
-// One look at memory that is there anyway, before anything is read for it: most page faults touch
-// no device.
 bool is_operand_of_some(const KnownMoves &known, u64 linear)
 {
     bool found = false;
-    for (const KnownMove &move : known.moves)
-        found |= move.operand_page == linear >> kPageShift;
+    for (const u64 page : known.operand_pages)
+        found |= page == linear >> kPageShift;
     return found;
 }
 

@@ -6,7 +6,7 @@ A budget is a share of kvm_intel's figure, after each side's floor has been take
 
 from dataclasses import dataclass
 
-from .benchmark import PAGING
+from .benchmark import EXITS_WITHOUT_EPT, PAGING
 
 BOTH = ("lean", "stock")
 # Every KVM_RUN is an ioctl, and flushes the L1D cache once where that is in force.
@@ -41,7 +41,7 @@ BUDGETS = (
     Budget("ipi", 0.5, floors=(("eventfd-ping", 0.5),)), Budget("self-ipi", 0.5),
     Budget("linux-boot", 1), Budget("qemu-boot", 1),
     Budget("vm-memory", 1), Budget("vcpu-memory", 1),
-    *(Budget(case, 1, ("lean-ept0",)) for case in PAGING),
+    *(Budget(case, 1, ("lean-ept0",)) for case in (*PAGING, *EXITS_WITHOUT_EPT)),
 )
 # In a VM that has much of something an exit may cost so much more.
 GROWTH = 100

@@ -11,8 +11,8 @@ DOCUMENT = build.TOP / "docs/performance.md"
 HEADLINES = {"lean": "On the lean kernel, without mitigations", "stock": "On Debian's kernel with its default mitigations",
              "lean-ept0": "Without EPT"}
 # What stands below a headline.
-WORDS = {"lean-ept0": "Both modules with ept=0, on the lean kernel. For what a guest does to its page tables the budget is at\n"
-                      "most 1.00 of kvm_intel's figure."}
+WORDS = {"lean-ept0": "Both modules with ept=0, on the lean kernel. For exits, and for what a guest does to its page\n"
+                      "tables, the budget is at most 1.00 of kvm_intel's figure."}
 GROUPS = {"floor": "What no hypervisor can save", "in-kernel": "Exits that the kernel answers",
           "to-user": "Exits to the VMM and back", "interrupts": "Interrupts", "memory": "Memory, for each page",
           "paging": "What a guest does to its page tables", "life": "VMs that come and go",
