@@ -496,7 +496,7 @@ TEST_F(PitTest, StateGoesOutAndIn)
     ASSERT_EQ(core_set_pit(guest.vm.core, &state), 0);
     kvm_pit_state2 again;
     ASSERT_EQ(core_get_pit(guest.vm.core, &again), 0);
-    for (auto &s : {&state, &again})
+    for (const auto &s : {&state, &again})
         for (auto &channel : s->channels)
             channel.count_load_time = 0;
     EXPECT_EQ(std::memcmp(&state, &again, sizeof(state)), 0);

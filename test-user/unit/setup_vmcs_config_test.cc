@@ -21,11 +21,6 @@ using test::profile;
 using test::set_up;
 using test::shipped_profiles;
 
-constexpr ControlField kNegotiatedWords[] = {
-    ControlField::kPin,  ControlField::kPrimary, ControlField::kSecondary,
-    ControlField::kExit, ControlField::kEntry,
-};
-
 /// The words obey the hardware. Recomputed from the raw MSRs: bits must be inside allowed-1, and
 /// hold every allowed-0 bit of the TRUE MSR (or of the plain one where there is no TRUE MSR).
 void expect_accepted_by_hardware(const HostDesc &host, const vmcs_config &conf)
