@@ -8,6 +8,7 @@
 #include <minivmx/host.h>
 #include <minivmx/outcome.hpp>
 #include <minivmx/types.hpp>
+#include <minivmx/x86.hpp>
 
 namespace minivmx {
 
@@ -32,8 +33,12 @@ struct KnownMove {
 
 struct KnownMoves {
     u64 last_rip; // of an instruction that touched a device: what comes only once isn't worth it
-    u64 operand_pages[4]; // the moves', close together: most page faults are none of them
     KnownMove moves[4];
+    u64 operand_pages[8]; // of late, by their last three bits; for touched_at()
+
+    // One look for a page fault, which mostly has nothing to do with devices.
+    u64 &operand_page(u64 linear) { return operand_pages[linear >> kPageShift & 7]; }
+    bool touched_at(u64 linear) { return operand_page(linear) == linear >> kPageShift; }
 };
 
 // The last exit found no memory at gpa. True: the instruction is a known move, `outcome` says what

@@ -169,7 +169,7 @@ Outcome emulate_exited(vcpu_vmx &vmx, Operation first, Operation last)
     return execute(e);
 }
 
-Outcome emulate_access(vcpu_vmx &vmx, const KnownTranslation &known)
+[[gnu::noinline]] Outcome emulate_access(vcpu_vmx &vmx, const KnownTranslation &known)
 {
     Emulation e{vmx};
     e.forget_reads();

@@ -12,16 +12,11 @@ namespace minivmx {
 
 namespace {
 
-u64 index_of(u64 rip)
-{
-    constexpr u64 kPlaces = sizeof(KnownMoves::moves) / sizeof(KnownMove);
-    static_assert((kPlaces & (kPlaces - 1)) == 0);
-    return (rip ^ rip >> 4) & (kPlaces - 1);
-}
-
 KnownMove &place_of(vcpu_vmx &vmx, u64 rip)
 {
-    return vmx.known_moves.moves[index_of(rip)];
+    constexpr u64 kPlaces = sizeof(vmx.known_moves.moves) / sizeof(KnownMove);
+    static_assert((kPlaces & (kPlaces - 1)) == 0);
+    return vmx.known_moves.moves[(rip ^ rip >> 4) & (kPlaces - 1)];
 }
 
 u64 slots_generation(const vcpu_vmx &vmx)
@@ -140,7 +135,7 @@ void remember_move(Emulation &e, u64 gpa)
     known.rip = rip;
     known.cr3 = e.state.cr3;
     known.operand_page = linear >> kPageShift;
-    vmx.known_moves.operand_pages[index_of(rip)] = known.operand_page;
+    vmx.known_moves.operand_page(linear) = known.operand_page;
     known.device_page = gpa >> kPageShift;
     known.privilege = privilege_of(e.state);
     known.instruction = e.insn();
@@ -153,14 +148,14 @@ void remember_move(Emulation &e, u64 gpa)
 namespace {
 
 // The same instruction in the same address space and mode.
-bool is_in_place(vcpu_vmx &vmx, const KnownMove &known, u64 rip)
+[[gnu::always_inline]] inline bool is_in_place(vcpu_vmx &vmx, const KnownMove &known, u64 rip)
 {
     return known.rip == rip && known.slots_generation == slots_generation(vmx) &&
            known.slots_generation != 0 && known.cr3 == guest_cr3(vmx) && is_64_bit_code(vmx);
 }
 
 // The bytes are what they were.
-bool has_operand_at(const KnownMove &known, u64 linear)
+[[gnu::always_inline]] inline bool has_operand_at(const KnownMove &known, u64 linear)
 {
     return linear >> kPageShift == known.operand_page &&
            lies_in_one_page(linear, bytes_moved(known.instruction)) &&
@@ -175,14 +170,6 @@ bool is_known(vcpu_vmx &vmx, const KnownMove &known, u64 rip, u64 gpa)
         return false;
     const u64 linear = memory_offset(vmx, known.instruction);
     return ((linear ^ gpa) & (kPageSize - 1)) == 0 && has_operand_at(known, linear);
-}
-
-bool is_operand_of_some(const KnownMoves &known, u64 linear)
-{
-    bool found = false;
-    for (const u64 page : known.operand_pages)
-        found |= page == linear >> kPageShift;
-    return found;
 }
 
 Outcome store_to_device(vcpu_vmx &vmx, const Instruction &insn, u64 gpa)
@@ -207,7 +194,7 @@ Outcome load_from_device(vcpu_vmx &vmx, const Instruction &insn, u64 gpa)
     return Outcome::resume();
 }
 
-Outcome repeat_move(vcpu_vmx &vmx, const Instruction &insn, u64 gpa)
+[[gnu::always_inline]] inline Outcome repeat_move(vcpu_vmx &vmx, const Instruction &insn, u64 gpa)
 {
     return is_store(insn) ? store_to_device(vmx, insn, gpa) : load_from_device(vmx, insn, gpa);
 }
@@ -226,11 +213,9 @@ bool repeat_known_move(vcpu_vmx &vmx, u64 gpa, Outcome &outcome)
     return true;
 }
 
-bool repeat_known_access(vcpu_vmx &vmx, const AddressState &state, u64 linear, u32 error_code,
-                         Outcome &outcome)
+[[gnu::noinline]] bool repeat_known_access(vcpu_vmx &vmx, const AddressState &state, u64 linear,
+                                           u32 error_code, Outcome &outcome)
 {
-    if (!is_operand_of_some(vmx.known_moves, linear))
-        return false;
     const u64 rip = read_rip(vmx);
     const KnownMove &known = place_of(vmx, rip);
     const bool write = (error_code & PFERR_WRITE) != 0;

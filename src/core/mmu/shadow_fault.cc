@@ -386,8 +386,9 @@ Outcome handle_shadow_fault(vcpu_vmx &vmx, u64 linear, u32 error_code)
 {
     vmx.area->flush_l1d = 1;
     const AddressState state = state_at_fault(vmx, error_code);
-    Outcome moved = Outcome::resume();
-    if (!delivers_event(vmx) && repeat_known_access(vmx, state, linear, error_code, moved))
+    if (Outcome moved = Outcome::resume();
+        vmx.known_moves.touched_at(linear) && !delivers_event(vmx) &&
+        repeat_known_access(vmx, state, linear, error_code, moved)) [[unlikely]]
         return moved;
     Miss m{.vmx = vmx,
            .state = state,
