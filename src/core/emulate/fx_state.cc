@@ -31,7 +31,7 @@ bool has_sse(Emulation &e)
     return (guest_cr4(e.vmx) & X86_CR4_OSFXSR) != 0;
 }
 
-// Without CR4.OSFXSR no XMM register is in the image, outside 64-bit mode eight are.
+// Without CR4.OSFXSR the image has MXCSR, but no XMM register; outside 64-bit mode it has eight.
 u32 image_size(Emulation &e)
 {
     const u32 registers = !has_sse(e) ? 0 : e.state.code_64 ? 16 : 8;
@@ -75,8 +75,7 @@ bool accessed(Emulation &e, MemoryResult result, const GuestFault &fault)
     return result == MemoryResult::kOk;
 }
 
-// A bit that the CPU doesn't have may not be set: SDM Vol. 1, 11.6.6. False: an exception is
-// queued.
+// SDM Vol. 1, 11.6.6: no bit that the CPU does not have. False: an exception is queued.
 bool mxcsr_valid(Emulation &e, const FxImage &now, u32 mxcsr)
 {
     constexpr u32 kDefaultMask = 0xffbf;
@@ -111,8 +110,6 @@ bool restore_fx(Emulation &e)
     if (!accessed(e, read_guest_virt(e.vmx, e.state, linear, &image, image_size(e), {}, fault),
                   fault))
         return false;
-    if (!has_sse(e))
-        image.mxcsr = now.mxcsr;
     if (!mxcsr_valid(e, now, image.mxcsr))
         return false;
     host_restore_fx(&image, is_wide(e));

@@ -196,6 +196,8 @@ TEST_LIMIT(between_the_modes, 30)
                       "fxrstor [" BX "]"),                                                         \
         ROW(bits, CR4 "mov dword ptr [" BX "], 0xffff; ldmxcsr [" BX "]; stmxcsr [" BX " + 4];"    \
                       "mov dword ptr [" BX "], 0x80000000; ldmxcsr [" BX "]"),                     \
+        ROW(bits, "fninit; fxsave [" BX "]; mov dword ptr [" BX " + 24], 0x9fc0; fxrstor [" BX     \
+                  "];" CR4 "stmxcsr [" BX " + 512]"),                                              \
         ROW(bits, "stmxcsr [" BX "]"), ROW(bits, "fxrstor [" BX " + 4]")
 
 TEST_LIMIT(fx_state, 60)
