@@ -133,7 +133,7 @@ class Comparison {
             kvm_run &run = *guest_.vcpu.run;
             if (run.exit_reason == KVM_EXIT_HLT)
                 return;
-            REQUIRE(run.exit_reason == KVM_EXIT_MMIO);
+            REQUIRE_EQ(run.exit_reason, uint32_t{KVM_EXIT_MMIO});
             uint64_t at = run.mmio.phys_addr - (kDeviceAt - kSpan / 2);
             REQUIRE(at + run.mmio.len <= kSpan);
             if (run.mmio.is_write)
@@ -394,7 +394,7 @@ class NarrowComparison {
             kvm_run &run = *guest_.vcpu.run;
             if (run.exit_reason == KVM_EXIT_HLT)
                 return guest_.vcpu.regs();
-            REQUIRE(run.exit_reason == KVM_EXIT_MMIO);
+            REQUIRE_EQ(run.exit_reason, uint32_t{KVM_EXIT_MMIO});
             uint64_t at = run.mmio.phys_addr - device_base_;
             REQUIRE(at + run.mmio.len <= sizeof(bytes_));
             if (run.mmio.is_write)
