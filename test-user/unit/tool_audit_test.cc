@@ -102,7 +102,7 @@ TEST(ToolAuditDump, OtherLinesOfTheLogDoNotMatter)
     std::string text = noise;
     const DumpLines dump;
     for (const std::string &line : dump.lines())
-        text += line + "\n" + noise;
+        text.append(line).append("\n").append(noise);
     EXPECT_EQ(only_dump(text).fields, only_dump(dump_text()).fields);
     EXPECT_EQ(only_dump(text).line, 5u);
 }
@@ -202,9 +202,8 @@ TEST(ToolAuditDump, ATruncatedDumpIsRefused)
 
 TEST(ToolAuditDump, WhatIsNoDumpIsRefused)
 {
-    for (const char *text : {"", "\n\n", "hello\n", "*** Guest Stat",
-                             "VMCS 1, last attempted "
-                             "VM-entry on CPU 3\n"})
+    for (const char *text :
+         {"", "\n\n", "hello\n", "*** Guest Stat", "VMCS 1, last attempted VM-entry on CPU 3\n"})
         EXPECT_EQ(parse_error(text),
                   "log: expected the dump of a VMCS ('*** Guest State ***' ...), which kvm_intel "
                   "prints to dmesg with dump_invalid_vmcs=1, but there is none");

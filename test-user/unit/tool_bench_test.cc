@@ -38,7 +38,7 @@ BenchSample sample(double ticks)
     return one;
 }
 
-BenchRow row(const std::string &name, BenchGroup group, std::vector<double> ticks)
+BenchRow row(const std::string &name, BenchGroup group, const std::vector<double> &ticks)
 {
     BenchRow one;
     one.name = name;
