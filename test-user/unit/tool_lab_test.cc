@@ -116,7 +116,7 @@ TEST(LabCases, TheExitIsTheOneThatTheControlTableNames)
         const ControlBit *control = find_control(row.slug);
         ASSERT_NE(control, nullptr) << row.slug;
         if (!row.shows() || row.on.why_not != nullptr || control->exit_reason < 0 ||
-            others.count(row.slug) != 0)
+            others.contains(row.slug))
             continue;
         EXPECT_TRUE(row.on.expected.counts(control->exit_reason) ||
                     row.on.expected.counts(control->other_exit_reason))
