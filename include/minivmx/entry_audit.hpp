@@ -17,7 +17,7 @@ struct EntryAudit {
     u32 instruction_error; // 0 unless VMLAUNCH or VMRESUME itself failed
     AuditSummary summary;
     u32 count;
-    AuditFinding findings[kRoom]; // the violated ones, in the order of audit_checks()
+    AuditFinding findings[kRoom]; // the violated ones, in the order of audit_table()
 };
 
 // Audits the current VMCS, whose entry failed for `reason`: the VM-instruction error if

@@ -128,8 +128,11 @@ Machine &Machine::current()
 VmxMsrs Machine::vmx_msrs() const
 {
     VmxMsrs msrs;
-    for (const auto &[number, value] : msr)
-        msrs.set(number, value);
+    if (const auto control = msr.find(MSR_IA32_FEATURE_CONTROL); control != msr.end())
+        msrs.set(control->first, control->second);
+    // Each VMREAD asks: no more is looked at than there may be.
+    for (auto at = msr.lower_bound(kFirstVmxMsr); at != msr.end() && at->first <= kLastVmxMsr; ++at)
+        msrs.set(at->first, at->second);
     return msrs;
 }
 

@@ -2,6 +2,8 @@
 // Guest-physical memory through the slots, and guest-linear memory through the guest's tables.
 #include <minivmx/guest_memory.hpp>
 
+#include <linux/errno.h>
+
 #include <minivmx/dirty_log.hpp>
 #include <minivmx/host.h>
 #include <minivmx/memslot.hpp>
@@ -76,7 +78,6 @@ MemoryResult write_guest_phys(vcpu_vmx &vmx, u64 gpa, const void *from, u64 size
 MemoryResult cmpxchg_guest_phys(vcpu_vmx &vmx, u64 gpa, u64 &expected, u64 desired, u32 size,
                                 bool &swapped)
 {
-    constexpr int kDiffered = -11; // -EAGAIN
     SlotsReader slots{vmx};
     const MemSlot *slot = slots.find(gpa >> kPageShift);
     if (!slot || slot->read_only())
@@ -86,7 +87,7 @@ MemoryResult cmpxchg_guest_phys(vcpu_vmx &vmx, u64 gpa, u64 &expected, u64 desir
     swapped = result == 0;
     if (swapped)
         note_written(vmx, *slot, gpa, size);
-    return result == 0 || result == kDiffered ? MemoryResult::kOk : MemoryResult::kMmio;
+    return result == 0 || result == -EAGAIN ? MemoryResult::kOk : MemoryResult::kMmio;
 }
 
 // ---- Linear addresses -------------------------------------------------------

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The guest's paging structures, walked in software: SDM Vol. 3A, chapter 4. All modes but 5-level
 // paging, which is not offered to guests (CR4.LA57 stays reserved); it would be one more level in
-// first_step() below.
+// begin() below.
 #include <minivmx/guest_memory.hpp>
+
+#include <linux/errno.h>
 
 #include <minivmx/cpuid.hpp>
 #include <minivmx/dirty_log.hpp>
@@ -148,9 +150,8 @@ bool set_flags(Walk &walk, GuestWalk &record)
         if (!slot || slot->read_only())
             continue;
         const u64 hva = slot->hva_of_gfn(used.gpa >> kPageShift) + (used.gpa & (kPageSize - 1));
-        constexpr int kDiffered = -11; // -EAGAIN
         const int result = host_cmpxchg_user(hva, &expected, wanted, walk.entry_size());
-        if (result == kDiffered)
+        if (result == -EAGAIN)
             return false;
         if (result != 0)
             continue;

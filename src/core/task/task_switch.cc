@@ -2,7 +2,7 @@
 // From one task to another. The steps are those of SDM Vol. 3A, 8.3; before the exit the CPU has
 // made the checks that SDM Vol. 3C, 26.4.2 lists, but since then memory may have changed.
 //
-// Up to commit() nothing happens to the vCPU: what goes wrong there is a fault of the instruction,
+// Up to enter() nothing happens to the vCPU: what goes wrong there is a fault of the instruction,
 // or of the event's delivery, in the old task. What goes wrong behind it is one of the new task's,
 // before its first instruction.
 #include <minivmx/run.hpp>
